@@ -1,0 +1,59 @@
+# The commands of the README. `make run` and `make test` set themselves up; nothing else has to be called first.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test check lint types bench bench-peers soak lock clean
+
+run: .venv/.run
+	@exec $(BIN)/costrouter serve
+
+test: .venv/.dev
+	@$(BIN)/python -m pytest
+
+check: .venv/.dev lint types
+	@$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage report --fail-under=100
+
+lint: .venv/.dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: .venv/.dev
+	@$(BIN)/mypy
+
+bench: .venv/.dev
+	@$(BIN)/python benchmarks/request_path.py
+
+bench-peers: .venv/.dev
+	@$(BIN)/python benchmarks/peers.py
+
+soak: .venv/.dev
+	@$(BIN)/python -m pytest -m soak --timeout 1800
+
+# venv is a package of its own on Debian; where it is missing, virtualenv from pip stands in.
+$(BIN)/python:
+	@$(PYTHON) -m venv .venv 2>/dev/null || { rm -rf .venv; \
+	  $(PYTHON) -m pip install --quiet --target .tools --require-hashes -r requirements/virtualenv.txt && \
+	  PYTHONPATH=.tools $(PYTHON) -m virtualenv --quiet .venv; }
+
+.venv/.run: $(BIN)/python requirements/run.txt pyproject.toml
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/run.txt
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.dev: .venv/.run requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# Pinned versions with hashes, for every platform; the files name no host.
+lock: .venv/.dev
+	@$(BIN)/python -m pip install --quiet uv
+	@for set in "run --extra build" "dev --extra build --extra dev -c requirements/run.txt"; do \
+	  set -- $$set; name=$$1; shift; \
+	  $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	    "$$@" pyproject.toml -o requirements/$$name.txt; done
+	@echo virtualenv | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
+	  --no-annotate - -o requirements/virtualenv.txt
+
+clean:
+	@rm -rf .venv .tools .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
