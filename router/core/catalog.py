@@ -1,0 +1,198 @@
+"""The catalog: which provider serves which model, what it can do, how good and fast it is, and its dated prices.
+
+Belongs here: the compiled, frozen form that the rest of the project reads, and finding things in it. Does not
+belong here: the files' schema and its checks (`catalog_schema`), reading files (`router.adapters.policy_files`),
+choosing a price (`pricing`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Final, Literal, get_args
+
+import msgspec
+
+from router.core.images import ImageFormula
+from router.core.values import Needs, Rates
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Task = Literal[
+    "chat",
+    "extraction",
+    "summarisation",
+    "code",
+    "maths",
+    "reasoning",
+    "long_context",
+    "vision",
+    "tools",
+    "multilingual",
+]
+TASKS: Final[tuple[Task, ...]] = get_args(Task)
+"""What quality scores are kept for."""
+
+FALLBACK_SD: Final = 2
+"""A task without a score of its own takes chat's, with this many times its deviation."""
+
+
+class Provider(msgspec.Struct, frozen=True):
+    """A company or server that answers requests. Secrets stay in the environment; here are only their names."""
+
+    name: str
+    title: str
+    base_url: str
+    """Empty when `base_url_env` names the variable that holds it."""
+    base_url_env: str
+    """The provider exists only where this variable is set; empty for a fixed address."""
+    key_env: str
+    """Variable with the API key; empty when none is needed."""
+    dialect: str
+    bills_after_disconnect: bool
+    """True: a client's leaving does not stop the bill, so the stream is drained to its usage."""
+    quirks: frozenset[str]
+    timeouts: dict[str, float] = {}
+    """Seconds, by the names of `router.ports.Timeouts`; empty where its defaults hold."""
+
+
+class Score(msgspec.Struct, frozen=True):
+    """Quality on one task, in thousandths of the catalog's scale (policies/catalog/README.md)."""
+
+    milli: int
+    sd_milli: int
+    source: str
+    date: dt.date
+
+
+class Latency(msgspec.Struct, frozen=True):
+    """Prior for speed, used until live statistics exist. Milliseconds; ``tpot_us`` microseconds a token."""
+
+    ttft_p50_ms: int
+    ttft_p95_ms: int
+    tpot_us: int
+    source: str
+    date: dt.date
+
+
+class OutputPrior(msgspec.Struct, frozen=True):
+    """Prior for completion tokens of one choice."""
+
+    mean: int
+    p90: int
+
+
+class Window(msgspec.Struct, frozen=True):
+    """Times at which a price row holds: minutes of the local day, half-open; weekdays with Monday 0."""
+
+    spans: tuple[tuple[int, int], ...]
+    days: frozenset[int]
+    offset_minutes: int
+    """Local time minus UTC. Fixed: a price list in a place with summer time needs a row for each half-year."""
+
+
+class PriceRow(msgspec.Struct, frozen=True):
+    """One dated list price. Valid from ``valid_from`` until before ``valid_to``."""
+
+    valid_from: dt.datetime
+    valid_to: dt.datetime | None
+    above: int
+    """Holds for prompts with more tokens than this; 0 for every prompt."""
+    when: Window | None
+    rates: Rates
+    source: str
+    checked: dt.date
+    digest: str
+    """Hex of the row's rates and conditions; provenance is not part of it."""
+
+
+class Model(msgspec.Struct, frozen=True):
+    """A model as one provider serves it. Several providers may serve one ``id``."""
+
+    id: str
+    """Canonical: ``author/name``."""
+    provider: str
+    upstream: str
+    """The provider's own name for it."""
+    context_window: int
+    max_output: int
+    tokenizer: str
+    token_ratio_ppm: int
+    """The provider's metered tokens per o200k token of ours, in parts per million."""
+    message_overhead: int
+    image: ImageFormula | None
+    capabilities: Needs
+    tags: frozenset[str]
+    weights: Literal["open", "closed"]
+    quality: dict[str, Score]
+    latency: Latency
+    output: OutputPrior
+    retired: dt.date | None
+    """First day (UTC) on which the provider no longer serves it."""
+    prices: tuple[PriceRow, ...]
+
+    @property
+    def name(self) -> str:
+        """Identifies the entry: ``author/name@provider``."""
+        return f"{self.id}@{self.provider}"
+
+    def retired_at(self, instant: dt.datetime) -> bool:
+        """Whether the provider has taken the model away by then."""
+        return self.retired is not None and instant.astimezone(dt.UTC).date() >= self.retired
+
+    def score(self, task: str) -> Score | None:
+        """Quality on a task; chat's with twice the deviation where the task has none; None without either."""
+        own = self.quality.get(task)
+        if own is not None:
+            return own
+        chat = self.quality.get("chat")
+        return None if chat is None else msgspec.structs.replace(chat, sd_milli=FALLBACK_SD * chat.sd_milli)
+
+
+class Catalog:
+    """Providers by name and models in the files' order. Immutable once built."""
+
+    __slots__ = ("_by_id", "_by_upstream", "models", "providers")
+
+    def __init__(self, providers: Iterable[Provider], models: Iterable[Model]) -> None:
+        self.providers = {provider.name: provider for provider in providers}
+        self.models = tuple(models)
+        self._by_upstream = {(model.provider, model.upstream): model for model in self.models}
+        self._by_id: dict[str, list[Model]] = {}
+        for model in self.models:
+            self._by_id.setdefault(model.id, []).append(model)
+
+    def by_id(self, model_id: str) -> tuple[Model, ...]:
+        """Every provider's entry of a canonical id, empty when unknown."""
+        return tuple(self._by_id.get(model_id, ()))
+
+    def at(self, provider: str, upstream: str) -> Model | None:
+        """The entry of one provider's own model name."""
+        return self._by_upstream.get((provider, upstream))
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Every canonical id, in the files' order."""
+        return tuple(self._by_id)
+
+    @property
+    def tags(self) -> frozenset[str]:
+        """Every tag in use."""
+        return frozenset(tag for model in self.models for tag in model.tags)
+
+
+def near(name: str, known: Iterable[str]) -> list[str]:
+    """Up to three known names that look like this one, best first; case and the part before a slash count little."""
+    names = list(known)
+    found = get_close_matches(name.lower(), names, n=3, cutoff=0.6)
+    if found:
+        return found
+    bare = {known_name.rpartition("/")[2]: known_name for known_name in reversed(names)}
+    return [bare[match] for match in get_close_matches(name.lower().rpartition("/")[2], bare, n=3, cutoff=0.6)]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``; did you mean x or y?`` for the near misses, or nothing."""
+    found = near(name, known)
+    return f"; did you mean {' or '.join(found)}?" if found else ""

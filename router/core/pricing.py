@@ -1,0 +1,133 @@
+"""What an attempt costs: the price that holds at an instant, and exact arithmetic over metered tokens.
+
+Belongs here: choosing among dated price rows, and integers of pico-dollars. Does not belong here: the catalog's
+files and their checks, and rounding to nano-dollars (`router.core.money`, once an attempt).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from router.core.values import Band, Price, Rates, Usage
+
+if TYPE_CHECKING:
+    from router.core.catalog import Model, PriceRow, Window
+
+_DAY = dt.timedelta(days=1)
+
+
+def price_at(model: Model, instant: dt.datetime) -> Price | None:
+    """The list price at an instant (aware), as bands by prompt size; None when it is not known.
+
+    For each size the row counts that is valid at the instant (valid_from ≤ instant < valid_to): one whose hours
+    match before one without hours, then the latest. None is never a price of zero: the caller refuses the model.
+    """
+    now = instant.astimezone(dt.UTC)
+    chosen: dict[int, PriceRow] = {}
+    for row in model.prices:
+        if not _holds(row, now):
+            continue
+        rival = chosen.get(row.above)
+        if rival is None or _rank(row) > _rank(rival):
+            chosen[row.above] = row
+    if 0 not in chosen:
+        return None
+    rows = [chosen[above] for above in sorted(chosen)]
+    latest = max(row.valid_from for row in rows)
+    contents = hashlib.sha256("".join(row.digest for row in rows).encode()).hexdigest()
+    return Price(
+        version=f"{model.name}:{latest:%Y-%m-%d}#{contents[:4]}",
+        bands=tuple(Band(above=row.above, rates=row.rates) for row in rows),
+    )
+
+
+def next_change(model: Model, instant: dt.datetime) -> dt.datetime | None:
+    """The earliest instant after this one at which the price may change; None when it never will."""
+    now = instant.astimezone(dt.UTC)
+    edges: list[dt.datetime] = []
+    for row in model.prices:
+        edges += [row.valid_from] if row.valid_to is None else [row.valid_from, row.valid_to]
+        if row.when is not None:
+            edges += _edges(row.when, now)
+    return min((edge for edge in edges if edge > now), default=None)
+
+
+def rates_for(price: Price, prompt_tokens: int) -> Rates:
+    """The rates of a prompt of that size. A band is a cliff: past it, every token pays its rates."""
+    rates = price.bands[0].rates
+    for band in price.bands[1:]:
+        if prompt_tokens > band.above:
+            rates = band.rates
+    return rates
+
+
+def cost_pico(price: Price, usage: Usage) -> int:
+    """Exact cost of one attempt in pico-dollars, never negative.
+
+    Cached and written tokens are part of the prompt; where a provider reports more of them than prompt, or
+    negative figures, they are cut to what is possible.
+    """
+    prompt = max(usage.prompt_tokens, 0)
+    cached = min(max(usage.cached_tokens, 0), prompt)
+    written = min(max(usage.cache_write_tokens, 0), prompt - cached)
+    rates = rates_for(price, prompt)
+    return (
+        rates.request
+        + (prompt - cached - written) * rates.input
+        + cached * rates.cached_input
+        + written * rates.cache_write
+        + max(usage.completion_tokens, 0) * rates.output
+    )
+
+
+def cost_per_meaningful_response(
+    tokens: Decimal,
+    attempts: Decimal,
+    token_usd: Decimal,
+    side_tokens: Decimal = Decimal(0),
+    side_token_usd: Decimal = Decimal(0),
+) -> Decimal:
+    """Dollars per accepted answer: E_t · A · C_t + P_t · C_p.
+
+    Source: the literature's formula as DESIGN §1 of this project states it, with its golden case
+    150 · 1.2 · $0.00015 + 150 · $0.000002 = $0.0273.
+
+    Args:
+        tokens: tokens per response, reasoning included (E_t).
+        attempts: expected tries per accepted answer, at least 1 (A).
+        token_usd: dollars per token (C_t).
+        side_tokens: tokens of pre- and post-processing (P_t).
+        side_token_usd: dollars per such token (C_p).
+    """
+    return tokens * attempts * token_usd + side_tokens * side_token_usd
+
+
+def _holds(row: PriceRow, now: dt.datetime) -> bool:
+    if now < row.valid_from or (row.valid_to is not None and now >= row.valid_to):
+        return False
+    window = row.when
+    if window is None:
+        return True
+    local = now + dt.timedelta(minutes=window.offset_minutes)
+    minute = local.hour * 60 + local.minute
+    return local.weekday() in window.days and any(start <= minute < end for start, end in window.spans)
+
+
+def _rank(row: PriceRow) -> tuple[bool, dt.datetime]:
+    return row.when is not None, row.valid_from
+
+
+def _edges(window: Window, now: dt.datetime) -> list[dt.datetime]:
+    """Starts and ends of a window's spans on its days, over the week to come."""
+    offset = dt.timedelta(minutes=window.offset_minutes)
+    midnight = (now + offset).replace(hour=0, minute=0, second=0, microsecond=0) - offset
+    return [
+        midnight + day * _DAY + dt.timedelta(minutes=minute)
+        for day in range(8)
+        if (midnight + offset + day * _DAY).weekday() in window.days
+        for span in window.spans
+        for minute in span
+    ]

@@ -1,0 +1,168 @@
+"""The nouns of the project: frozen facts that stages hand to each other.
+
+Belongs here: values that more than one module speaks of. Does not belong here: anything that computes.
+Amounts are integers (pico-dollars or nano-dollars, the name says which); times are milliseconds since the
+epoch (`*_ms` with `at`) or durations (`ttft_ms`, `total_ms`).
+"""
+
+from __future__ import annotations
+
+from enum import IntFlag
+from typing import Final, Literal
+
+import msgspec
+
+Endpoint = Literal["chat", "embeddings"]
+Certainty = Literal["metered", "counted", "estimated"]
+"""metered: the provider's own usage; counted: our count of what was streamed; estimated: neither was to be had."""
+
+Outcome = Literal["ok", "client_left", "upstream_error", "upstream_interrupted", "released"]
+"""How an attempt ended. ``released`` attempts were never sent and cost nothing."""
+
+
+class Needs(IntFlag):
+    """What a request asks of a model, and what a model can do: feasible means request & ~model == 0."""
+
+    CHAT = 1
+    EMBEDDINGS = 2
+    TOOLS = 4
+    JSON_OBJECT = 8
+    JSON_SCHEMA = 16
+    VISION = 32
+    AUDIO_IN = 64
+    AUDIO_OUT = 128
+    LOGPROBS = 256
+    MULTIPLE_CHOICES = 512
+    REASONING_EFFORT = 1024
+    FILES = 2048
+    WEB_SEARCH = 4096
+    PREDICTION = 8192
+    SAMPLING = 16384
+    """A temperature, top_p or penalty of the caller's own; OpenAI's reasoning models refuse it."""
+
+
+CAPABILITIES: Final[dict[str, Needs]] = {need.name.lower(): need for need in Needs if need.name}
+"""The catalog's spelling of each capability (``json_schema``) to its bit."""
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Token meters of one attempt, in one normal form for every provider.
+
+    ``prompt_tokens`` includes cached and cache-written tokens; ``completion_tokens`` includes reasoning.
+    """
+
+    prompt_tokens: int
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+class Rates(msgspec.Struct, frozen=True):
+    """What one attempt pays: pico-dollars per token, and per request."""
+
+    input: int
+    output: int
+    cached_input: int
+    cache_write: int
+    request: int = 0
+
+
+class Band(msgspec.Struct, frozen=True):
+    """Rates that hold for every token once the prompt has more than ``above`` tokens (a cliff, not a slice)."""
+
+    above: int
+    rates: Rates
+
+
+class Price(msgspec.Struct, frozen=True):
+    """A model's price at one instant: bands in ascending order, the first with ``above == 0``."""
+
+    version: str
+    """Identifies the catalog row the rates came from; booked with every attempt."""
+    bands: tuple[Band, ...]
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Who calls, as the key says. Headers can set only what the key delegates."""
+
+    tenant: str
+    key: str
+    """The key's id, never the secret."""
+    name: str = ""
+    team: str = ""
+    app: str = ""
+    role: Literal["app", "admin"] = "app"
+
+
+class TokenRange(msgspec.Struct, frozen=True):
+    """Tokens of the prompt in the reference encoding, before a model's own ratio.
+
+    ``low`` ≤ truth ≤ ``high`` is certain; ``likely_low`` ≤ truth ≤ ``likely_high`` holds for natural text;
+    ``expected`` is the best single guess. All five agree when the count is exact.
+    """
+
+    low: int
+    likely_low: int
+    expected: int
+    likely_high: int
+    high: int
+
+    @property
+    def exact(self) -> bool:
+        """True when the text was really counted."""
+        return self.low == self.high
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """Money set aside for one attempt before it is sent."""
+
+    attempt: str
+    """``request-id/n``"""
+    tenant: str
+    amount_nano: int
+    not_after_ms: int
+    """The store refuses a reservation that reaches it later than this (store clock)."""
+
+
+class Row(msgspec.Struct, frozen=True, array_like=True):
+    """One ledger row: one attempt, at its own price. Written once, never changed.
+
+    Field order is the stored layout (array-like): new fields go to the end with a default.
+    """
+
+    attempt: str
+    at_ms: int
+    """Admission, in the store's time: the period that the attempt belongs to."""
+    tenant: str
+    team: str
+    app: str
+    key: str
+    user: str
+    tags: tuple[str, ...]
+    endpoint: str
+    policy: str
+    rule: str
+    requested_model: str
+    model: str
+    provider: str
+    tier: str
+    outcome: str
+    status: int
+    certainty: str
+    prompt_tokens: int
+    cached_tokens: int
+    cache_write_tokens: int
+    completion_tokens: int
+    reasoning_tokens: int
+    price_version: str
+    cost_pico: int
+    cost_nano: int
+    estimated_nano: int
+    baseline_nano: int
+    runner_up_nano: int
+    ttft_ms: int
+    total_ms: int
+    snapshot: str
+    unit: str = ""
+    choices: int = 1

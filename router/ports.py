@@ -1,0 +1,163 @@
+"""What the pipeline needs of the outside world, as small contracts. Each has one shipped fake in tests/fakes.py.
+
+Belongs here: Protocols, and the exceptions that cross them. Does not belong here: any implementation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from router.core.values import Hold, Identity, Row
+
+UpstreamFault = Literal["connect", "tls", "timeout", "reset", "protocol", "too_large"]
+
+
+class Timeouts(msgspec.Struct, frozen=True):
+    """Bounds on one upstream exchange, in seconds."""
+
+    connect: float = 5.0
+    first_byte: float = 120.0
+    between_chunks: float = 60.0
+    total: float = 600.0
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where an upstream listens. ``base_path`` has no trailing slash."""
+
+    scheme: Literal["http", "https"]
+    host: str
+    port: int
+    base_path: str = ""
+
+
+class UpstreamRequest(msgspec.Struct, frozen=True):
+    """One exchange to perform. ``path`` is appended to the origin's base path; header names are lower-case."""
+
+    origin: Origin
+    method: str
+    path: str
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+    timeouts: Timeouts
+
+
+class UpstreamFailure(Exception):  # noqa: N818 - the fault lies elsewhere; errors are ours
+    """An exchange that broke. Says where, so that the pipeline knows whether money may have been spent.
+
+    Args:
+        fault: the kind of break.
+        message: for the log and the caller; names host and bound, never a header or a body.
+        sent: True when request bytes may have reached the upstream, so that it may bill.
+    """
+
+    def __init__(self, fault: UpstreamFault, message: str, *, sent: bool) -> None:
+        super().__init__(message)
+        self.fault = fault
+        self.message = message
+        self.sent = sent
+
+
+class UpstreamResponse(Protocol):
+    """A response whose head has arrived. Exactly one of `read`, or `chunk` until it gives ``b""``, consumes it."""
+
+    status: int
+    headers: dict[str, str]
+    """Lower-case names; repeated names joined with ``", "``."""
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body, decoded. Raises `UpstreamFailure` (``too_large`` over ``limit`` bytes)."""
+
+    async def chunk(self) -> bytes:
+        """The next bytes as they arrive, ``b""`` at a clean end. Raises `UpstreamFailure`."""
+
+    def close(self) -> None:
+        """Give the connection back if the body was consumed, else drop it. Safe to call twice."""
+
+
+class Upstream(Protocol):
+    """Sends one request and returns once the response's head is here."""
+
+    async def send(self, request: UpstreamRequest) -> UpstreamResponse:
+        """Raises `UpstreamFailure`. A stale kept-alive connection is retried only before bytes went out."""
+
+    async def close(self) -> None:
+        """Drop every connection."""
+
+
+class StoreUnavailable(Exception):  # noqa: N818 - as above
+    """The store did not answer in time, or refused. The caller gets 503 and a Retry-After."""
+
+
+class Ledger(Protocol):
+    """Holds and rows. One hold and one row per attempt."""
+
+    async def reserve(self, hold: Hold) -> int:
+        """Set the amount aside; returns the store's time in ms since the epoch.
+
+        Raises `StoreUnavailable` after 250 ms, and when the hold's ``not_after_ms`` has passed.
+        """
+
+    def store_ms(self) -> int:
+        """The store's time in ms since the epoch, as far as its last answer tells; for ``not_after_ms``."""
+
+    def settle(self, row: Row) -> None:
+        """Queue the row; its hold is freed in the same atomic step. Never blocks, never raises."""
+
+    async def flush(self) -> None:
+        """Return once every queued row is in the store. Raises `StoreUnavailable`."""
+
+
+class Keys(Protocol):
+    """Who is behind an API key."""
+
+    async def identify(self, secret: str) -> Identity | None:
+        """None when the key is unknown. Raises `StoreUnavailable`."""
+
+
+class TextCounter(Protocol):
+    """Counts tokens in the reference encoding without holding up the loop."""
+
+    def count_now(self, text: str) -> int:
+        """Exact tokens of a short text, on the calling thread."""
+
+    def known(self, text: str) -> int | None:
+        """The count of a text that was counted before, or None, without counting."""
+
+    async def count(self, texts: Sequence[str]) -> list[int]:
+        """Exact tokens of each text, long ones in a thread, in slices."""
+
+
+class ProviderLink(msgspec.Struct, frozen=True):
+    """How to reach one provider: what of its configuration the pipeline needs."""
+
+    name: str
+    origin: Origin
+    headers: tuple[tuple[bytes, bytes], ...]
+    """Sent with every call, credentials included. Never logged."""
+    quirks: frozenset[str] = frozenset()
+    bills_after_disconnect: bool = True
+    timeouts: Timeouts = Timeouts()
+
+
+class Listener(Protocol):
+    """Hears what happened; logs, counts, learns. Must not block and must not raise."""
+
+    def on_row(self, row: Row, error: str | None) -> None:
+        """An attempt ended. ``error`` is the code that its caller saw, if any."""
+
+    def on_refusal(self, endpoint: str, code: str, identity: Identity | None) -> None:
+        """A request ended before any attempt was made."""
+
+
+class Clock(Protocol):
+    """Time, so that tests can own it."""
+
+    def now_ms(self) -> int:
+        """Milliseconds since the epoch."""
+
+    def monotonic(self) -> float:
+        """Seconds; differences only."""

@@ -1,0 +1,295 @@
+import datetime as dt
+
+import pytest
+from catalogs import NOW, a_catalog, a_model, a_policy, a_price, a_score, the_model, the_policy
+
+from router.adapters.policy_files import load_policies, packaged_policies_dir
+from router.core.catalog import Score
+from router.core.policy import Floor, selects
+from router.core.policy_schema import PolicySchema
+from router.core.schema import SchemaError, validate
+from router.core.units import LatencyLimit
+
+
+def rule(**changes):
+    return {"name": "everyday", **changes}
+
+
+def first_rule(**require):
+    return the_policy(reference="acme/large", rules=[rule(require=require)]).policy.rules[0]
+
+
+def problem(catalog=None, **changes):
+    with pytest.raises(SchemaError) as raised:
+        the_policy(catalog, **changes)
+    (only,) = raised.value.problems
+    return only
+
+
+def test_requirements_become_plain_figures():
+    found = first_rule(
+        quality=">= 95% of reference",
+        confidence="95%",
+        ttft="p95 <= 800ms",
+        tpot="p95 <= 40ms",
+        total="p50 <= 1.5s",
+        max_cost_usd="0.02",
+    )
+    assert found.floor == Floor(milli=950, relative=True)
+    assert found.confidence_milli == 950
+    assert found.ttft == LatencyLimit(95, 800)
+    assert found.tpot == LatencyLimit(95, 40)
+    assert found.total == LatencyLimit(50, 1500)
+    assert found.max_cost_pico == 20_000_000_000
+
+
+@pytest.mark.parametrize("text", ["0.80", "80%", ">= 0.80", ">=80%", 0.8])
+def test_ways_to_write_an_absolute_floor(text):
+    assert first_rule(quality=text).floor == Floor(milli=800, relative=False)
+
+
+def test_what_is_not_required_does_not_bind():
+    found = the_policy().policy.rules[0]
+    assert found.floor is found.ttft is found.tpot is found.total is found.max_cost_pico is None
+    assert found.floor_milli(None) == 0
+    assert found.tiers == ("realtime",)
+
+
+def a_milli_score(milli, sd):
+    return Score(milli=milli, sd_milli=sd, source="s", date=dt.date(2026, 11, 22))
+
+
+@pytest.mark.parametrize(
+    ("confidence", "expected"),
+    # 700 - z · 20, z = 0, 0.842, 1.282, 1.645, 2.326, rounded down
+    [("50%", 700), ("80%", 683), ("90%", 674), ("95%", 667), ("99%", 653)],
+)
+def test_the_lower_bound_of_a_score(confidence, expected):
+    assert first_rule(confidence=confidence).lower_milli(a_milli_score(700, 20)) == expected
+
+
+def test_the_lower_bound_is_never_negative():
+    assert first_rule(confidence="99%").lower_milli(a_milli_score(10, 50)) == 0
+
+
+def test_an_absolute_floor_needs_no_reference():
+    assert first_rule(quality="0.60").floor_milli(None) == 600
+
+
+def test_a_relative_floor_is_a_share_of_the_references_estimate():
+    found = first_rule(quality="95% of reference")
+    assert found.floor_milli(a_milli_score(830, 20)) == 789  # 788.5, rounded up
+    with pytest.raises(ValueError, match="no score"):
+        found.floor_milli(None)
+
+
+REQUEST = {
+    "endpoint": "chat",
+    "task": "code",
+    "model": "gpt-4o",
+    "path": "/v1/chat/completions",
+    "tags": {"app=faq", "team=a"},
+}
+
+
+@pytest.mark.parametrize(
+    ("when", "holds"),
+    [
+        ({}, True),
+        ({"task": "code"}, True),
+        ({"task": ["maths", "code"]}, True),
+        ({"task": "maths"}, False),
+        ({"endpoint": "chat"}, True),
+        ({"endpoint": "embeddings"}, False),
+        ({"model": "gpt-4*"}, True),
+        ({"model": ["claude-*", "o3"]}, False),
+        ({"path": "/v1/*"}, True),
+        ({"path": "/v2/*"}, False),
+        ({"tags": "app=faq"}, True),
+        ({"tags": ["app=*", "team=a"]}, True),
+        ({"tags": ["app=faq", "team=b"]}, False),
+        ({"task": "code", "endpoint": "embeddings"}, False),
+    ],
+)
+def test_when_a_rule_matches(when, holds):
+    policy = the_policy(rules=[rule(when=when)]).policy
+    assert (policy.rule_for(**REQUEST) is not None) is holds
+
+
+def test_the_first_matching_rule_counts():
+    policy = the_policy(
+        rules=[rule(name="hard", when={"task": "code"}), rule(name="also", when={"model": "*"}), rule(name="rest")]
+    ).policy
+    assert policy.rule_for(**REQUEST).name == "hard"
+    assert policy.rule_for(endpoint="chat", task="chat", model="auto").name == "also"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "hit"),
+    [
+        ("acme/large", True),
+        ("acme/*", True),
+        ("*", True),
+        ("acme/large@acme", True),
+        ("*@acme", True),
+        ("*@other", False),
+        ("other/*", False),
+        ("tag:chat", True),
+        ("tag:small", False),
+        ("provider:acme", True),
+        ("provider:other", False),
+        ("weights:closed", True),
+        ("weights:open", False),
+    ],
+)
+def test_what_a_pattern_selects(pattern, hit):
+    assert selects(pattern, the_model()) is hit
+
+
+def test_candidates_are_included_minus_excluded():
+    policy = the_policy(candidates={"include": "tag:chat", "exclude": ["weights:open"]}).policy
+    assert [model.id for model in policy.candidates(a_catalog())] == ["acme/large"]
+
+
+def test_a_version_follows_the_meaning():
+    plain = the_policy().policy.version
+    assert plain == the_policy(mode="live").policy.version
+    assert plain != the_policy(mode="observe").policy.version
+    name, _, digest = plain.partition("@")
+    assert name == "support"
+    assert len(digest) == 8
+
+
+def test_a_version_does_not_depend_on_how_a_unit_was_written():
+    assert first_rule(ttft="p95 <= 1.5s") == first_rule(ttft="p95 <= 1500ms")
+
+
+WRONG = [
+    ({"polcy": "x"}, ("polcy",), "did you mean policy"),
+    ({"mode": "shadow"}, ("mode",), "not one of observe, live"),
+    ({"rules": []}, ("rules",), "must be a rule"),
+    ({"rules": [rule(require={"tpto": "p95 <= 1s"})]}, ("rules", 0, "require", "tpto"), "did you mean tpot"),
+    ({"rules": [rule(require={"ttft": "800ms"})]}, ("rules", 0, "require", "ttft"), "such as p95 <= 800ms"),
+    ({"rules": [rule(require={"ttft": True})]}, ("rules", 0, "require", "ttft"), "must be text"),
+    (
+        {"rules": [rule(require={"confidence": "93%"})]},
+        ("rules", 0, "require", "confidence"),
+        "50%, 80%, 90%, 95%, 99%",
+    ),
+    ({"rules": [rule(require={"quality": "good"})]}, ("rules", 0, "require", "quality"), "write 80% or 0.80"),
+    ({"rules": [rule(require={"max_cost_usd": 0.02})]}, ("rules", 0, "require", "max_cost_usd"), "in quotes"),
+    ({"rules": [rule(require={"max_cost_usd": "$-1"})]}, ("rules", 0, "require", "max_cost_usd"), "negative"),
+    ({"rules": [rule(when={"task": "coding"})]}, ("rules", 0, "when", "task", 0), "is not one of chat"),
+    ({"rules": [rule(when={"task": "math"})]}, ("rules", 0, "when", "task", 0), "did you mean maths"),
+    ({"rules": [rule(tiers=["batch"])]}, ("rules", 0, "tiers", 0), "not one of realtime"),
+    ({"when_nothing_fits": ["relax cost"]}, ("when_nothing_fits", 0), "not one of relax tpot"),
+    ({"without_data": {"quality": "probe"}}, ("without_data", "quality"), "not one of exclude"),
+    ({"candidates": {"include": []}}, ("candidates",), "leave no model"),
+    # across keys
+    (
+        {"candidates": {"include": ["acme/lrge"]}},
+        ("candidates", "include", 0),
+        "no model 'acme/lrge'; did you mean acme/large",
+    ),
+    ({"candidates": {"include": ["tag:chta"]}}, ("candidates", "include", 0), "no such tag; did you mean chat"),
+    ({"candidates": {"include": ["provider:acne"]}}, ("candidates", "include", 0), "did you mean acme"),
+    ({"candidates": {"include": ["weights:opn"]}}, ("candidates", "include", 0), "did you mean open"),
+    (
+        {"candidates": {"include": ["*"], "exclude": ["tags:chat"]}},
+        ("candidates", "exclude", 0),
+        "unknown selector 'tags'; did you mean tag",
+    ),
+    (
+        {"candidates": {"include": ["quantization:int4"]}},
+        ("candidates", "include", 0),
+        "the selectors are tag, provider, weights",
+    ),
+    ({"candidates": {"include": ["*"], "exclude": ["*"]}}, ("candidates",), "leave no model"),
+    ({"rules": [rule(), rule(name="later")]}, ("rules", 0), "'later' can never be reached"),
+    ({"rules": [rule(when={"task": "code"}), rule()]}, ("rules", 1, "name"), "two rules are called 'everyday'"),
+    ({"reference": "acme/lage"}, ("reference",), "did you mean acme/large"),
+    (
+        {"rules": [rule(require={"quality": "95% of reference"})]},
+        ("rules", 0, "require", "quality"),
+        "needs a reference",
+    ),
+    ({"baseline": "reference"}, ("baseline",), "needs a reference"),
+    ({"without_data": {"quality": "use reference"}}, ("without_data", "quality"), "needs a reference"),
+    (
+        {"when_nothing_fits": ["refuse", "use reference"], "reference": "acme/large"},
+        ("when_nothing_fits", 0),
+        "nothing after",
+    ),
+    ({"when_nothing_fits": ["use reference"]}, ("when_nothing_fits", 0), "needs a reference"),
+    ({"when_nothing_fits": ["relax ttft", "relax ttft"]}, ("when_nothing_fits", 1), "twice"),
+]
+
+
+@pytest.mark.parametrize(("changes", "path", "message"), WRONG)
+def test_what_is_refused_and_where(changes, path, message):
+    found = problem(**changes)
+    assert found.path == path
+    assert message in found.message
+
+
+def test_a_reference_without_a_score_cannot_be_measured_against():
+    catalog = a_catalog(a_model(), a_model("acme/mute", quality={}))
+    found = problem(catalog, reference="acme/mute", rules=[rule(require={"quality": "95% of reference"})])
+    assert "no quality score" in found.message
+    assert the_policy(catalog, reference="acme/mute").policy.reference == "acme/mute"
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [{"retired": dt.date(2026, 11, 1)}, {"prices": [a_price(valid_to=dt.date(2026, 11, 1))]}],
+    ids=["retired", "unpriced"],
+)
+def test_a_model_that_is_gone_is_a_warning(gone):
+    catalog = a_catalog(a_model(), a_model("acme/old", **gone))
+    result = the_policy(catalog, candidates={"include": ["acme/large", "acme/old"]}, reference="acme/old")
+    assert [warning.path for warning in result.warnings] == [("candidates", "include", 1), ("reference",)]
+    assert "retired or has no price" in result.warnings[0].message
+
+
+def test_a_pattern_that_matches_nothing_is_a_warning():
+    result = the_policy(candidates={"include": ["tag:chat", "deepseek/*"]})
+    assert [warning.message for warning in result.warnings] == ["'deepseek/*' matches no model of the catalog"]
+
+
+def test_a_sound_policy_raises_no_doubt():
+    assert the_policy(reference="acme/large").warnings == ()
+
+
+def test_defaults_are_on_the_safe_side():
+    policy = the_policy().policy
+    assert (policy.without_quality, policy.without_latency, policy.when_nothing_fits) == (
+        "exclude",
+        "use prior",
+        ("refuse",),
+    )
+
+
+def test_a_policy_is_a_mapping_with_a_version():
+    with pytest.raises(SchemaError, match="the key 'version' is missing"):
+        validate(PolicySchema, {key: value for key, value in a_policy().items() if key != "version"})
+
+
+def test_the_shipped_default_leaves_a_choice_for_everyday_work():
+    loaded = load_policies(packaged_policies_dir(), NOW)
+    policy = loaded.policies["default"]
+    everyday = policy.rule_for(endpoint="chat", task="chat", model="auto")
+    good = [
+        model.id
+        for model in policy.candidates(loaded.catalog)
+        if (score := model.score("chat")) and everyday.lower_milli(score) >= everyday.floor_milli(None)
+    ]
+    assert "meta/llama-3.2-3b" not in good
+    assert len(set(good)) >= 10
+    assert policy.rule_for(endpoint="embeddings", task="chat").floor is None
+    assert policy.rule_for(endpoint="chat", task="code").name == "hard-work"
+
+
+def test_an_unverified_score_clears_a_lower_floor_than_a_measured_one():
+    everyday = first_rule(quality="0.60", confidence="90%")
+    measured, placed = (the_model(quality={"chat": a_score("0.640", sd)}).score("chat") for sd in ("0.020", "0.050"))
+    assert everyday.lower_milli(measured) >= 600 > everyday.lower_milli(placed)
