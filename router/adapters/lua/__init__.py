@@ -1,0 +1,1 @@
+"""The scripts that run inside the store, one file an atomic step; package data, read by resp.Script."""

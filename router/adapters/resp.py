@@ -1,0 +1,297 @@
+"""One auto-pipelined connection to one node of the store, for the calls of the hot path.
+
+Belongs here: the wire protocol, its timeouts, reconnecting, scripts by hash. Does not belong here: what the calls
+mean (redis_ledger, redis_keys, spend), topology and subscriptions (redis-py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import random
+import time
+from collections import deque
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final
+
+import hiredis
+
+from router.ports import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from router.adapters.store_url import StoreAddress
+
+Arg = str | bytes | int
+
+TIMEOUT_S: Final = 0.25
+_GRACE_S: Final = 0.005
+_FIRST_PAUSE_S: Final = 0.01
+_LAST_PAUSE_S: Final = 1.0
+_HANDSHAKE_S: Final = 1.0
+_MORE: Final = object()
+
+
+class StoreRefused(StoreUnavailable):
+    """The store answered with an error of its own, such as LOADING, READONLY, MISCONF or OOM."""
+
+    @property
+    def word(self) -> str:
+        """The error's first word, by which Redis and Valkey class it."""
+        return str(self).partition(" ")[0]
+
+
+class Script:
+    """A Lua script shipped in ``lua/``, called by its hash.
+
+    Raises:
+        FileNotFoundError: the package has no such script.
+    """
+
+    __slots__ = ("sha", "source")
+
+    def __init__(self, name: str) -> None:
+        self.source = resources.files("router.adapters.lua").joinpath(f"{name}.lua").read_bytes()
+        self.sha = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
+
+
+class RespConnection:
+    """Calls of many tasks over one socket: what one loop turn asks for goes out in one write, replies match by order.
+
+    A call that has no reply after ``timeout_s`` ends the connection, because a later reply could no longer be told
+    from another's; every call under way then fails, and a new connection is made in the background. While there is
+    none, calls fail at once.
+
+    Args:
+        address: the node.
+        timeout_s: bound on one call, in seconds. Long reads belong on a connection of their own.
+    """
+
+    def __init__(self, address: StoreAddress, *, timeout_s: float = TIMEOUT_S) -> None:
+        self.address = address
+        self.on_connect: list[Callable[[], None]] = []
+        """Called after every connect, first or again: the store may have lost its last moments."""
+        self._timeout_s = timeout_s
+        self._wire: _Wire | None = None
+        self._why = "not started"
+        self._keeper: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._fillers: list[Callable[[], None]] = []
+
+    @property
+    def up(self) -> bool:
+        """True while calls have a connection to go to."""
+        wire = self._wire
+        return wire is not None and not wire.closed
+
+    async def start(self, wait_s: float = 5.0) -> None:
+        """Connect, and keep connected until `close`.
+
+        Raises:
+            StoreUnavailable: no connection within ``wait_s`` seconds; it is still being tried.
+        """
+        self._loop = asyncio.get_running_loop()
+        if self._keeper is None:
+            self._keeper = self._loop.create_task(self._keep_connected())
+        try:
+            await asyncio.wait_for(self._ready.wait(), wait_s)
+        except TimeoutError:
+            raise StoreUnavailable(
+                f"no connection to the store at {self.address} in {wait_s:g} s: {self._why}"
+            ) from None
+
+    async def close(self) -> None:
+        """Fail what is under way and stay disconnected."""
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await keeper
+        if self._wire is not None:
+            self._wire.drop("connection closed by us")
+        self._why = "connection closed by us"
+
+    def call(self, *command: Arg) -> asyncio.Future[Any]:
+        """Send one command; the future gives the reply (bytes, int, None, list) or `StoreUnavailable`.
+
+        Raises:
+            StoreUnavailable: there is no connection; nothing was sent.
+        """
+        return self._usable().send(command, None)
+
+    def script(self, script: Script, keys: Sequence[str], args: Sequence[Arg]) -> asyncio.Future[Any]:
+        """Run a script; one that the store does not know yet is sent in full. Futures and errors as in `call`.
+
+        Raises:
+            StoreUnavailable: there is no connection; nothing was sent.
+        """
+        tail = (len(keys), *keys, *args)
+        return self._usable().send(("EVALSHA", script.sha, *tail), ("EVAL", script.source, *tail))
+
+    def at_write(self, filler: Callable[[], None]) -> None:
+        """Run ``filler`` once, at the end of this loop turn, just before its calls are written.
+
+        Whoever groups requests gathers until then at no cost in time. Runs without a connection too.
+        """
+        self._fillers.append(filler)
+        if len(self._fillers) == 1:
+            if self._loop is None:
+                self._loop = asyncio.get_running_loop()
+            self._loop.call_soon(self._fill)
+
+    def _fill(self) -> None:
+        fillers, self._fillers = self._fillers, []
+        for filler in fillers:
+            filler()
+        if self._wire is not None:
+            self._wire.write_now()
+
+    def _usable(self) -> _Wire:
+        wire = self._wire
+        if wire is None or wire.closed:
+            raise StoreUnavailable(f"no connection to the store at {self.address}: {self._why}")
+        return wire
+
+    async def _keep_connected(self) -> None:
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                wire = await asyncio.wait_for(self._open(), _HANDSHAKE_S)
+            except (OSError, StoreUnavailable, ValueError) as failure:  # ValueError: a host that is no name
+                self._why = str(failure) or type(failure).__name__
+                # Spread over half the pause, so that a fleet does not come back in step.
+                await asyncio.sleep(pause * (0.5 + random.random() / 2))  # noqa: S311  # no secret depends on it
+                pause = min(pause * 2, _LAST_PAUSE_S)
+                continue
+            self._wire, pause = wire, _FIRST_PAUSE_S
+            self._ready.set()
+            for callback in self.on_connect:
+                callback()
+            self._why = await wire.lost
+            self._wire = None
+            await asyncio.sleep(_FIRST_PAUSE_S)
+
+    async def _open(self) -> _Wire:
+        loop, address = asyncio.get_running_loop(), self.address
+        wire = _Wire(self._timeout_s)
+        try:
+            if address.path:
+                await loop.create_unix_connection(lambda: wire, address.path)
+            else:
+                await loop.create_connection(lambda: wire, address.host, address.port, ssl=address.ssl_context())
+            if address.password:
+                user = (address.username,) if address.username else ()
+                await wire.send(("AUTH", *user, address.password), None)
+            if address.db:
+                await wire.send(("SELECT", address.db), None)
+            # A server that still loads its file takes AUTH and SELECT, but refuses this.
+            await wire.send(("EXISTS", "cr:{@}:keys"), None)
+        except BaseException:
+            wire.drop("handshake not finished")
+            raise
+        return wire
+
+
+class _Wire(asyncio.Protocol):
+    """One socket's life: bytes out, replies in order, one timer for the oldest call."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self.closed = False
+        loop = asyncio.get_running_loop()
+        self.lost: asyncio.Future[str] = loop.create_future()
+        self._loop = loop
+        self._timeout_s = timeout_s
+        self._transport: asyncio.Transport | None = None
+        self._reader = hiredis.Reader(replyError=StoreRefused, notEnoughData=_MORE)
+        self._pending: deque[tuple[asyncio.Future[Any], float, tuple[Arg, ...] | None]] = deque()
+        self._out: list[bytes] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def send(
+        self, command: tuple[Arg, ...], in_full: tuple[Arg, ...] | None, future: asyncio.Future[Any] | None = None
+    ) -> asyncio.Future[Any]:
+        """Queue a command for this turn's write; ``in_full`` is what to send instead if its script is unknown."""
+        packed = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub says a tuple of one
+        if future is None:
+            future = self._loop.create_future()
+        # time.monotonic, not loop.time: uvloop's is that of the turn's start, which a busy turn leaves far behind.
+        self._pending.append((future, time.monotonic() + self._timeout_s, in_full))
+        self._out.append(packed)
+        if len(self._out) == 1:
+            self._loop.call_soon(self.write_now)
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._timeout_s, self._check, None)
+        return future
+
+    def write_now(self) -> None:
+        """Put out what was queued. Safe to call with nothing queued."""
+        out = self._out
+        if out and self._transport is not None and not self.closed:
+            self._out = []
+            self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+
+    def drop(self, why: str) -> None:
+        """End the connection; calls under way fail with ``why``. Safe to call twice."""
+        if self.closed:
+            return
+        self.closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+        pending, self._pending = self._pending, deque()
+        for future, _, _ in pending:
+            if not future.done():
+                future.set_exception(StoreUnavailable(why))
+        if not self.lost.done():
+            self.lost.set_result(why)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]  # a stream's transport, by asyncio's contract
+        if self.closed:
+            transport.abort()  # type: ignore[attr-defined]  # as above
+        self.write_now()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.drop(f"connection lost: {exc or 'closed by the store'}")
+
+    def data_received(self, data: bytes) -> None:
+        reader, pending = self._reader, self._pending
+        try:
+            reader.feed(data)
+            while (reply := reader.gets()) is not _MORE:
+                future, _, in_full = pending.popleft()
+                if future.done():
+                    continue
+                if isinstance(reply, StoreRefused):
+                    self._refused(future, reply, in_full)
+                else:
+                    future.set_result(reply)
+        except (hiredis.ProtocolError, IndexError):
+            self.drop("the store broke the protocol")
+
+    def _refused(self, future: asyncio.Future[Any], refusal: StoreRefused, in_full: tuple[Arg, ...] | None) -> None:
+        if refusal.word == "NOSCRIPT" and in_full is not None:
+            self.send(in_full, None, future)
+            return
+        future.set_exception(refusal)
+        if refusal.word == "READONLY":
+            # A demoted primary: only a new connection finds the one that took over.
+            self.drop("the store has become a replica (READONLY)")
+
+    def _check(self, suspect: asyncio.Future[Any] | None) -> None:
+        self._timer = None
+        if not self._pending:
+            return
+        future, deadline, _ = self._pending[0]
+        left = deadline - time.monotonic()
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._check, None)
+        elif future is suspect:
+            self.drop(f"the store did not answer in {self._timeout_s * 1000:.0f} ms")
+        else:
+            # The reply may lie unread because this loop was the slow one: read once more before judging.
+            self._timer = self._loop.call_later(_GRACE_S, self._check, future)
