@@ -1,0 +1,134 @@
+"""The simulator as a process: routes, the control endpoints under ``/_sim``, start and stop.
+
+Belongs here: wiring. Does not belong here: any behaviour of a provider.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket as sockets
+import sys
+import time
+from typing import TYPE_CHECKING, Final
+
+import orjson
+import uvloop
+from aiohttp import web
+
+from router.sim.catalog import load
+from router.sim.embeddings import embeddings
+from router.sim.provider import chat, models, nowhere, refused
+from router.sim.refusal import Refusal
+from router.sim.world import WORLD, World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_MOST_BYTES: Final = 256 * 2**20
+"""Largest request body: a prompt of a million tokens and images is some tens of megabytes."""
+_GRACE: Final = 1.0
+"""Seconds that open answers get at the end."""
+
+
+def make_app(
+    catalog_dir: Path, *, seed: int = 1, speed: float = 1.0, now: Callable[[], float] = time.time
+) -> web.Application:
+    """The simulator as an aiohttp application.
+
+    Args:
+        catalog_dir: folder of catalog files; every provider in it is served under ``/{provider}/v1``.
+        seed: contents, latencies and random faults follow from it.
+        speed: divides every waiting time; 0 waits for nothing.
+        now: seconds since the epoch, for prices, retirement and cache lifetimes.
+
+    Raises:
+        CatalogError: the folder cannot be played.
+    """
+    app = web.Application(client_max_size=_MOST_BYTES)
+    app[WORLD] = World(load(catalog_dir), seed=seed, speed=speed, now=now)
+    app.router.add_post("/{provider}/v1/chat/completions", chat)
+    app.router.add_post("/{provider}/v1/embeddings", embeddings)
+    app.router.add_get("/{provider}/v1/models", models)
+    app.router.add_get("/{provider}/v1/models/{name:.+}", models)
+    app.router.add_get("/_sim/bill", _bill)
+    app.router.add_delete("/_sim/bill", _bill_reset)
+    app.router.add_get("/_sim/faults", _faults)
+    app.router.add_post("/_sim/faults", _faults_add)
+    app.router.add_delete("/_sim/faults", _faults_clear)
+    app.router.add_route("*", "/{path:.*}", nowhere)
+    return app
+
+
+def run(host: str, port: int, catalog: Path, *, socket: int | None = None, seed: int = 1, speed: float = 1.0) -> None:
+    """Serve until SIGTERM or SIGINT, then return. Prints ``sim listening on http://HOST:PORT`` when ready.
+
+    Args:
+        host: address to listen on.
+        port: 0 takes a free one.
+        catalog: folder of catalog files.
+        socket: descriptor of a listening socket to serve on instead of host and port.
+        seed: see `make_app`.
+        speed: see `make_app`.
+
+    Raises:
+        CatalogError: the folder cannot be played.
+        OSError: the address is taken.
+    """
+    app = make_app(catalog, seed=seed, speed=speed)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(app, host, port, socket))
+
+
+async def _serve(app: web.Application, host: str, port: int, descriptor: int | None) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_GRACE)
+    await runner.setup()
+    try:
+        site: web.BaseSite
+        if descriptor is None:
+            site = web.TCPSite(runner, host, port, backlog=1024)
+        else:
+            site = web.SockSite(runner, sockets.socket(fileno=descriptor), backlog=1024)
+        await site.start()
+        bound_host, bound_port = runner.addresses[0][:2]
+        sys.stdout.write(f"sim listening on http://{bound_host}:{bound_port}\n")
+        sys.stdout.flush()
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+
+
+async def _bill(request: web.Request) -> web.Response:
+    bill = request.app[WORLD].bill
+    answer = {"lines": bill.lines()} if request.query.get("lines") == "1" else await bill.totals()
+    return web.Response(body=orjson.dumps(answer), content_type="application/json")
+
+
+async def _bill_reset(request: web.Request) -> web.Response:
+    request.app[WORLD].bill.reset()
+    return web.Response(status=204)
+
+
+async def _faults(request: web.Request) -> web.Response:
+    return web.json_response(request.app[WORLD].faults.report())
+
+
+async def _faults_add(request: web.Request) -> web.Response:
+    world = request.app[WORLD]
+    try:
+        world.faults.add(orjson.loads(await request.read()))
+    except Refusal as refusal:
+        return refused(refusal, world.new_id())
+    except orjson.JSONDecodeError as error:
+        return refused(Refusal(400, f"Fault rules are a JSON list: {error}"), world.new_id())
+    return web.json_response(world.faults.report())
+
+
+async def _faults_clear(request: web.Request) -> web.Response:
+    request.app[WORLD].faults.clear()
+    return web.Response(status=204)
