@@ -1,0 +1,184 @@
+"""The HTTP server: sockets to `Call`s, `Reply`s to sockets, errors to bodies.
+
+Belongs here: aiohttp, limits on what is read, the table of paths. Does not belong here: what a path does beyond
+reading and writing (pipeline.py for prompts, http_api.py for the rest).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from aiohttp import web
+from multidict import CIMultiDict
+
+from router.attempt import Headers
+from router.core.errors import RouterError
+from router.dialects.openai_errors import error_body
+from router.pipeline import Call, Pipeline
+
+if TYPE_CHECKING:
+    from router.core.values import Endpoint
+    from router.streaming import AnswerStream
+
+Handler = Callable[[web.BaseRequest, str], Awaitable[web.StreamResponse]]
+BODY_IDLE_S: Final = 30.0
+"""Longest silence within a request body."""
+KEEPALIVE_S: Final = 75.0
+_log = structlog.get_logger("router.http")
+
+
+class HttpServer:
+    """Answers requests by the table of paths.
+
+    Args:
+        pipeline: serves prompts.
+        table: (method, path) to handler, beside the prompt endpoints.
+        max_body: bytes of a request body, after decompression.
+    """
+
+    def __init__(self, pipeline: Pipeline, table: dict[tuple[str, str], Handler], *, max_body: int) -> None:
+        self._pipeline = pipeline
+        self._max_body = max_body
+        self._ids = itertools.count(1)
+        self._incarnation = f"req_{secrets.token_hex(6)}"
+        self._table: dict[tuple[str, str], Handler] = {
+            ("POST", "/v1/chat/completions"): self._chat,
+            ("POST", "/v1/embeddings"): self._embeddings,
+            **table,
+        }
+        self._paths = {path for _, path in self._table}
+
+    def protocol_factory(self) -> web.Server:
+        """What the event loop's server calls for each connection."""
+        return web.Server(
+            self._handle,
+            request_factory=self._request,
+            access_log=None,
+            keepalive_timeout=KEEPALIVE_S,
+            max_line_size=16_384,
+            max_field_size=16_384,
+        )
+
+    def _request(self, message, payload, protocol, writer, task):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - aiohttp's private types
+        loop = asyncio.get_running_loop()
+        return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=self._max_body)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        request_id = f"{self._incarnation}{next(self._ids):08x}"
+        path = request.raw_path.partition("?")[0]
+        try:
+            handler = self._table.get((request.method, path)) or self._prefixed(request.method, path)
+            return await handler(request, request_id)
+        except RouterError as error:
+            return error_response(error, request_id)
+        except ConnectionError:
+            raise
+        except Exception as error:  # noqa: BLE001 - no traceback may reach a caller
+            _log.exception("internal_error", request_id=request_id, path=path[:200], kind=type(error).__name__)
+            return error_response(
+                RouterError("internal_error", f"The router failed; its log has the reason under {request_id}."),
+                request_id,
+            )
+
+    def _prefixed(self, method: str, path: str) -> Handler:
+        if path in self._paths:
+            allowed = ", ".join(sorted(m for m, p in self._table if p == path))
+            raise RouterError("method_not_allowed", f"{path} takes {allowed}, not {method[:16]}.")
+        parent = path.rpartition("/")[0] + "/*"
+        handler = self._table.get((method, parent))
+        if handler is None and path.startswith("/v1/models/"):
+            handler = self._table.get((method, "/v1/models/*"))
+        if handler is None:
+            hint = "; prompts go to /v1/chat/completions" if path in ("/", "/chat/completions") else ""
+            raise RouterError("not_found", f"Nothing answers at {path[:200]}{hint}.")
+        return handler
+
+    async def _chat(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
+        return await self._serve(request, request_id, "chat")
+
+    async def _embeddings(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
+        return await self._serve(request, request_id, "embeddings")
+
+    async def _serve(self, request: web.BaseRequest, request_id: str, endpoint: Endpoint) -> web.StreamResponse:
+        body = await read_body(request, self._max_body)
+
+        def gone() -> bool:
+            transport = request.transport
+            return transport is None or transport.is_closing()
+
+        reply = await self._pipeline.serve(
+            Call(endpoint=endpoint, headers=request.headers, body=body, request_id=request_id, gone=gone)
+        )
+        if reply.stream is None:
+            return web.Response(body=reply.body, headers=CIMultiDict(reply.headers))
+        return await self._send_stream(request, reply.headers, reply.body, reply.stream)
+
+    async def _send_stream(
+        self, request: web.BaseRequest, headers: Headers, part: bytes, stream: AnswerStream
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(headers=CIMultiDict([*headers, ("cache-control", "no-cache")]))
+        try:
+            await response.prepare(request)
+            while part:
+                await response.write(part)
+                part = await stream.next_part()
+            await response.write_eof()
+        except (ConnectionError, asyncio.CancelledError):
+            self._pipeline.abandon(stream)
+            raise
+        return response
+
+
+async def read_body(request: web.BaseRequest, limit: int) -> bytes:
+    """The whole request body.
+
+    Raises:
+        RouterError: too large, unreadable, or silent for `BODY_IDLE_S`.
+    """
+    declared = request.content_length
+    if declared is not None and declared > limit:
+        raise _too_large(limit)
+    try:
+        if request.content.is_eof():
+            return await request.read()
+        async with asyncio.timeout(None) as patience:
+            loop = asyncio.get_running_loop()
+            pieces = bytearray()
+            while True:
+                patience.reschedule(loop.time() + BODY_IDLE_S)
+                piece = await request.content.readany()
+                if not piece:
+                    return bytes(pieces)
+                pieces += piece
+                if len(pieces) > limit:
+                    raise _too_large(limit)
+    except web.HTTPRequestEntityTooLarge:
+        raise _too_large(limit) from None
+    except TimeoutError:
+        raise RouterError("request_timeout", f"The body stopped arriving for {BODY_IDLE_S:.0f} s.") from None
+    except (web.HTTPException, ValueError) as error:
+        raise RouterError("invalid_request", f"The body could not be read: {type(error).__name__}.") from None
+
+
+def error_response(error: RouterError, request_id: str) -> web.Response:
+    """An error as the caller's SDK expects it."""
+    headers: Headers = [
+        ("content-type", "application/json"),
+        ("x-request-id", request_id),
+        ("x-costrouter-request-id", request_id),
+        ("x-should-retry", "true" if error.retryable else "false"),
+    ]
+    if error.retry_after_s is not None:
+        headers.append(("retry-after", str(max(1, round(error.retry_after_s)))))
+    if error.code == "invalid_api_key":
+        headers.append(("www-authenticate", "Bearer"))
+    return web.Response(body=error_body(error), status=error.status, headers=CIMultiDict(headers))
+
+
+def _too_large(limit: int) -> RouterError:
+    return RouterError("request_too_large", f"The body is larger than {limit} bytes.")

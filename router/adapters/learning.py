@@ -1,0 +1,35 @@
+"""The listener that learns: what rows say about a model's speed and the length of its answers.
+
+Belongs here: which observation a row gives to which series. Does not belong here: histograms (core/stats.py) and
+sharing them (fleet.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from router.adapters.fleet import Observations
+    from router.core.values import Identity, Row
+
+
+class Learning:
+    """Feeds the observations with every answered attempt. Times in microseconds, lengths in tokens."""
+
+    def __init__(self, observations: Observations) -> None:
+        self._observations = observations
+
+    def on_row(self, row: Row, error: str | None) -> None:  # noqa: ARG002 - the port's shape
+        """Learn from an attempt that was answered whole, or whose answer began."""
+        where = (row.model, row.provider, row.tier)
+        add = self._observations.add
+        if row.ttft_ms:
+            add(("ttft", *where), row.ttft_ms * 1000)
+        if row.outcome != "ok" or row.certainty != "metered":
+            return
+        add(("output", *where), row.completion_tokens // row.choices)
+        if row.ttft_ms and row.completion_tokens > 1:
+            add(("tpot", *where), (row.total_ms - row.ttft_ms) * 1000 // (row.completion_tokens - 1))
+
+    def on_refusal(self, endpoint: str, code: str, identity: Identity | None) -> None:
+        """A refusal says nothing about a model."""

@@ -1,0 +1,116 @@
+"""The log: structlog for events, and one JSON line for each attempt or refusal.
+
+Belongs here: how lines look and are written. Lines of requests are gathered for a moment and written in one go,
+because a write a request would cost more than its routing. Never a prompt, an answer or a key in any of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import stat
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import orjson
+import structlog
+
+if TYPE_CHECKING:
+    from router.core.values import Identity, Row
+
+GATHERED: Final = 512
+"""Lines after which the log is written at once."""
+_ROW_FIELDS: Final = (
+    "attempt",
+    "tenant",
+    "team",
+    "app",
+    "key",
+    "endpoint",
+    "policy",
+    "rule",
+    "requested_model",
+    "model",
+    "provider",
+    "tier",
+    "outcome",
+    "status",
+    "certainty",
+    "prompt_tokens",
+    "cached_tokens",
+    "completion_tokens",
+    "cost_nano",
+    "baseline_nano",
+    "ttft_ms",
+    "total_ms",
+)
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def configure(level: str) -> None:
+    """Set structlog up: JSON lines on stderr, from ``level`` up. Call before workers fork."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(serializer=orjson.dumps),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
+        cache_logger_on_first_use=True,
+    )
+
+
+class RequestLog:
+    """A listener that writes a line an attempt. `flush` is called once a tick and at the end. It never waits: what a
+    pipe without a reader cannot take is dropped.
+
+    Args:
+        descriptor: where lines go.
+        worker: named in every line.
+    """
+
+    def __init__(self, descriptor: int, worker: str) -> None:
+        self._descriptor = descriptor
+        self._worker = worker
+        self._lines: list[bytes] = []
+        self._is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        self._ready = select.poll()
+        self._ready.register(descriptor, select.POLLOUT)
+
+    def on_row(self, row: Row, error: str | None) -> None:
+        """A line with the row's figures."""
+        self._put("attempt", {name: getattr(row, name) for name in _ROW_FIELDS}, error)
+
+    def on_refusal(self, endpoint: str, code: str, identity: Identity | None) -> None:
+        """A line for a request that led to no attempt."""
+        self._put("refused", {"endpoint": endpoint, "key": identity.key if identity else ""}, code)
+
+    def flush(self) -> None:
+        """Write what was gathered. A reader that is too slow or gone costs lines, never requests."""
+        lines, self._lines = self._lines, []
+        text = b"\n".join(lines) + b"\n" if lines else b""
+        while text:
+            cut = len(text) if self._is_file else text.rfind(b"\n", 0, select.PIPE_BUF) + 1 or len(text)
+            try:
+                # A pipe is shared with others, so it cannot be made non-blocking; this much it takes if it polls well.
+                if not self._is_file and not self._ready.poll(0):
+                    return
+                os.write(self._descriptor, text[:cut])
+            except OSError:
+                return
+            text = text[cut:]
+
+    def _put(self, event: str, fields: dict[str, Any], error: str | None) -> None:
+        self._lines.append(
+            _encode(
+                {"at_ms": time.time_ns() // 1_000_000, "event": event, "worker": self._worker, "error": error, **fields}
+            )
+        )
+        if len(self._lines) >= GATHERED:
+            self.flush()

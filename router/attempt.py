@@ -1,0 +1,214 @@
+"""One attempt from its reservation to its row: what is known, what it cost, what is told of it.
+
+Belongs here: the life of an attempt and its figures. Part of the pipeline's layer. Does not belong here: the order of
+stages (pipeline.py) and how a stream is passed on (streaming.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from router.core.decide import Decision, Facts, believable, prompt_tokens
+from router.core.errors import RouterError
+from router.core.money import nano_ceil, usd
+from router.core.pricing import cost_pico
+from router.core.values import Certainty, Hold, Identity, Outcome, Row, Usage
+from router.ports import Clock, Ledger, Listener, ProviderLink, TextCounter
+
+if TYPE_CHECKING:
+    from router.dialects.openai_chat import Request
+    from router.dialects.orders import Orders
+
+Headers = list[tuple[str, str]]
+
+
+class Desk(msgspec.Struct, frozen=True):
+    """The ports that every attempt uses."""
+
+    ledger: Ledger
+    counter: TextCounter
+    clock: Clock
+    listeners: tuple[Listener, ...]
+
+
+class Attempt:
+    """One try at one option. `settle` or `settle_counted` is called exactly once."""
+
+    __slots__ = (
+        "_desk",
+        "at_ms",
+        "decision",
+        "facts",
+        "first_at",
+        "identity",
+        "link",
+        "number",
+        "orders",
+        "request",
+        "request_id",
+        "row",
+        "snapshot",
+        "started",
+    )
+
+    def __init__(
+        self,
+        desk: Desk,
+        *,
+        request_id: str,
+        identity: Identity,
+        orders: Orders,
+        request: Request,
+        facts: Facts,
+        decision: Decision,
+        link: ProviderLink,
+        snapshot: str,
+        number: int = 1,
+    ) -> None:
+        self._desk = desk
+        self.request_id = request_id
+        self.identity = identity
+        self.orders = orders
+        self.request = request
+        self.facts = facts
+        self.decision = decision
+        self.link = link
+        self.snapshot = snapshot
+        self.number = number
+        self.started = desk.clock.monotonic()
+        self.first_at = 0.0
+        self.at_ms = 0
+        self.row: Row | None = None
+
+    @property
+    def name(self) -> str:
+        """Identifies it everywhere: ``request-id/n``."""
+        return f"{self.request_id}/{self.number}"
+
+    async def reserve(self, grace_ms: int) -> None:
+        """Set the expected upper cost aside. Raises `StoreUnavailable`."""
+        hold = Hold(
+            attempt=self.name,
+            tenant=self.identity.tenant,
+            amount_nano=nano_ceil(self.decision.hold_pico),
+            not_after_ms=self._desk.ledger.store_ms() + grace_ms,
+        )
+        self.at_ms = await self._desk.ledger.reserve(hold)
+
+    def answered(self) -> None:
+        """The first part of the answer is here."""
+        if not self.first_at:
+            self.first_at = self._desk.clock.monotonic()
+
+    def believed(self, usage: Usage | None) -> Usage | None:
+        """The provider's meters, unless they cannot be true."""
+        return usage if usage is not None and believable(usage, self.decision.option, self.facts) else None
+
+    def price(self, usage: Usage) -> int:
+        """Cost of these meters in nano-dollars."""
+        return nano_ceil(cost_pico(self.decision.option.price, usage))
+
+    def release(self) -> None:
+        """Nothing was sent: the hold is freed, no money was spent."""
+        self.settle(Usage(0), outcome="released", status=0, certainty="metered")
+
+    def settle(
+        self, usage: Usage, *, outcome: Outcome, status: int, certainty: Certainty, error: RouterError | None = None
+    ) -> Row:
+        """Price the meters, queue the row, tell the listeners. A second call changes nothing."""
+        if self.row is not None:
+            return self.row
+        decision, identity, option = self.decision, self.identity, self.decision.option
+        cost = cost_pico(option.price, usage)
+        baseline = decision.baseline
+        now = self._desk.clock.monotonic()
+        row = self.row = Row(
+            attempt=self.name,
+            at_ms=self.at_ms,
+            tenant=identity.tenant,
+            team=identity.team,
+            app=identity.app,
+            key=identity.key,
+            user=self.request.user,
+            tags=self.orders.tags,
+            endpoint=self.facts.endpoint,
+            policy=decision.policy,
+            rule=decision.rule,
+            requested_model=self.facts.asked_model,
+            model=option.model,
+            provider=option.provider,
+            tier=option.tier,
+            outcome=outcome,
+            status=status,
+            certainty=certainty,
+            prompt_tokens=usage.prompt_tokens,
+            cached_tokens=usage.cached_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+            completion_tokens=usage.completion_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            price_version=option.price.version,
+            cost_pico=cost,
+            cost_nano=nano_ceil(cost),
+            estimated_nano=nano_ceil(decision.expected_pico),
+            baseline_nano=nano_ceil(cost if baseline is None else cost_pico(baseline.price, usage)),
+            runner_up_nano=nano_ceil(decision.runner_up_pico),
+            ttft_ms=round((self.first_at - self.started) * 1000) if self.first_at else 0,
+            total_ms=round((now - self.started) * 1000),
+            snapshot=self.snapshot,
+            unit=self.orders.unit,
+            choices=self.facts.choices,
+        )
+        self._desk.ledger.settle(row)
+        code = None if error is None else error.code
+        for listener in self._desk.listeners:
+            listener.on_row(row, code)
+        return row
+
+    async def settle_counted(
+        self, texts: Sequence[str], *, outcome: Outcome, status: int, error: RouterError | None = None
+    ) -> Row:
+        """Book our own count of the prompt and of what came back: no meters came that could be believed."""
+        asked = self.request.shape.texts
+        counts = await self._desk.counter.count([*asked, *texts])
+        prompt = sum(counts[: len(asked)]) + self.request.ready_tokens
+        output = sum(counts[len(asked) :])
+        option = self.decision.option
+        usage = Usage(
+            prompt_tokens=prompt_tokens(option, self.facts, prompt),
+            completion_tokens=-(-output * option.ratio_ppm // 1_000_000),
+        )
+        return self.settle(usage, outcome=outcome, status=status, certainty="counted", error=error)
+
+    def settle_estimated(self, *, outcome: Outcome, status: int, error: RouterError | None = None) -> Row:
+        """Book what was expected: it was sent, and nothing is known of what came of it."""
+        usage = Usage(
+            prompt_tokens=self.decision.prompt_tokens,
+            completion_tokens=self.decision.output_tokens * self.facts.choices,
+        )
+        return self.settle(usage, outcome=outcome, status=status, certainty="estimated", error=error)
+
+    def headers(self) -> Headers:
+        """What the caller is told in headers; the cost itself only once the row is there."""
+        decision, option, row = self.decision, self.decision.option, self.row
+        found = [
+            ("x-request-id", self.request_id),
+            ("x-costrouter-request-id", self.request_id),
+            ("x-costrouter-model", option.model),
+            ("x-costrouter-provider", option.provider),
+            ("x-costrouter-tier", option.tier),
+            ("x-costrouter-policy", decision.policy),
+            ("x-costrouter-rule", decision.rule),
+            ("x-costrouter-attempts", str(self.number)),
+            ("x-costrouter-estimated-cost-usd", usd(nano_ceil(decision.expected_pico))),
+        ]
+        if row is not None:
+            found.append(("x-costrouter-cost-usd", usd(row.cost_nano)))
+            found.append(("x-costrouter-baseline-cost-usd", usd(row.baseline_nano)))
+        else:
+            found.append(("x-costrouter-baseline-cost-usd", usd(nano_ceil(decision.baseline_pico))))
+        if decision.could_have_pico is not None:
+            found.append(("x-costrouter-could-have-cost-usd", usd(nano_ceil(decision.could_have_pico))))
+        return found

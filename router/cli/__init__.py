@@ -1,0 +1,21 @@
+"""The command line: `costrouter serve`, `sim`, `explain`, `spend`. One file a command."""
+
+from __future__ import annotations
+
+import click
+
+from router import __version__
+from router.cli.explain import explain
+from router.cli.serve import serve
+from router.cli.sim import sim
+from router.cli.spend import spend
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="costrouter")
+def main() -> None:
+    """Send every prompt to the cheapest model that meets the policy, and meter every cent."""
+
+
+for command in (serve, sim, explain, spend):
+    main.add_command(command)

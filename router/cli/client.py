@@ -1,0 +1,48 @@
+"""What commands need to ask a running server: its address and a key."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import urllib.error
+import urllib.request
+from typing import Any
+
+import click
+
+from router.settings import SettingsError, read_settings
+
+
+def ask(method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> dict[str, Any]:
+    """One call to the server of this machine, with the admin key of its data directory or settings.
+
+    Raises:
+        click.ClickException: no server, no key, or its refusal, in words.
+    """
+    try:
+        settings = read_settings(os.environ)
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from None
+    key = settings.admin_key.get_secret_value() if settings.admin_key else ""
+    if not key:
+        with contextlib.suppress(OSError):
+            key = (settings.data_dir / "admin.key").read_text().strip()
+    url = f"http://{settings.host}:{settings.port}{path}"
+    request = urllib.request.Request(
+        url,
+        body,
+        {"Authorization": f"Bearer {key}", "Content-Type": "application/json", **(headers or {})},
+        method=method,
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310 - as above
+            found: dict[str, Any] = json.load(response)
+            return found
+    except urllib.error.HTTPError as error:
+        said = f"{url} answered {error.code}"
+        with contextlib.closing(error), contextlib.suppress(ValueError, KeyError, TypeError):
+            said = json.load(error)["error"]["message"]
+        raise click.ClickException(said) from None
+    except OSError as error:
+        raise click.ClickException(f"no server at {url} ({error}); start one with `costrouter serve`") from None

@@ -1,0 +1,56 @@
+"""`costrouter serve`: the banner and the supervisor."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from router.settings import SettingsError, read_settings
+
+if TYPE_CHECKING:
+    from router.app import Plan
+
+
+@click.command()
+def serve() -> None:
+    """Serve until interrupted. Settings come from COSTROUTER_* variables."""
+    from router.adapters.embedded_store import EmbeddedStoreError  # noqa: PLC0415 - `--help` should not load the server
+    from router.supervisor import Supervisor  # noqa: PLC0415 - as above
+
+    try:
+        status = Supervisor(read_settings(os.environ), announce).run()
+    except (SettingsError, EmbeddedStoreError) as error:
+        click.echo(f"costrouter cannot start: {error}", err=True)
+        status = 2
+    sys.exit(status)
+
+
+def announce(plan: Plan) -> None:
+    """Say where and how to use the node."""
+    host = "127.0.0.1" if plan.settings.host in ("0.0.0.0", "::") else plan.settings.host  # noqa: S104 - shown, not bound
+    base = f"http://{f'[{host}]' if ':' in host else host}:{plan.port}/v1"
+    key = plan.dev_key or "YOUR_KEY"
+    for warning in plan.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    providers = ", ".join(sorted(plan.links))
+    what = (
+        "SIMULATED, no provider key was found: no call leaves this machine, no money is spent"
+        if plan.simulated
+        else "real"
+    )
+    click.echo(
+        f"""costrouter serves {base}
+  providers  {what}
+             {providers}
+  policies   {", ".join(sorted({policy.version for policy in plan.world.policies.values()}))}
+  key        {key}
+
+  export OPENAI_BASE_URL={base} OPENAI_API_KEY={key}
+
+  curl {base}/chat/completions -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\
+    -d '{{"model": "auto", "messages": [{{"role": "user", "content": "Say hello."}}]}}' -i
+"""
+    )

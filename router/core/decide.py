@@ -1,0 +1,274 @@
+"""Which option serves a request: the cheapest that satisfies the policy.
+
+Belongs here: the choice among compiled options, from facts about one request. It is a pure function, cheap enough
+for every request; nothing here computes reasons (explain.py does, from the same values, when somebody asks).
+Does not belong here: how options get their figures (snapshot.py), nor performing the decision.
+
+    cost(o, r) = fees + prompt(o, r) · p_in + choices · E[out(o, r)] · p_out            in pico-dollars, integers
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from router.core.images import Image, ImageFormula, image_tokens_of
+from router.core.pricing import rates_for
+from router.core.stats import Summary
+from router.core.values import Needs, Price, TokenRange, Usage
+
+PPM = 1_000_000
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """A limit that an option misses: quality in thousandths, latencies in milliseconds."""
+
+    limit: str
+    found: int | None
+    """None when there is no data and the policy excludes what has none."""
+    wanted: int
+
+
+class Option(msgspec.Struct, frozen=True):
+    """One (model, provider, tier) at one instant: plain figures, compiled once per snapshot."""
+
+    entry: str
+    """The catalog entry: ``author/name@provider``."""
+    model: str
+    provider: str
+    tier: str
+    upstream_model: str
+    capabilities: int
+    context_window: int
+    max_output: int
+    ratio_ppm: int
+    """The provider's metered tokens per reference token, in parts per million."""
+    message_overhead: int
+    image: ImageFormula | None
+    price: Price
+    output_mean: int
+    output_p90: int
+    ttft: Summary
+    """Microseconds."""
+    tpot: Summary
+    """Microseconds a token."""
+    live: bool
+    """True when the latency figures were observed, False when they are the catalog's priors."""
+
+    def figures(self) -> Figures:
+        """What the choice reads, in the order in which `cheapest` takes it apart."""
+        rates = self.price.bands[0].rates
+        return (
+            self,
+            self.capabilities,
+            self.ratio_ppm,
+            self.message_overhead,
+            self.context_window,
+            self.max_output,
+            self.output_mean,
+            rates.request,
+            rates.input,
+            rates.output,
+            len(self.price.bands) > 1,
+        )
+
+
+Figures = tuple[Option, int, int, int, int, int, int, int, int, int, bool]
+"""One tuple to unpack costs a third of as many attribute look-ups, for every option of every request."""
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What the decision may know of a request."""
+
+    endpoint: str
+    needs: int
+    tokens: TokenRange
+    """Of the texts, in the reference encoding."""
+    fixed_tokens: int = 0
+    """Template tokens on any model."""
+    messages: int = 1
+    images: tuple[Image, ...] = ()
+    max_output: int | None = None
+    choices: int = 1
+    task: str = "chat"
+    stream: bool = False
+    asked_model: str = "auto"
+    path: str = ""
+    max_cost_pico: int | None = None
+
+
+class Level(msgspec.Struct, frozen=True):
+    """Options that satisfy the policy's request-independent limits; ``relaxed`` names what was given up for them."""
+
+    relaxed: str
+    options: tuple[Option, ...]
+    """In order of preference at equal cost."""
+    figures: tuple[Figures, ...]
+
+
+def level(relaxed: str, options: Iterable[Option]) -> Level:
+    """A level of these options."""
+    found = tuple(options)
+    return Level(relaxed, found, tuple(option.figures() for option in found))
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """A policy's rule for one task, compiled: levels in the order in which they may be used."""
+
+    policy: str
+    """``name@hash``"""
+    rule: str
+    levels: tuple[Level, ...]
+    candidates: tuple[Option, ...]
+    """All that the policy names and that can be called, feasible or not."""
+    faults: dict[str, dict[str, Fault]]
+    """Entry of each candidate that misses a limit, to the limits by name."""
+    max_cost_pico: int | None
+    reference: Option | None
+    """What savings are measured against when no known model was asked for."""
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What was chosen, and the figures that the ledger books beside it (pico-dollars)."""
+
+    option: Option
+    policy: str
+    rule: str
+    relaxed: str
+    prompt_tokens: int
+    output_tokens: int
+    expected_pico: int
+    hold_pico: int
+    baseline: Option | None
+    baseline_pico: int
+    runner_up_pico: int
+    """0 when there was no other feasible option."""
+    certain: bool
+    """False when another count of the prompt, within its likely range, would have changed the choice."""
+    could_have_pico: int | None = None
+    """In observe mode: the expected cost of what would have been chosen."""
+
+
+def decide(plan: Plan, facts: Facts, baseline: Option | None) -> Decision | None:
+    """The cheapest option of the first level that has a feasible one; None when no level has (explain.py says why).
+
+    Args:
+        plan: the compiled rule that governs the request.
+        facts: the request.
+        baseline: what savings are measured against; without one, nothing is saved.
+    """
+    cap = _least(plan.max_cost_pico, facts.max_cost_pico)
+    tokens = facts.tokens
+    for level in plan.levels:
+        best, cost, runner_up = cheapest(level.figures, facts, tokens.expected, cap)
+        if best is None:
+            continue
+        certain = tokens.exact or (
+            cheapest(level.figures, facts, tokens.likely_low, cap)[0] is best
+            and cheapest(level.figures, facts, tokens.likely_high, cap)[0] is best
+        )
+        prompt = prompt_tokens(best, facts, tokens.expected)
+        output = expected_output(best, facts)
+        return Decision(
+            option=best,
+            policy=plan.policy,
+            rule=plan.rule,
+            relaxed=level.relaxed,
+            prompt_tokens=prompt,
+            output_tokens=output,
+            expected_pico=cost,
+            hold_pico=hold(best, facts),
+            baseline=baseline,
+            baseline_pico=cost if baseline is None else expected_cost(baseline, facts, tokens.expected),
+            runner_up_pico=runner_up,
+            certain=certain,
+        )
+    return None
+
+
+def cheapest(
+    figures: Iterable[Figures], facts: Facts, tokens: int, cap: int | None
+) -> tuple[Option | None, int, int]:
+    """(option, its expected cost, the next one's cost), costs in pico-dollars; (None, 0, 0) when none is feasible."""
+    needs, limit, choices = facts.needs, facts.max_output, facts.choices
+    fixed, messages, images = facts.fixed_tokens, facts.messages, facts.images
+    best: Option | None = None
+    best_cost = second = 0
+    for option, able, ratio, overhead, window, most, mean, request, input_rate, output_rate, banded in figures:
+        if needs & ~able:
+            continue
+        prompt = -(-tokens * ratio // PPM) + fixed + messages * overhead
+        if images:
+            prompt += image_tokens_of(option.image, images)
+        output = mean
+        if limit is None:
+            if prompt >= window:
+                continue
+        elif limit > most or prompt + limit > window:
+            continue
+        elif limit < mean:
+            output = limit
+        if banded:
+            rates = rates_for(option.price, prompt)
+            cost = rates.request + prompt * rates.input + choices * output * rates.output
+        else:
+            cost = request + prompt * input_rate + choices * output * output_rate
+        if cap is not None and cost > cap:
+            continue
+        if best is None or cost < best_cost:
+            second = best_cost
+            best, best_cost = option, cost
+        elif not second or cost < second:
+            second = cost
+    return best, best_cost, second
+
+
+def prompt_tokens(option: Option, facts: Facts, tokens: int) -> int:
+    """The prompt as this option's provider is expected to meter it."""
+    own = -(-tokens * option.ratio_ppm // PPM) + facts.fixed_tokens + facts.messages * option.message_overhead
+    return own + image_tokens_of(option.image, facts.images) if facts.images else own
+
+
+def expected_output(option: Option, facts: Facts) -> int:
+    """Expected completion tokens of one choice, within the caller's limit."""
+    return option.output_mean if facts.max_output is None else min(option.output_mean, facts.max_output)
+
+
+def expected_cost(option: Option, facts: Facts, tokens: int) -> int:
+    """Expected cost of the request on this option, in pico-dollars, feasible or not."""
+    prompt = prompt_tokens(option, facts, tokens)
+    rates = rates_for(option.price, prompt)
+    return rates.request + prompt * rates.input + facts.choices * expected_output(option, facts) * rates.output
+
+
+def hold(option: Option, facts: Facts) -> int:
+    """What to set aside for an attempt, in pico-dollars: the prompt at its likely upper end, the output at its p90.
+
+    The dearest band that the likely upper end reaches counts, and cache writes are taken to be billed.
+    """
+    prompt = prompt_tokens(option, facts, facts.tokens.likely_high)
+    output = option.output_p90 if facts.max_output is None else min(option.output_p90, facts.max_output)
+    rates = rates_for(option.price, prompt)
+    return rates.request + prompt * max(rates.input, rates.cache_write) + facts.choices * output * rates.output
+
+
+def believable(usage: Usage, option: Option, facts: Facts) -> bool:
+    """Whether a provider's meters can be true: a prompt within the model's window, an answer within its limit.
+
+    A meter of zero is believed, as a price of zero is.
+    """
+    return usage.prompt_tokens <= option.context_window and (
+        usage.completion_tokens <= max(option.max_output, 1) * facts.choices
+    )
+
+
+def missing(needs: int, option: Option) -> list[str]:
+    """Names of the capabilities that a request needs and an option lacks."""
+    return [need.name.lower() for need in Needs(needs & ~option.capabilities) if need.name]
+
+
+def _least(first: int | None, second: int | None) -> int | None:
+    if first is None or second is None:
+        return second if first is None else first
+    return min(first, second)

@@ -1,0 +1,325 @@
+"""The world at one tick, compiled for deciding: prices, statistics and policies as plain figures.
+
+Belongs here: turning catalog, policies and statistics into options and plans, and finding the plan of a request.
+A snapshot is immutable to its users and has an id; plans are compiled when first asked for and kept. Does not belong
+here: the choice itself (decide.py), reasons (explain.py), when to compile anew (app.py).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Collection, Mapping
+from typing import Final
+
+import msgspec
+
+from router.core.catalog import TASKS, Catalog, Latency, Model, did_you_mean
+from router.core.decide import Facts, Fault, Option, Plan, level
+from router.core.errors import RouterError
+from router.core.names import AUTO, Names
+from router.core.policy import Policy, Rule
+from router.core.pricing import price_at
+from router.core.stats import Series, Summary
+from router.core.units import LatencyLimit
+
+REALTIME: Final = "realtime"
+ENOUGH: Final = 20
+"""Observations from which live latency takes the prior's place."""
+PRIOR_WEIGHT: Final = 20
+"""How many observations the catalog's prior for answer lengths is worth."""
+DEFAULT_POLICY: Final = "default"
+_RELAX: Final = {"relax ttft": "ttft", "relax tpot": "tpot", "relax total": "total", "relax quality": "quality"}
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """What of a request's orders bears on its route."""
+
+    policy: str | None = None
+    quality_milli: int | None = None
+    tags: tuple[str, ...] = ()
+
+
+class Route(msgspec.Struct, frozen=True):
+    """How a request is to be decided."""
+
+    plan: Plan
+    baseline: Option | None
+    """The model that was asked for, if it is known and substituted; else the policy's reference, if any."""
+    instead: Plan | None = None
+    """In observe mode: the plan that would have been followed."""
+
+
+class World(msgspec.Struct, frozen=True):
+    """What stays the same between ticks."""
+
+    catalog: Catalog
+    policies: Mapping[str, Policy]
+    names: Names
+    offered: frozenset[str]
+    """Providers that can be called."""
+
+
+class Snapshot:
+    """One tick's world. Built by `compile_snapshot`."""
+
+    __slots__ = ("_by_entry", "_plans", "id", "offered", "world")
+
+    def __init__(self, snapshot_id: str, world: World, options: Mapping[str, Option]) -> None:
+        self.id = snapshot_id
+        self.world = world
+        self._by_entry = options
+        self.offered = tuple(option for option in options.values() if option.provider in world.offered)
+        self._plans: dict[tuple[str, str, str], Plan] = {}
+
+    def route(self, facts: Facts, wish: Wish) -> Route:
+        """The plan that governs a request.
+
+        Raises:
+            RouterError: ``unknown_policy``, ``unknown_model`` (near misses named), ``model_not_allowed``,
+                ``invalid_request`` for an unknown task, ``no_feasible_model`` when no rule matches.
+        """
+        policy = self._policy(facts.asked_model, wish.policy)
+        if facts.task not in TASKS:
+            raise RouterError("invalid_request", f"The task {facts.task!r} is none of {', '.join(TASKS)}.")
+        rule = policy.rule_for(
+            endpoint=facts.endpoint, task=facts.task, model=facts.asked_model, path=facts.path, tags=wish.tags
+        )
+        if rule is None:
+            raise RouterError("no_feasible_model", f"No rule of the policy {policy.version} matches this request.")
+        plan = self._plan(policy, rule, facts.task, wish.quality_milli)
+        if facts.asked_model == AUTO or facts.asked_model in self.world.policies:
+            return Route(plan=plan, baseline=plan.reference)
+        named = self.world.names.find(facts.asked_model)
+        if named is None:
+            raise self.unknown(facts.asked_model)
+        asked = self._cheapest_entry(named.entries)
+        baseline = plan.reference if policy.baseline == "reference" or asked is None else asked
+        if not named.explicit and policy.mode == "live" and facts.endpoint == "chat":
+            return Route(plan=plan, baseline=baseline)
+        pinned = self._pinned(policy, rule, named.entries, facts.asked_model)
+        observing = policy.mode == "observe" and not named.explicit
+        return Route(plan=pinned, baseline=baseline, instead=plan if observing else None)
+
+    def option(self, model: Model) -> Option | None:
+        """The option of a catalog entry, offered or not; None when it is retired or has no price now."""
+        return self._by_entry.get(model.name)
+
+    def _policy(self, asked: str, ordered: str | None) -> Policy:
+        policies = self.world.policies
+        name = ordered or (asked if asked in policies else DEFAULT_POLICY)
+        policy = policies.get(name)
+        if policy is None:
+            raise RouterError("unknown_policy", f"There is no policy {name!r}{did_you_mean(name, policies) or '.'}")
+        return policy
+
+    def _plan(self, policy: Policy, rule: Rule, task: str, quality: int | None) -> Plan:
+        if quality is not None:
+            return self._compile(policy, rule, task, quality)
+        key = (policy.name, rule.name, task)
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plans[key] = self._compile(policy, rule, task, None)
+        return plan
+
+    def _compile(self, policy: Policy, rule: Rule, task: str, quality: int | None) -> Plan:
+        reference = self._reference(policy)
+        judge = Judge(policy, rule, task, quality, None if reference is None else reference[0])
+        candidates = [
+            (model, option)
+            for model in policy.candidates(self.world.catalog)
+            if (option := self._by_entry.get(model.name)) is not None
+            and option.provider in self.world.offered
+            and option.tier in rule.tiers
+        ]
+        candidates.sort(key=lambda pair: _preference(pair[1]))
+        given_up: tuple[str, ...] = ()
+        levels = [level("", (option for model, option in candidates if not judge.faults(model, option)))]
+        for step in policy.when_nothing_fits:
+            if step == "refuse":
+                break
+            if step in _RELAX:
+                given_up += (_RELAX[step],)
+                options = tuple(o for model, o in candidates if not judge.faults(model, o).keys() - set(given_up))
+            else:
+                options = tuple(o for o in (reference[1] if reference else ()) if o.provider in self.world.offered)
+            levels.append(level(step, options))
+        return Plan(
+            policy=policy.version,
+            rule=rule.name,
+            levels=tuple(found for found in levels if found.options),
+            candidates=tuple(option for _, option in candidates),
+            faults={option.entry: faults for model, option in candidates if (faults := judge.faults(model, option))},
+            max_cost_pico=rule.max_cost_pico,
+            reference=None if reference is None else self._cheapest_entry(reference[2]),
+        )
+
+    def _reference(self, policy: Policy) -> tuple[Model, tuple[Option, ...], tuple[Model, ...]] | None:
+        if policy.reference is None:
+            return None
+        entries = self.world.catalog.by_id(policy.reference)
+        return entries[0], tuple(o for m in entries if (o := self._by_entry.get(m.name)) is not None), entries
+
+    def _pinned(self, policy: Policy, rule: Rule, entries: Collection[Model], asked: str) -> Plan:
+        allowed = [model for model in policy.candidates(self.world.catalog) if model in entries]
+        if not allowed:
+            raise RouterError("model_not_allowed", f"The policy {policy.version} does not allow {asked!r}.")
+        options = tuple(o for m in allowed if (o := self._by_entry.get(m.name)) and o.provider in self.world.offered)
+        if not options:
+            raise RouterError("unknown_model", f"{asked!r} cannot be served: {self._why_absent(allowed)}.")
+        return Plan(
+            policy=policy.version,
+            rule=rule.name,
+            levels=(level("", options),),
+            candidates=options,
+            faults={},
+            max_cost_pico=rule.max_cost_pico,
+            reference=None,
+        )
+
+    def _why_absent(self, models: Collection[Model]) -> str:
+        reasons = []
+        for model in models:
+            provider = self.world.catalog.providers[model.provider]
+            if model.name not in self._by_entry:
+                gone = f"was retired on {model.retired}" if model.retired else "has no known price"
+                reasons.append(f"{model.name} {gone}")
+            else:
+                reasons.append(f"{provider.title} has no key here (set {provider.key_env or provider.base_url_env})")
+        return "; ".join(reasons)
+
+    def _cheapest_entry(self, entries: Collection[Model]) -> Option | None:
+        options = [option for model in entries if (option := self._by_entry.get(model.name)) is not None]
+        return min(options, key=_list_price, default=None)
+
+    def unknown(self, asked: str) -> RouterError:
+        """The refusal of a model name that nobody knows, with its near misses."""
+        shown = asked[:80]
+        known = [AUTO, *self.world.policies, *self.world.catalog.ids]
+        return RouterError(
+            "unknown_model",
+            f"The model {shown!r} is not known here{did_you_mean(shown, known) or '.'} `auto` lets the policy choose.",
+            param="model",
+        )
+
+
+class Judge:
+    """The request-independent limits of one rule on one task."""
+
+    def __init__(self, policy: Policy, rule: Rule, task: str, quality: int | None, reference: Model | None) -> None:
+        self._policy = policy
+        self._rule = rule
+        self._task = task
+        self._floor = self._floor_milli(quality, reference)
+
+    def faults(self, model: Model, option: Option) -> dict[str, Fault]:
+        """Which limits an option misses, by the name under which a policy may relax them."""
+        found = {"quality": self._quality(model), **self._latency(option)}
+        return {name: fault for name, fault in found.items() if fault is not None}
+
+    def _floor_milli(self, quality: int | None, reference: Model | None) -> int:
+        score = None if reference is None else reference.score(self._task)
+        relative = self._rule.floor is not None and self._rule.floor.relative
+        own = 0 if relative and score is None else self._rule.floor_milli(score)
+        return max(own, quality or 0)
+
+    def _quality(self, model: Model) -> Fault | None:
+        if not self._floor:
+            return None
+        score = model.score(self._task)
+        if score is None:
+            return None if self._policy.without_quality == "allow" else Fault("quality", None, self._floor)
+        lower = self._rule.lower_milli(score)
+        return None if lower >= self._floor else Fault("quality", lower, self._floor)
+
+    def _latency(self, option: Option) -> dict[str, Fault | None]:
+        rule = self._rule
+        return {
+            "ttft": self._limit("ttft", option, rule.ttft, option.ttft.at),
+            "tpot": self._limit("tpot", option, rule.tpot, option.tpot.at),
+            "total": self._limit(
+                "total",
+                option,
+                rule.total,
+                lambda percentile: option.ttft.at(percentile) + option.output_mean * option.tpot.at(percentile),
+            ),
+        }
+
+    def _limit(
+        self, name: str, option: Option, limit: LatencyLimit | None, microseconds: Callable[[int], int]
+    ) -> Fault | None:
+        if limit is None:
+            return None
+        if not option.live:
+            if self._policy.without_latency == "allow":
+                return None
+            if self._policy.without_latency == "exclude":
+                return Fault(name, None, limit.ms)
+        found = -(-microseconds(limit.percentile) // 1000)
+        return None if found <= limit.ms else Fault(name, found, limit.ms)
+
+
+def compile_snapshot(
+    snapshot_id: str, world: World, now: dt.datetime, summary: Callable[[Series], Summary | None]
+) -> Snapshot:
+    """The world at an instant.
+
+    Args:
+        snapshot_id: names it in rows and explanations.
+        world: catalog and policies.
+        now: aware; prices and retirements are those of this instant.
+        summary: live statistics of a series, or None.
+    """
+    options: dict[str, Option] = {}
+    for model in world.catalog.models:
+        price = None if model.retired_at(now) else price_at(model, now)
+        if price is None:
+            continue
+        where = (model.id, model.provider, REALTIME)
+        ttft, tpot = summary(("ttft", *where)), summary(("tpot", *where))
+        live = ttft is not None and tpot is not None and ttft.n >= ENOUGH
+        length = summary(("output", *where))
+        options[model.name] = Option(
+            entry=model.name,
+            model=model.id,
+            provider=model.provider,
+            tier=REALTIME,
+            upstream_model=model.upstream,
+            capabilities=int(model.capabilities),
+            context_window=model.context_window,
+            max_output=model.max_output,
+            ratio_ppm=model.token_ratio_ppm,
+            message_overhead=model.message_overhead,
+            image=model.image,
+            price=price,
+            output_mean=_blend(model.output.mean, length.mean if length else 0, length.n if length else 0),
+            output_p90=_blend(model.output.p90, length.at(90) if length else 0, length.n if length else 0),
+            ttft=ttft if live and ttft else _prior_ttft(model.latency),
+            tpot=tpot if live and tpot else _flat(model.latency.tpot_us),
+            live=live,
+        )
+    return Snapshot(snapshot_id, world, options)
+
+
+def _blend(prior: int, seen: int, n: int) -> int:
+    return (prior * PRIOR_WEIGHT + seen * n) // (PRIOR_WEIGHT + n)
+
+
+def _prior_ttft(latency: Latency) -> Summary:
+    # Log-normal through the two known quantiles; p50 and p95 lie 1.645 standard deviations apart.
+    p50, p95 = latency.ttft_p50_ms * 1000, latency.ttft_p95_ms * 1000
+    growth = p95 / p50
+    quantiles = tuple(round(p50 * growth ** (z / 1.645)) for z in (0.0, 0.674, 1.282, 1.645, 2.326))
+    return Summary(n=0, mean=p50, quantiles=quantiles)
+
+
+def _flat(value: int) -> Summary:
+    return Summary(n=0, mean=value, quantiles=(value,) * 5)
+
+
+def _preference(option: Option) -> tuple[int, str, str]:
+    return (option.ttft.at(50), option.model, option.provider)
+
+
+def _list_price(option: Option) -> tuple[int, str]:
+    rates = option.price.bands[0].rates
+    return (rates.input * 4 + rates.output, option.provider)

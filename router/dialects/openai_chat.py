@@ -1,0 +1,303 @@
+"""OpenAI chat completions and embeddings, as requests: what routing reads from them and how they go on.
+
+Belongs here: reading fields, and putting the body together for the chosen model. What is not read passes through
+untouched, so a field that OpenAI invents tomorrow works tomorrow. Does not belong here: responses
+(openai_stream.py, openai_usage.py) and errors (openai_errors.py).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+import msgspec
+
+from router.core.errors import RouterError
+from router.core.images import Detail, Image, data_url_dimensions
+from router.core.tokens import PromptShape
+from router.core.values import Needs
+from router.dialects.json_object import TopLevel
+
+OWN_METADATA: Final = "costrouter."
+"""Prefix of metadata keys that speak to us and are not forwarded."""
+_ASK_FOR_USAGE: Final = b'{"include_usage":true}'
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What routing knows of a request body."""
+
+    top: TopLevel
+    model: str
+    needs: int
+    shape: PromptShape
+    stream: bool = False
+    wants_usage: bool = False
+    max_output: int | None = None
+    choices: int = 1
+    user: str = ""
+    ready_tokens: int = 0
+    """Prompt tokens that came as token numbers instead of text."""
+    own: dict[str, str] = {}
+    """Our metadata keys without their prefix: the same names as our headers."""
+
+
+class _Part(msgspec.Struct):
+    type: str = ""
+    text: Any = None
+    image_url: Any = None
+    refusal: Any = None
+
+
+class _Message(msgspec.Struct):
+    role: str
+    content: str | list[_Part] | None = None
+    name: str | None = None
+    tool_calls: Any = None
+    function_call: Any = None
+
+
+class _Typed(msgspec.Struct):
+    type: str = ""
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class _Chat(msgspec.Struct):
+    model: str
+    messages: list[_Message]
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    n: int | None = None
+    tools: list[Any] | None = None
+    functions: list[Any] | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    response_format: _Typed | None = None
+    logprobs: bool | None = None
+    reasoning_effort: str | None = None
+    metadata: dict[str, Any] | None = None
+    user: str | None = None
+    modalities: list[str] | None = None
+    web_search_options: Any = None
+    prediction: Any = None
+
+
+class _Embeddings(msgspec.Struct):
+    model: str
+    input: str | list[str | int | list[int]]
+    metadata: dict[str, Any] | None = None
+    user: str | None = None
+
+
+_CHAT: Final = msgspec.json.Decoder(_Chat)
+_EMBEDDINGS: Final = msgspec.json.Decoder(_Embeddings)
+_PART_NEEDS: Final = {
+    "image_url": Needs.VISION.value,
+    "input_audio": Needs.AUDIO_IN.value,
+    "file": Needs.FILES.value,
+}
+# Plain integers: arithmetic on enum flags takes a microsecond a piece.
+_USUAL_SAMPLING: Final = (1, 1, 0, 0)
+"""Temperature, top_p and the two penalties as they are when nobody sets them: accepted even where fixed."""
+_DETAILS: Final[dict[Any, Detail]] = {"low": "low", "high": "high"}
+_LIMIT_NAMES: Final = (
+    ("max_tokens_name", "max_tokens", "max_completion_tokens"),
+    ("max_completion_tokens_name", "max_completion_tokens", "max_tokens"),
+)
+"""Quirk, the name that the provider takes for the output limit, the name that it refuses."""
+_JSON_SCHEMA: Final = Needs.JSON_SCHEMA.value
+_FORMAT_NEEDS: Final = {"json_object": Needs.JSON_OBJECT.value, "json_schema": Needs.JSON_SCHEMA.value}
+
+
+def read_chat(body: bytes) -> Request:
+    """A chat completion request.
+
+    Raises:
+        RouterError: ``invalid_request`` naming the field, what it holds and what it must hold.
+    """
+    top = TopLevel(body)
+    chat = _decode(_CHAT, body)
+    needs = _chat_needs(chat)
+    texts: list[str] = []
+    images: list[Image] = []
+    audio = 0
+    for message in chat.messages:
+        content = message.content
+        if isinstance(content, str):
+            texts.append(content)
+        elif content is not None:
+            for part in content:
+                needs |= _PART_NEEDS.get(part.type, 0)
+                audio += part.type == "input_audio"
+                if isinstance(part.text, str):
+                    texts.append(part.text)
+                elif part.type == "image_url":
+                    images.append(_image(part.image_url))
+        texts += [_text(call) for call in (message.tool_calls, message.function_call) if call is not None]
+    definitions = (chat.tools or []) + (chat.functions or [])
+    texts += map(_text, definitions)
+    if needs & _JSON_SCHEMA:
+        texts.append((top.get("response_format") or b"").decode())
+    return Request(
+        top=top,
+        model=chat.model,
+        needs=needs,
+        shape=PromptShape(
+            texts=tuple(texts),
+            messages=len(chat.messages),
+            tools=len(definitions),
+            images=tuple(images),
+            audio_clips=audio,
+        ),
+        stream=bool(chat.stream),
+        wants_usage=bool(chat.stream_options and chat.stream_options.include_usage),
+        max_output=_output_limit(chat),
+        choices=_choices(chat),
+        user=chat.user or "",
+        own=_own_metadata(chat.metadata) if chat.metadata else {},
+    )
+
+
+def read_embeddings(body: bytes) -> Request:
+    """An embeddings request.
+
+    Raises:
+        RouterError: ``invalid_request`` naming the field.
+    """
+    top = TopLevel(body)
+    asked = _decode(_EMBEDDINGS, body)
+    given = asked.input
+    texts = [given] if isinstance(given, str) else [row for row in given if isinstance(row, str)]
+    rows = [] if isinstance(given, str) else [row for row in given if not isinstance(row, str)]
+    ready = sum(1 if isinstance(row, int) else len(row) for row in rows)
+    if not given:
+        raise RouterError("invalid_request", "input must not be empty.", param="input")
+    return Request(
+        top=top,
+        model=asked.model,
+        needs=Needs.EMBEDDINGS.value,
+        shape=PromptShape(texts=tuple(texts), messages=0),
+        ready_tokens=ready,
+        max_output=0,
+        user=asked.user or "",
+        own=_own_metadata(asked.metadata) if asked.metadata else {},
+    )
+
+
+def outgoing(request: Request, upstream_model: str, quirks: frozenset[str]) -> bytes:
+    """The body for the chosen provider: its name for the model, usage asked for in streams, our metadata taken out.
+
+    Args:
+        request: the caller's request.
+        upstream_model: the provider's name for the chosen model.
+        quirks: the provider's, as the catalog spells them.
+    """
+    changes: dict[str, bytes | None] = {"model": msgspec.json.encode(upstream_model)}
+    members = request.top.members
+    if request.stream and not request.wants_usage and "no_stream_options" not in quirks:
+        changes["stream_options"] = _with_usage(request.top.get("stream_options"))
+    if request.own:
+        changes["metadata"] = _foreign_metadata(request.top.get("metadata"))
+    for quirk, wanted, other in _LIMIT_NAMES:
+        if quirk in quirks and other in members:
+            if wanted not in members:
+                changes[wanted] = request.top.get(other)
+            changes[other] = None
+    if "no_stream_options" in quirks and "stream_options" in members:
+        changes["stream_options"] = None
+    return request.top.edited(changes)
+
+
+def _decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `")
+        field = path.removesuffix("`").removeprefix("$.").removeprefix("$")
+        raise RouterError(
+            "invalid_request", f"{field or 'The body'}: {message[0].lower()}{message[1:]}.", param=field or None
+        ) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RouterError("invalid_request", f"The body is not valid JSON: {error}") from None
+    except RecursionError:
+        raise RouterError("invalid_request", "The body is nested too deeply to be read.") from None
+
+
+def _chat_needs(chat: _Chat) -> int:
+    needs = Needs.CHAT.value
+    if chat.tools or chat.functions:
+        needs |= Needs.TOOLS.value
+    if chat.response_format is not None:
+        needs |= _FORMAT_NEEDS.get(chat.response_format.type, 0)
+    if chat.logprobs:
+        needs |= Needs.LOGPROBS.value
+    if chat.reasoning_effort is not None:
+        needs |= Needs.REASONING_EFFORT.value
+    if chat.modalities and "audio" in chat.modalities:
+        needs |= Needs.AUDIO_OUT.value
+    if chat.web_search_options is not None:
+        needs |= Needs.WEB_SEARCH.value
+    if chat.prediction is not None:
+        needs |= Needs.PREDICTION.value
+    sampling = (chat.temperature, chat.top_p, chat.presence_penalty, chat.frequency_penalty)
+    if any(value is not None and value != usual for value, usual in zip(sampling, _USUAL_SAMPLING, strict=True)):
+        needs |= Needs.SAMPLING.value
+    if chat.n is not None and chat.n > 1:
+        needs |= Needs.MULTIPLE_CHOICES.value
+    return needs
+
+
+def _text(given: Any) -> str:
+    return msgspec.json.encode(given).decode()
+
+
+def _output_limit(chat: _Chat) -> int | None:
+    field: Literal["max_completion_tokens", "max_tokens"] = (
+        "max_completion_tokens" if chat.max_completion_tokens is not None else "max_tokens"
+    )
+    limit = chat.max_completion_tokens if chat.max_completion_tokens is not None else chat.max_tokens
+    if limit is not None and limit < 1:
+        raise RouterError("invalid_request", f"{field} must be at least 1, not {limit}.", param=field)
+    return limit
+
+
+def _choices(chat: _Chat) -> int:
+    choices = 1 if chat.n is None else chat.n
+    if not 1 <= choices <= 128:
+        raise RouterError("invalid_request", f"n must be between 1 and 128, not {choices}.", param="n")
+    return choices
+
+
+def _image(given: Any) -> Image:
+    url = given if isinstance(given, str) else given.get("url") if isinstance(given, dict) else None
+    if not isinstance(url, str):
+        raise RouterError("invalid_request", "image_url must be an object with a url.", param="messages.content")
+    detail = given.get("detail") if isinstance(given, dict) else None
+    width, height = data_url_dimensions(url) or (0, 0)
+    return Image(width=width, height=height, detail=_DETAILS.get(detail, "auto"))
+
+
+def _own_metadata(metadata: dict[str, Any]) -> dict[str, str]:
+    return {
+        key.removeprefix(OWN_METADATA): value
+        for key, value in metadata.items()
+        if key.startswith(OWN_METADATA) and isinstance(value, str)
+    }
+
+
+def _foreign_metadata(raw: bytes | None) -> bytes | None:
+    metadata = msgspec.json.decode(raw or b"{}", type=dict[str, msgspec.Raw])
+    kept = {key: value for key, value in metadata.items() if not key.startswith(OWN_METADATA)}
+    return msgspec.json.encode(kept) if kept else None
+
+
+def _with_usage(raw: bytes | None) -> bytes:
+    if raw is None or raw == b"null":
+        return _ASK_FOR_USAGE
+    options = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+    return msgspec.json.encode({**options, "include_usage": True})

@@ -1,0 +1,115 @@
+"""Errors in OpenAI's shape: ours on their way out, a provider's on their way in.
+
+Belongs here: bodies and the table from a provider's status to our codes. Does not belong here: what to do about an
+error (retry, fall back): that is the pipeline's.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from router.core.errors import RouterError
+
+_PROVIDER_SAYS_NO: Final = frozenset({400, 409, 413, 415, 422})
+"""The request itself is refused: the provider's own words help the caller most, and no retry will."""
+_NO_CREDIT: Final = frozenset(
+    {
+        "insufficient_quota",
+        "credit_balance_exhausted",
+        "organization_spend_limit_exceeded",
+        "project_spend_limit_exceeded",
+        "organization_usage_limit_exceeded",
+        "billing_error",
+        "enforced_spend_limit_reached",
+    }
+)
+"""Codes and types by which providers say that the account is out of money (OpenAI and Anthropic error references)."""
+_OVERLOADED: Final = frozenset({498, 503, 529})
+"""498 is Groq's capacity_exceeded, 529 Anthropic's overloaded_error."""
+
+
+def error_body(error: RouterError) -> bytes:
+    """``{"error": {message, type, param, code, …}}`` as OpenAI's SDKs read it."""
+    return msgspec.json.encode(
+        {
+            "error": {
+                "message": error.message,
+                "type": error.type,
+                "param": error.param,
+                "code": error.code,
+                **error.details,
+            }
+        }
+    )
+
+
+def error_event(error: RouterError) -> bytes:
+    """The same inside a stream whose status has already gone out: the SDKs raise APIError on it."""
+    return b"data: " + error_body(error) + b"\n\n"
+
+
+def provider_error(status: int, body: bytes, retry_after: str | None, *, provider: str, model: str) -> RouterError:
+    """What a provider's error answer means to our caller.
+
+    A provider's bodies to 401 and 403 are never passed on: they can name our account and key.
+    """
+    said = _error_object(body)
+    kind = {said.get("code"), said.get("type")} & _NO_CREDIT
+    details: dict[str, object] = {"provider": provider, "upstream_status": status}
+    if status in (401, 403):
+        message = f"{provider} refused the credentials that this router has for it."
+        return RouterError("upstream_refused_credentials", message, details=details)
+    if status == 402 or kind:
+        return RouterError("upstream_billing", f"The account at {provider} has no credit left.", details=details)
+    if status == 429:
+        return RouterError(
+            "rate_limited",
+            f"{provider} limits the rate of requests to {model}.",
+            retry_after_s=_seconds(retry_after),
+            details=details,
+        )
+    if status in _PROVIDER_SAYS_NO and isinstance(said.get("message"), str):
+        return _refusal(said, status, details)
+    if status in _OVERLOADED:
+        return RouterError(
+            "upstream_unavailable",
+            f"{provider} has no capacity for {model} ({status}).",
+            retry_after_s=_seconds(retry_after),
+            details=details,
+        )
+    if status == 404:
+        return RouterError("upstream_bad_response", f"{provider} does not know {model} (404).", details=details)
+    return RouterError("upstream_error", f"{provider} answered {status} for {model}.", details=details)
+
+
+def _refusal(said: dict[str, Any], status: int, details: dict[str, object]) -> RouterError:
+    param = said.get("param")
+    details |= {key: said[key] for key in ("type", "code") if isinstance(said.get(key), str)}
+    return RouterError(
+        "invalid_request",
+        said["message"],
+        param=param if isinstance(param, str) else None,
+        status=status,
+        details=details,
+    )
+
+
+def _error_object(body: bytes) -> dict[str, Any]:
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+    if isinstance(document, list) and document:
+        document = document[0]
+    error = document.get("error") if isinstance(document, dict) else None
+    return error if isinstance(error, dict) else {}
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    try:
+        seconds = float(retry_after or "")
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < 86_400 else None

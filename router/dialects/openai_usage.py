@@ -1,0 +1,75 @@
+"""OpenAI-shaped `usage` objects to the one normal form of meters, with the quirks of those who imitate the shape.
+
+Belongs here: what each field means. Does not belong here: prices, and what to do when there is no usage at all.
+
+Rules, with their sources: OpenAI's prompt_tokens include cached and cache-written tokens, completion_tokens include
+reasoning (OpenAI API reference, usage object). DeepSeek repeats the cached part as prompt_cache_hit_tokens
+(DeepSeek API reference). xAI and Gemini's compatible endpoint leave reasoning out of completion_tokens but not out of
+total_tokens, so output that only the total shows is billed output too. Groq puts a stream's usage in `x_groq`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from router.core.values import Usage
+
+MAX_TOKENS: Final = 2**40
+"""A figure beyond this is no token count."""
+
+
+class _Envelope(msgspec.Struct):
+    usage: Any = None
+    x_groq: Any = None
+
+
+_ENVELOPE: Final = msgspec.json.Decoder(_Envelope)
+
+
+def usage_of(document: bytes) -> Usage | None:
+    """The meters in a whole response or one stream event; None when it has none that can be believed."""
+    try:
+        envelope = _ENVELOPE.decode(document)
+        found = _normal(envelope.usage)
+        if found is None and isinstance(envelope.x_groq, dict):
+            found = _normal(envelope.x_groq.get("usage"))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return found
+
+
+def _normal(given: Any) -> Usage | None:
+    if not isinstance(given, dict):
+        return None
+    prompt = _count(given.get("prompt_tokens"))
+    completion = _count(given.get("completion_tokens", 0))
+    if prompt is None or completion is None:
+        return None
+    prompt_details = _details(given, "prompt_tokens_details")
+    cached = _count(prompt_details.get("cached_tokens")) or _count(given.get("prompt_cache_hit_tokens")) or 0
+    written = _count(prompt_details.get("cache_write_tokens")) or 0
+    reasoning = _count(_details(given, "completion_tokens_details").get("reasoning_tokens")) or 0
+    total = _count(given.get("total_tokens")) or 0
+    hidden = max(0, total - prompt - completion)
+    completion += hidden
+    cached = min(cached, prompt)
+    return Usage(
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        cached_tokens=cached,
+        cache_write_tokens=min(written, prompt - cached),
+        reasoning_tokens=min(max(reasoning, hidden), completion),
+    )
+
+
+def _details(given: dict[str, Any], name: str) -> dict[str, Any]:
+    details = given.get(name)
+    return details if isinstance(details, dict) else {}
+
+
+def _count(value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_TOKENS:
+        return None
+    return value

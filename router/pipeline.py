@@ -1,0 +1,275 @@
+"""The stages of a request, in order. Orchestration only: each stage asks a pure function or a port.
+
+    authenticate → describe → decide → reserve → forward → meter → settle → report
+
+Belongs here: the order of things and what happens when one fails. Does not belong here: wire formats (dialects/),
+choices (core/decide.py), one attempt's figures (attempt.py), sockets and files (adapters/).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from router.attempt import Attempt, Desk, Headers
+from router.core.decide import Decision, Facts, decide
+from router.core.errors import RouterError
+from router.core.explain import refusal
+from router.core.snapshot import Route, Snapshot, Wish
+from router.core.tokens import estimate, exactly, fixed_overhead, shifted
+from router.core.values import Endpoint, Identity, Outcome, Usage
+from router.dialects.openai_chat import Request, outgoing, read_chat, read_embeddings
+from router.dialects.openai_errors import provider_error
+from router.dialects.openai_stream import answered_text
+from router.dialects.openai_usage import usage_of
+from router.dialects.orders import Orders, read_orders
+from router.ports import Keys, ProviderLink, StoreUnavailable, Upstream, UpstreamFailure, UpstreamRequest
+from router.streaming import AnswerStream
+
+if TYPE_CHECKING:
+    from router.ports import UpstreamResponse
+
+MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
+HOLD_GRACE_MS: Final = 1_000
+"""A reservation that reaches the store later than this after it was asked for is refused there."""
+PATHS: Final[dict[str, str]] = {"chat": "/chat/completions", "embeddings": "/embeddings"}
+_READ: Final = {"chat": read_chat, "embeddings": read_embeddings}
+_FAULTS: Final = {"connect": "upstream_unreachable", "tls": "upstream_unreachable", "timeout": "upstream_timeout"}
+
+
+def _never() -> bool:
+    return False
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One request as the server hands it over. Header names are looked up in lower case."""
+
+    endpoint: Endpoint
+    headers: Mapping[str, str]
+    body: bytes
+    request_id: str
+    gone: Callable[[], bool] = _never
+    """Whether the caller has hung up meanwhile."""
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What to send back with 200: a whole body, or the first part of a stream and the stream it goes on with."""
+
+    headers: Headers
+    body: bytes
+    stream: AnswerStream | None = None
+
+
+class Considered(msgspec.Struct, frozen=True):
+    """A request as it was understood and what was decided; ``decision`` is None when nothing is feasible."""
+
+    request: Request
+    orders: Orders
+    facts: Facts
+    route: Route
+    decision: Decision | None
+    snapshot: Snapshot
+
+
+class Pipeline:
+    """Serves requests. ``snapshot`` is replaced from outside whenever the world has changed."""
+
+    def __init__(
+        self, *, keys: Keys, upstream: Upstream, desk: Desk, links: Mapping[str, ProviderLink], snapshot: Snapshot
+    ) -> None:
+        self._keys = keys
+        self._upstream = upstream
+        self._desk = desk
+        self._links = links
+        self._leaving: set[asyncio.Task[None]] = set()
+        self.snapshot = snapshot
+
+    async def serve(self, call: Call) -> Reply:
+        """Answer one call.
+
+        Raises:
+            RouterError: nothing was or could be delivered; rows for whatever was sent are queued.
+        """
+        identity: Identity | None = None
+        try:
+            identity = await self.authenticate(call.headers)
+            attempt = await self._prepare(call, identity)
+            await self._reserve(attempt)
+        except RouterError as error:
+            for listener in self._desk.listeners:
+                listener.on_refusal(call.endpoint, error.code, identity)
+            raise
+        try:
+            response = await self._forward(attempt)
+            return await self._deliver(attempt, response, call.gone)
+        except asyncio.CancelledError:
+            attempt.settle_estimated(outcome="client_left", status=499)
+            raise
+
+    def abandon(self, stream: AnswerStream) -> None:
+        """A stream's caller has gone; what is left to do goes on without them."""
+        task = asyncio.get_running_loop().create_task(stream.abandon())
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    async def close(self, bound_s: float) -> None:
+        """Wait, at most this long, for streams whose callers have gone; then settle them as they stand."""
+        for task in self._leaving:
+            asyncio.get_running_loop().call_later(bound_s, task.cancel)
+        await asyncio.gather(*self._leaving, return_exceptions=True)
+
+    async def authenticate(self, headers: Mapping[str, str]) -> Identity:
+        """Who calls: by ``Authorization: Bearer`` or ``x-api-key``."""
+        scheme, _, secret = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not secret:
+            secret = headers.get("x-api-key", "")
+        if not secret:
+            raise RouterError("invalid_api_key", "Send the key as `Authorization: Bearer KEY`; none came.")
+        try:
+            identity = await self._keys.identify(secret.strip())
+        except StoreUnavailable:
+            raise _store_unavailable() from None
+        if identity is None:
+            raise RouterError("invalid_api_key", "This key is not known here. Provider keys are not router keys.")
+        return identity
+
+    async def consider(self, call: Call) -> Considered:
+        """Describe and decide, and do nothing: what an estimate shows and what `serve` goes by."""
+        request = _READ[call.endpoint](call.body)
+        orders = read_orders(call.headers, request.own)
+        facts = self._describe(call.endpoint, request, orders)
+        snapshot = self.snapshot
+        route = snapshot.route(facts, Wish(orders.policy, orders.quality_milli, orders.tags))
+        decision = _try(route, facts)
+        if not facts.tokens.exact and (decision is None or not decision.certain):
+            counts = await self._desk.counter.count(request.shape.texts)
+            facts = msgspec.structs.replace(facts, tokens=exactly(sum(counts) + request.ready_tokens))
+            decision = _try(route, facts)
+        return Considered(request, orders, facts, route, decision, snapshot)
+
+    def _describe(self, endpoint: Endpoint, request: Request, orders: Orders) -> Facts:
+        shape = request.shape
+        counter = self._desk.counter
+        tokens = estimate(shape.texts, counter.count_now, counter.known)
+        return Facts(
+            endpoint=endpoint,
+            needs=request.needs,
+            tokens=shifted(tokens, request.ready_tokens) if request.ready_tokens else tokens,
+            fixed_tokens=fixed_overhead(shape) if shape.messages else 0,
+            messages=shape.messages,
+            images=shape.images,
+            max_output=request.max_output,
+            choices=request.choices,
+            task=orders.task or "chat",
+            stream=request.stream,
+            asked_model=request.model,
+            path=PATHS[endpoint],
+            max_cost_pico=orders.max_cost_pico,
+        )
+
+    async def _prepare(self, call: Call, identity: Identity) -> Attempt:
+        seen = await self.consider(call)
+        if seen.decision is None:
+            raise refusal(seen.route.plan, seen.facts)
+        return Attempt(
+            self._desk,
+            request_id=call.request_id,
+            identity=identity,
+            orders=seen.orders,
+            request=seen.request,
+            facts=seen.facts,
+            decision=seen.decision,
+            link=self._links[seen.decision.option.provider],
+            snapshot=seen.snapshot.id,
+        )
+
+    async def _reserve(self, attempt: Attempt) -> None:
+        try:
+            await attempt.reserve(HOLD_GRACE_MS)
+        except StoreUnavailable:
+            raise _store_unavailable() from None
+
+    async def _forward(self, attempt: Attempt) -> UpstreamResponse:
+        """Send it; returns with a 200 head, or books a row and raises."""
+        link, request = attempt.link, attempt.request
+        try:
+            response = await self._upstream.send(
+                UpstreamRequest(
+                    origin=link.origin,
+                    method="POST",
+                    path=PATHS[attempt.facts.endpoint],
+                    headers=link.headers,
+                    body=outgoing(request, attempt.decision.option.upstream_model, link.quirks),
+                    timeouts=link.timeouts,
+                )
+            )
+        except UpstreamFailure as failure:
+            raise self._failed(attempt, failure) from None
+        if response.status == 200:
+            return response
+        try:
+            body = await response.read(MAX_ANSWER_BYTES)
+        except UpstreamFailure:
+            body = b""
+        finally:
+            response.close()
+        error = provider_error(
+            response.status,
+            body,
+            response.headers.get("retry-after"),
+            provider=link.name,
+            model=attempt.decision.option.model,
+        )
+        # A provider bills no error answer: the meters are known to be zero.
+        attempt.settle(Usage(0), outcome="upstream_error", status=response.status, certainty="metered", error=error)
+        raise error
+
+    async def _deliver(self, attempt: Attempt, response: UpstreamResponse, gone: Callable[[], bool]) -> Reply:
+        if attempt.request.stream and response.headers.get("content-type", "").startswith("text/event-stream"):
+            stream = AnswerStream(attempt, response)
+            first = await stream.first_part()
+            return Reply(headers=[*attempt.headers(), ("content-type", "text/event-stream")], body=first, stream=stream)
+        try:
+            body = await response.read(MAX_ANSWER_BYTES)
+        except UpstreamFailure as failure:
+            raise self._failed(attempt, failure) from None
+        finally:
+            response.close()
+        usage = attempt.believed(usage_of(body))
+        # A plain answer is read to its end whoever waits for it: what it cost is known only then.
+        outcome: Outcome = "client_left" if gone() else "ok"
+        if usage is not None:
+            attempt.settle(usage, outcome=outcome, status=200, certainty="metered")
+        elif texts := answered_text(body):
+            await attempt.settle_counted(texts, outcome=outcome, status=200)
+        else:
+            error = RouterError("upstream_bad_response", f"{attempt.link.name} answered 200 with something unreadable.")
+            attempt.settle_estimated(outcome="upstream_error", status=200, error=error)
+            raise error
+        content_type = response.headers.get("content-type", "application/json")
+        return Reply(headers=[*attempt.headers(), ("content-type", content_type)], body=body)
+
+    def _failed(self, attempt: Attempt, failure: UpstreamFailure) -> RouterError:
+        error = RouterError(_FAULTS.get(failure.fault, "upstream_interrupted"), failure.message)
+        if failure.sent:
+            attempt.settle_estimated(outcome="upstream_interrupted", status=error.status, error=error)
+        else:
+            attempt.release()
+        return error
+
+
+def _try(route: Route, facts: Facts) -> Decision | None:
+    decision = decide(route.plan, facts, route.baseline)
+    if decision is None or route.instead is None:
+        return decision
+    could = decide(route.instead, facts, route.baseline)
+    return msgspec.structs.replace(decision, could_have_pico=None if could is None else could.expected_pico)
+
+
+def _store_unavailable() -> RouterError:
+    return RouterError(
+        "store_unavailable", "The ledger does not answer, so nothing was sent; try again.", retry_after_s=1
+    )

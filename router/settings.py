@@ -1,0 +1,87 @@
+"""Environment to one frozen object, read once at start. No other module reads the environment.
+
+Belongs here: names, defaults and checks of `COSTROUTER_*`, and which provider keys are set.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+
+class SettingsError(Exception):
+    """A setting that cannot work; the message names the variable and what would be right."""
+
+
+class Settings(BaseModel):
+    """Everything that the environment decides. Field ``port`` is read from ``COSTROUTER_PORT``, and so on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+    data_dir: Path = Path(".costrouter")
+    """Journal, embedded store, generated keys. Mode 0700."""
+    policies: Path | None = None
+    """Directory of policies and catalog; the packaged one when unset."""
+    workers: int = Field(default=0, ge=0, le=256)
+    """Processes that serve; 0 means one per core, at most four."""
+    redis_url: str | None = None
+    """Read from ``REDIS_URL``. The embedded store when unset."""
+    store_binary: str | None = None
+    dev_key: SecretStr | None = None
+    admin_key: SecretStr | None = None
+    sim: bool | None = None
+    """Simulated providers: unset means only when no provider key is found."""
+    sim_speed: float = Field(default=1.0, ge=0)
+    """Divides the simulated providers' waiting times; 0 means no waiting."""
+    max_body_mb: int = Field(default=64, ge=1, le=1024)
+    upstream_proxy: str | None = None
+    """URL of an HTTP proxy for calls to providers."""
+    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+    environment: Mapping[str, str] = Field(default_factory=dict, repr=False)
+    """The whole environment, for provider keys named by the catalog (`key_env`, `env:` base URLs)."""
+
+    @property
+    def loopback(self) -> bool:
+        """True when only this machine can reach the server."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @property
+    def worker_count(self) -> int:
+        """Processes that serve."""
+        return self.workers or min(os.cpu_count() or 1, 4)
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Settings from ``COSTROUTER_*`` and ``REDIS_URL``.
+
+    Raises:
+        SettingsError: a value that cannot work, or an unknown ``COSTROUTER_*`` name.
+    """
+    known = set(Settings.model_fields) - {"environment", "redis_url"}
+    values: dict[str, object] = {"environment": dict(environment)}
+    for name, value in environment.items():
+        if not name.startswith("COSTROUTER_"):
+            continue
+        field = name.removeprefix("COSTROUTER_").lower()
+        if field not in known:
+            options = ", ".join(sorted(f"COSTROUTER_{option.upper()}" for option in known))
+            raise SettingsError(f"{name} is not a setting. The settings are {options}.")
+        if value != "":
+            values[field] = value
+    if environment.get("REDIS_URL"):
+        values["redis_url"] = environment["REDIS_URL"]
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "COSTROUTER_" + str(first["loc"][0]).upper()
+        raise SettingsError(f"{name}: {first['msg']}") from None

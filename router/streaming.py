@@ -1,0 +1,155 @@
+"""A streamed answer on its way to the caller, and what becomes of it when either side leaves.
+
+Belongs here: passing events on, the honest end of a stream, the bounded drain after a client has gone. Part of the
+pipeline's layer. Does not belong here: the wire format (dialects/openai_stream.py) and writing to sockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from router.core.errors import RouterError
+from router.core.money import usd
+from router.dialects.openai_errors import error_event
+from router.dialects.openai_stream import StreamScanner, streamed_text
+from router.ports import UpstreamFailure
+
+if TYPE_CHECKING:
+    from router.attempt import Attempt
+    from router.core.values import Outcome, Usage
+    from router.ports import UpstreamResponse
+
+DRAIN_S: Final = 60.0
+"""Longest time that an upstream is read for its usage after the client has gone."""
+END_S: Final = 1.0
+"""How long the upstream may take to close its stream properly after its last event."""
+KEPT_BYTES: Final = 8 * 1024 * 1024
+"""What of a stream is kept so that it can be counted if no usage comes; beyond it, the count is of this much."""
+_DONE: Final = b"data: [DONE]\n\n"
+
+
+class AnswerStream:
+    """Parts of an answer for the caller. Ends with a row, whatever happens.
+
+    Args:
+        attempt: the attempt that this stream answers.
+        response: the upstream's response, its head read and its status 200.
+    """
+
+    __slots__ = ("_attempt", "_ended", "_kept", "_kept_bytes", "_response", "_scanner")
+
+    def __init__(self, attempt: Attempt, response: UpstreamResponse) -> None:
+        self._attempt = attempt
+        self._response = response
+        self._scanner = StreamScanner(wants_usage=attempt.request.wants_usage, cost=self._cost)
+        self._kept: list[bytes] = []
+        self._kept_bytes = 0
+        self._ended = False
+
+    async def first_part(self) -> bytes:
+        """The first bytes for the caller, before anything has been promised to them.
+
+        Raises:
+            RouterError: the upstream broke before it said anything of use; a row has been booked.
+        """
+        try:
+            part = await self._next()
+        except UpstreamFailure as failure:
+            error = interrupted(failure.message)
+            await self._settle("upstream_interrupted", error)
+            raise error from None
+        if self._scanner.failed and not self._scanner.answered:
+            error = RouterError("upstream_error", f"{self._attempt.link.name} reported an error instead of an answer.")
+            await self._settle("upstream_error", error)
+            raise error
+        if not part:
+            error = interrupted(f"{self._attempt.link.name} ended the stream before it began.")
+            await self._settle("upstream_interrupted", error)
+            raise error
+        return part + await self._end() if self._scanner.done else part
+
+    async def next_part(self) -> bytes:
+        """More bytes for the caller, ``b""`` after the last."""
+        if self._ended:
+            return b""
+        try:
+            part = await self._next()
+        except UpstreamFailure as failure:
+            return await self._break(failure.message)
+        if not part or self._scanner.done:
+            return part + await self._end()
+        return part
+
+    async def abandon(self) -> None:
+        """The caller has gone. Where the provider bills anyway, read on for its meters, within `DRAIN_S`."""
+        if self._ended:
+            return
+        if self._attempt.link.bills_after_disconnect:
+            try:
+                async with asyncio.timeout(DRAIN_S):
+                    while not self._scanner.done and await self._next():
+                        pass
+            except (TimeoutError, UpstreamFailure, asyncio.CancelledError):
+                pass  # what has come by until now is booked below
+        await self._settle("client_left", None)
+
+    async def _next(self) -> bytes:
+        while True:
+            chunk = await self._response.chunk()
+            if not chunk:
+                return b""
+            if self._kept_bytes < KEPT_BYTES:
+                self._kept.append(chunk)
+                self._kept_bytes += len(chunk)
+            try:
+                part = self._scanner.feed(chunk)
+            except ValueError as error:
+                raise UpstreamFailure("protocol", str(error), sent=True) from None
+            if self._scanner.answered:
+                self._attempt.answered()
+            if part or self._scanner.done:
+                return part
+
+    async def _end(self) -> bytes:
+        scanner = self._scanner
+        if scanner.done:
+            await self._close_politely()
+        if not (scanner.done or scanner.finished or scanner.failed):
+            return await self._break(f"{self._attempt.link.name} ended the stream before the answer was whole.")
+        cost = await self._settle("upstream_error" if scanner.failed else "ok", None)
+        last = b": x-costrouter-cost-usd=" + cost.encode() + b"\n\n"
+        return scanner.ending() + last + (b"" if scanner.failed else _DONE)
+
+    async def _break(self, message: str) -> bytes:
+        error = interrupted(message)
+        await self._settle("upstream_interrupted", error)
+        return error_event(error)
+
+    async def _close_politely(self) -> None:
+        try:
+            async with asyncio.timeout(END_S):
+                while await self._response.chunk():
+                    pass
+        except (TimeoutError, UpstreamFailure):
+            pass
+
+    async def _settle(self, outcome: Outcome, error: RouterError | None) -> str:
+        self._ended = True
+        self._response.close()
+        usage = self._attempt.believed(self._scanner.usage)
+        if usage is not None:
+            row = self._attempt.settle(usage, outcome=outcome, status=200, certainty="metered", error=error)
+        else:
+            texts = streamed_text(b"".join(self._kept))
+            row = await self._attempt.settle_counted(texts, outcome=outcome, status=200, error=error)
+        self._kept.clear()
+        return usd(row.cost_nano)
+
+    def _cost(self, usage: Usage) -> str:
+        return usd(self._attempt.price(usage))
+
+
+def interrupted(message: str) -> RouterError:
+    """The error of an answer that broke off."""
+    return RouterError("upstream_interrupted", message)
