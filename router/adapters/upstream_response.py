@@ -144,7 +144,7 @@ class RawResponse:
         """
         if self.ended and self._decoder is None and self.buffered <= limit and self._failure is None:
             return self._take()
-        if not self.ended and self.declared > limit:
+        if self.declared > limit:
             raise self._too_large(limit)
         parts: list[bytes] = []
         size = 0
