@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from tiktoken import Encoding
 
+from router.adapters.word_counts import WordCounts
 from router.core.tokens import EXACT_BYTES, SLICE_CHARS, byte_length, slices
 
 if TYPE_CHECKING:
@@ -161,6 +162,10 @@ class CountCache:
         return sum(map(bool, self._slots))
 
 
+WORTH_KEEPING: Final = 256
+"""Characters from which a count is kept: shorter texts are counted as fast as they are looked up."""
+
+
 class TiktokenCounter:
     """Counts texts in one encoding; a text counted before costs a hash (`router.ports.TextCounter`).
 
@@ -173,7 +178,7 @@ class TiktokenCounter:
     """
 
     def __init__(self, encoding: Encoding, *, executor: Executor, entries: int = 65_536) -> None:
-        self._encode = encoding.encode_ordinary
+        self._words = WordCounts(encoding.encode_ordinary)
         self._executor = executor
         self.cache = CountCache(entries)
 
@@ -183,6 +188,8 @@ class TiktokenCounter:
 
     def count_now(self, text: str) -> int:
         """Tokens of a short text, on the calling thread."""
+        if len(text) < WORTH_KEEPING:
+            return self._slice(text)
         key = _key(text)
         count = self.cache.get(key)
         if count is None:
@@ -219,7 +226,7 @@ class TiktokenCounter:
     def _slice(self, piece: str) -> int:
         """Tokens of at most `SLICE_CHARS`; its bytes, which are never fewer, should the encoder panic after all."""
         try:
-            return len(self._encode(piece))
+            return self._words.count(piece)
         except BaseException as error:
             # Rust's panics arrive as a BaseException whose class cannot be imported.
             if type(error).__name__ != "PanicException":

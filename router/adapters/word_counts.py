@@ -45,9 +45,10 @@ class WordCounts(dict[str, int]):
         """Exact tokens. Text with runs of white space or long words (code, tables) is encoded as a whole."""
         head, blank, rest = text.partition(" ")
         self._new = 0
-        if blank and head and not head[-1].isspace():
+        if blank and not head[-1:].isspace():
             try:
-                return len(self._encode(head)) + sum(map(self.__getitem__, rest.split(" ")))
+                first = len(self._encode(head)) if head else 0
+                return first + sum(map(self.__getitem__, rest.split(" ")))
             except _NotByWordError:
                 pass
         return len(self._encode(text))
