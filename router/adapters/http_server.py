@@ -16,6 +16,7 @@ import structlog
 from aiohttp import web
 from multidict import CIMultiDict
 
+from router.adapters.http_reply import whole_reply
 from router.attempt import Headers
 from router.core.errors import RouterError
 from router.dialects.openai_errors import error_body
@@ -115,7 +116,7 @@ class HttpServer:
             Call(endpoint=endpoint, headers=request.headers, body=body, request_id=request_id, gone=gone)
         )
         if reply.stream is None:
-            return web.Response(body=reply.body, headers=CIMultiDict(reply.headers))
+            return whole_reply(reply.headers, reply.body)
         return await self._send_stream(request, reply.headers, reply.body, reply.stream)
 
     async def _send_stream(

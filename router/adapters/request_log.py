@@ -23,30 +23,8 @@ if TYPE_CHECKING:
 
 GATHERED: Final = 512
 """Lines after which the log is written at once."""
-_ROW_FIELDS: Final = (
-    "attempt",
-    "tenant",
-    "team",
-    "app",
-    "key",
-    "endpoint",
-    "policy",
-    "rule",
-    "requested_model",
-    "model",
-    "provider",
-    "tier",
-    "outcome",
-    "status",
-    "certainty",
-    "prompt_tokens",
-    "cached_tokens",
-    "completion_tokens",
-    "cost_nano",
-    "baseline_nano",
-    "ttft_ms",
-    "total_ms",
-)
+_NOT_LOGGED: Final = ("user", "tags", "unit")
+"""Written freely by callers, so they may name people."""
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -85,7 +63,10 @@ class RequestLog:
 
     def on_row(self, row: Row, error: str | None) -> None:
         """A line with the row's figures."""
-        self._put("attempt", {name: getattr(row, name) for name in _ROW_FIELDS}, error)
+        fields = msgspec.structs.asdict(row)
+        for name in _NOT_LOGGED:
+            del fields[name]
+        self._put("attempt", fields, error)
 
     def on_refusal(self, endpoint: str, code: str, identity: Identity | None) -> None:
         """A line for a request that led to no attempt."""
