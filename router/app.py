@@ -36,6 +36,7 @@ from router.adapters.redis_keys import RedisKeys
 from router.adapters.redis_ledger import RedisLedger
 from router.adapters.request_log import RequestLog, configure
 from router.adapters.resp import RespConnection
+from router.adapters.store_check import StoreUnfitError, check_store
 from router.adapters.store_url import parse_store_url
 from router.adapters.upstream import RawUpstream
 from router.adapters.upstream_aiohttp import AiohttpUpstream
@@ -93,6 +94,10 @@ def prepare(settings: Settings, store_url: str, port: int) -> Plan:
         SettingsError: something in it cannot work.
     """
     configure(settings.log_level)
+    try:
+        warnings = check_store(settings.redis_url) if settings.redis_url else []
+    except StoreUnfitError as error:
+        raise SettingsError(str(error)) from None
     directory = settings.policies or packaged_policies_dir()
     try:
         loaded = load_policies(directory)
@@ -127,7 +132,7 @@ def prepare(settings: Settings, store_url: str, port: int) -> Plan:
         simulated=simulated,
         sim_socket=sim_socket,
         catalog_dir=directory / "catalog",
-        warnings=[str(warning) for warning in loaded.warnings],
+        warnings=[*warnings, *map(str, loaded.warnings)],
         dev_key=_key(settings, "dev"),
         admin_key=_key(settings, "admin") or "",
         encoders=encoders,
