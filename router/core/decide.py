@@ -9,14 +9,14 @@ Does not belong here: how options get their figures (snapshot.py), nor performin
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from router.core.images import Image, ImageFormula, image_tokens_of
 from router.core.pricing import rates_for
 from router.core.stats import Summary
-from router.core.values import Needs, Price, TokenRange, Usage
+from router.core.values import Needs, Price, Rates, TokenRange, Usage
 
 PPM = 1_000_000
 
@@ -160,21 +160,19 @@ def decide(plan: Plan, facts: Facts, baseline: Option | None) -> Decision | None
     """
     cap = _least(plan.max_cost_pico, facts.max_cost_pico)
     tokens = facts.tokens
-    for level in plan.levels:
-        best, cost, runner_up = cheapest(level.figures, facts, tokens.expected, cap)
+    for number, used in enumerate(plan.levels, 1):
+        best, cost, runner_up = cheapest(used.figures, facts, tokens.expected, cap)
         if best is None:
             continue
-        certain = tokens.exact or (
-            cheapest(level.figures, facts, tokens.likely_low, cap)[0] is best
-            and cheapest(level.figures, facts, tokens.likely_high, cap)[0] is best
-        )
+        tried = plan.levels[:number]
+        certain = tokens.exact or all(_first(tried, facts, other, cap) is best for other in _turns(tried, facts))
         prompt = prompt_tokens(best, facts, tokens.expected)
         output = expected_output(best, facts)
         return Decision(
             option=best,
             policy=plan.policy,
             rule=plan.rule,
-            relaxed=level.relaxed,
+            relaxed=used.relaxed,
             prompt_tokens=prompt,
             output_tokens=output,
             expected_pico=cost,
@@ -187,14 +185,14 @@ def decide(plan: Plan, facts: Facts, baseline: Option | None) -> Decision | None
     return None
 
 
-def cheapest(
+def cheapest(  # noqa: C901 - one loop without calls: every request runs it over every option
     figures: Iterable[Figures], facts: Facts, tokens: int, cap: int | None
 ) -> tuple[Option | None, int, int]:
     """(option, its expected cost, the next one's cost), costs in pico-dollars; (None, 0, 0) when none is feasible."""
     needs, limit, choices = facts.needs, facts.max_output, facts.choices
     fixed, messages, images = facts.fixed_tokens, facts.messages, facts.images
     best: Option | None = None
-    best_cost = second = 0
+    best_cost = second = -1
     for option, able, ratio, overhead, window, most, mean, request, input_rate, output_rate, banded in figures:
         if needs & ~able:
             continue
@@ -219,9 +217,32 @@ def cheapest(
         if best is None or cost < best_cost:
             second = best_cost
             best, best_cost = option, cost
-        elif not second or cost < second:
+        elif second < 0 or cost < second:
             second = cost
-    return best, best_cost, second
+    return best, max(best_cost, 0), max(second, 0)
+
+
+def _first(levels: Sequence[Level], facts: Facts, tokens: int, cap: int | None) -> Option | None:
+    """What would be chosen, were this the count of the prompt."""
+    found = (cheapest(tried.figures, facts, tokens, cap)[0] for tried in levels)
+    return next((option for option in found if option is not None), None)
+
+
+def _turns(levels: Sequence[Level], facts: Facts) -> set[int]:
+    """Counts that show whether the choice holds for the whole likely range: its ends, and both sides of every price
+    band and context window in between. From each to the next, costs are straight lines but for the rounding of
+    tokens, so what is the cheapest at both ends is not dearer in between by more than a token's price.
+    """
+    low, high = facts.tokens.likely_low, facts.tokens.likely_high
+    answer = 1 if facts.max_output is None else facts.max_output
+    found = {low, high}
+    for option in (option for tried in levels for option in tried.options):
+        besides = prompt_tokens(option, facts, 0)
+        for edge in (option.context_window - answer, *(band.above for band in option.price.bands[1:])):
+            last = (edge - besides) * PPM // option.ratio_ppm
+            if low <= last < high:
+                found |= {last, last + 1}
+    return found
 
 
 def prompt_tokens(option: Option, facts: Facts, tokens: int) -> int:
@@ -245,12 +266,18 @@ def expected_cost(option: Option, facts: Facts, tokens: int) -> int:
 def hold(option: Option, facts: Facts) -> int:
     """What to set aside for an attempt, in pico-dollars: the prompt at its likely upper end, the output at its p90.
 
-    The dearest band that the likely upper end reaches counts, and cache writes are taken to be billed.
+    The dearest band up to that end counts, and cache writes are taken to be billed. Never less than what is expected.
     """
     prompt = prompt_tokens(option, facts, facts.tokens.likely_high)
-    output = option.output_p90 if facts.max_output is None else min(option.output_p90, facts.max_output)
-    rates = rates_for(option.price, prompt)
-    return rates.request + prompt * max(rates.input, rates.cache_write) + facts.choices * output * rates.output
+    output = max(option.output_p90, option.output_mean)
+    if facts.max_output is not None:
+        output = min(output, facts.max_output)
+    reached = (band.rates for band in option.price.bands if band.above == 0 or band.above < prompt)
+    return max(_upper_cost(rates, prompt, facts.choices * output) for rates in reached)
+
+
+def _upper_cost(rates: Rates, prompt: int, output: int) -> int:
+    return rates.request + prompt * max(rates.input, rates.cache_write) + output * rates.output
 
 
 def believable(usage: Usage, option: Option, facts: Facts) -> bool:

@@ -10,23 +10,27 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from router.core.decide import Facts, Option, Plan, expected_cost, missing, prompt_tokens
+from router.core.decide import PPM, Facts, Option, Plan, expected_cost, missing, prompt_tokens
 from router.core.errors import RouterError
 from router.core.money import nano_ceil, usd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Sequence
 
-    from router.core.decide import Fault
+    from router.core.decide import Fault, Level
 
 _SHOWN: Final = 8
 """Candidates named in a refusal."""
-_UNITS: Final = {
-    "quality": ("below", ""),
-    "ttft": ("above", " ms"),
-    "tpot": ("above", " ms"),
-    "total": ("above", " ms"),
-}
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """One limit that a candidate misses."""
+
+    text: str
+    change: str
+    """What would have to give way."""
+    change_ppm: int
+    """By how much, in parts of the limit. What has no degrees, such as a capability, gives way as a whole."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -38,12 +42,18 @@ class Verdict(msgspec.Struct, frozen=True):
     """Why it cannot be chosen; empty when it can."""
     change: str
     """The one change that would admit it; empty when it is feasible or misses more than one limit."""
+    change_ppm: int
 
 
 def verdicts(plan: Plan, facts: Facts) -> list[Verdict]:
-    """Every candidate of the plan, feasible ones first, each group by expected cost."""
-    judged = [_verdict(plan, option, facts) for option in _candidates(plan)]
-    return sorted(judged, key=lambda verdict: (bool(verdict.reasons), verdict.expected_pico, verdict.option.entry))
+    """Every candidate of the plan, feasible ones first, each group by expected cost, then by preference.
+
+    A relaxed level admits its options only where the levels before it have nothing feasible, as in `decide`.
+    """
+    admitted = {option.entry: option for level in reversed(_reached(plan, facts)) for option in level.options}
+    options = admitted | {option.entry: option for option in plan.candidates}
+    judged = [_verdict(plan, option, facts, admitted) for option in options.values()]
+    return sorted(judged, key=lambda verdict: (bool(verdict.reasons), verdict.expected_pico))
 
 
 def refusal(plan: Plan, facts: Facts) -> RouterError:
@@ -52,8 +62,9 @@ def refusal(plan: Plan, facts: Facts) -> RouterError:
     if not judged:
         message = f"The policy {plan.policy} has no candidate that can be called here."
         return RouterError("no_feasible_model", message, details={"candidates": []})
-    near = [verdict for verdict in judged if verdict.change]
-    lead = f"{near[0].change} would admit {near[0].option.model} ({_dollars(near[0])}). " if near else ""
+    changes = [verdict for verdict in judged if verdict.change]
+    near = min(changes, key=lambda verdict: (verdict.change_ppm, verdict.expected_pico), default=None)
+    lead = f"{near.change} would admit {near.option.model} ({_dollars(near.expected_pico)}). " if near else ""
     shown = "; ".join(f"{verdict.option.entry}: {', '.join(verdict.reasons)}" for verdict in judged[:_SHOWN])
     more = f"; and {len(judged) - _SHOWN} more" if len(judged) > _SHOWN else ""
     return RouterError(
@@ -63,52 +74,67 @@ def refusal(plan: Plan, facts: Facts) -> RouterError:
     )
 
 
-def _candidates(plan: Plan) -> Iterable[Option]:
-    seen = {option.entry: option for option in plan.candidates}
-    for level in plan.levels:
-        seen.update((option.entry, option) for option in level.options)
-    return seen.values()
+def _reached(plan: Plan, facts: Facts) -> Sequence[Level]:
+    for number, level in enumerate(plan.levels, 1):
+        if not all(_obstacles(plan, option, facts) for option in level.options):
+            return plan.levels[:number]
+    return plan.levels
 
 
-def _verdict(plan: Plan, option: Option, facts: Facts) -> Verdict:
-    cost = expected_cost(option, facts, facts.tokens.expected)
-    # One that a relaxed level admits is feasible, whatever limit it misses.
-    admitted = any(option is other for level in plan.levels for other in level.options)
-    faults = [] if admitted else [_fault(fault) for fault in plan.faults.get(option.entry, {}).values()]
-    faults += _request_faults(plan, option, facts, cost)
+def _verdict(plan: Plan, option: Option, facts: Facts, admitted: Collection[str]) -> Verdict:
+    missed = {} if option.entry in admitted else plan.faults.get(option.entry, {})
+    reasons = [_reason(fault) for fault in missed.values()] + _obstacles(plan, option, facts)
+    only = reasons[0] if len(reasons) == 1 else None
     return Verdict(
         option=option,
-        expected_pico=cost,
-        reasons=tuple(reason for reason, _ in faults),
-        change=faults[0][1] if len(faults) == 1 else "",
+        expected_pico=expected_cost(option, facts, facts.tokens.expected),
+        reasons=tuple(reason.text for reason in reasons),
+        change=only.change if only else "",
+        change_ppm=only.change_ppm if only else 0,
     )
 
 
-def _fault(fault: Fault) -> tuple[str, str]:
-    word, unit = _UNITS[fault.limit]
-    if fault.limit == "quality":
-        found = "unknown" if fault.found is None else f".{fault.found:03d}"
-        return (f"quality {found} {word} .{fault.wanted:03d}", f"quality .{fault.wanted:03d} → {found}")
-    found = "unknown" if fault.found is None else f"{fault.found}{unit}"
-    return (f"{fault.limit} {found} {word} {fault.wanted}{unit}", f"{fault.limit} {fault.wanted} → {found}")
+def _reason(fault: Fault) -> Reason:
+    """A limit of the policy."""
+    name, found, wanted = fault.limit, fault.found, fault.wanted
+    word, show = ("below", _score) if name == "quality" else ("above", _duration)
+    if found is None:
+        return Reason(f"{name} unknown, must not be {word} {show(wanted)}", f"allowing unknown {name}", PPM)
+    return Reason(
+        f"{name} {show(found)} {word} {show(wanted)}",
+        f"{name} {show(wanted)} → {show(found)}",
+        abs(found - wanted) * PPM // wanted,
+    )
 
 
-def _request_faults(plan: Plan, option: Option, facts: Facts, cost: int) -> list[tuple[str, str]]:
-    found = [(f"cannot do {name}", f"leaving out {name}") for name in missing(facts.needs, option)]
-    prompt = prompt_tokens(option, facts, facts.tokens.expected)
-    limit = facts.max_output
-    if limit is not None and limit > option.max_output:
-        found.append((f"answers at most {option.max_output} tokens", f"max_tokens {limit} → {option.max_output}"))
-    wanted = prompt + (limit or 1)
-    if wanted > option.context_window:
-        change = f"{wanted - option.context_window} tokens less"
-        found.append((f"window of {option.context_window} tokens is less than {wanted}", change))
+def _obstacles(plan: Plan, option: Option, facts: Facts) -> list[Reason]:
+    """What of the request itself stands in the way; nothing where `cheapest` finds the option feasible."""
+    found = [Reason(f"cannot do {name}", f"leaving out {name}", PPM) for name in missing(facts.needs, option)]
+    limit, most, window = facts.max_output, option.max_output, option.context_window
+    if limit is not None and limit > most:
+        text = f"answers at most {most} tokens"
+        found.append(Reason(text, f"max_tokens {limit} → {most}", (limit - most) * PPM // limit))
+    wanted = prompt_tokens(option, facts, facts.tokens.expected) + (1 if limit is None else limit)
+    if wanted > window:
+        text = f"window of {window} tokens is less than {wanted}"
+        found.append(Reason(text, f"{wanted - window} tokens less", (wanted - window) * PPM // wanted))
+    cost = expected_cost(option, facts, facts.tokens.expected)
     for cap in (plan.max_cost_pico, facts.max_cost_pico):
         if cap is not None and cost > cap:
-            price = usd(nano_ceil(cost))
-            found.append((f"${price} is above ${usd(nano_ceil(cap))}", f"max_cost_usd {usd(nano_ceil(cap))} → {price}"))
+            change = f"max_cost_usd {usd(nano_ceil(cap))} → {usd(nano_ceil(cost))}"
+            found.append(
+                Reason(f"{_dollars(cost)} is above {_dollars(cap)}", change, (cost - cap) * PPM // max(cap, 1))
+            )
     return found
 
 
-def _dollars(verdict: Verdict) -> str:
-    return f"${usd(nano_ceil(verdict.expected_pico))}"
+def _score(milli: int) -> str:
+    return f"{milli // 1000 or ''}.{milli % 1000:03d}"
+
+
+def _duration(ms: int) -> str:
+    return f"{ms} ms"
+
+
+def _dollars(pico: int) -> str:
+    return f"${usd(nano_ceil(pico))}"

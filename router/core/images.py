@@ -106,6 +106,8 @@ def image_tokens_of(formula: ImageFormula | None, images: Iterable[Image]) -> in
 
 def image_tokens(formula: ImageFormula | None, width: int, height: int, detail: Detail = "auto") -> int:
     """Tokens of one image; the formula's maximum when a side is not known (0). Never negative."""
+    if formula is None:
+        return UNSTATED_TOKENS
     known = width > 0 and height > 0
     match formula:
         case Tiles():
@@ -117,13 +119,11 @@ def image_tokens(formula: ImageFormula | None, width: int, height: int, detail: 
             return -(-min(patches, formula.max) * formula.ratio_ppm // 1_000_000)
         case Area():
             return min(-(-width * height // formula.per_token), formula.max) if known else formula.max
-        case Flat():
+        case _:
             if formula.side == 0 or (known and max(width, height) <= formula.small):
                 return formula.tokens
             tiles = _cover(width, formula.side) * _cover(height, formula.side) if known else formula.max_tiles
             return formula.tokens * min(tiles, formula.max_tiles)
-        case None:
-            return UNSTATED_TOKENS
 
 
 def dimensions(data: bytes) -> tuple[int, int] | None:

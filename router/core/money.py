@@ -15,7 +15,7 @@ NANO_PER_USD: Final = 10**9
 PICO_PER_NANO: Final = 1000
 MAX_NANO: Final = 2**53
 """Largest amount the store's scripts can compare exactly (about $9.0 million): Lua numbers are doubles."""
-_AMOUNT: Final = re.compile(r"\$?(\d{1,9})(?:\.(\d{1,40}))?", re.ASCII)
+_AMOUNT: Final = re.compile(r"\$?(?=[\d.])(\d{0,9})(?:\.(\d{1,40}))?", re.ASCII)
 _PLACES: Final = 12
 
 
@@ -39,11 +39,11 @@ def parse_usd(text: str) -> int:
     """
     match = _AMOUNT.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text[:40]!r} is not an amount in dollars, such as 0.02")
+        raise ValueError(f"{text[:40]!r} is not a plain, non-negative amount in dollars, such as 0.02")
     part = (match[2] or "").rstrip("0")
     if len(part) > _PLACES:
         raise ValueError(f"{text!r} is finer than a pico-dollar")
-    pico = int(match[1]) * PICO_PER_USD + int(part.ljust(_PLACES, "0"))
+    pico = int(match[1] or 0) * PICO_PER_USD + int(part.ljust(_PLACES, "0"))
     if pico > MAX_NANO * PICO_PER_NANO:
         raise ValueError(f"{text!r} is more than the ledger can hold, ${usd(MAX_NANO)}")
     return pico

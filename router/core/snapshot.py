@@ -62,11 +62,12 @@ class World(msgspec.Struct, frozen=True):
 class Snapshot:
     """One tick's world. Built by `compile_snapshot`."""
 
-    __slots__ = ("_by_entry", "_plans", "id", "offered", "world")
+    __slots__ = ("_by_entry", "_now", "_plans", "id", "offered", "world")
 
-    def __init__(self, snapshot_id: str, world: World, options: Mapping[str, Option]) -> None:
+    def __init__(self, snapshot_id: str, world: World, now: dt.datetime, options: Mapping[str, Option]) -> None:
         self.id = snapshot_id
         self.world = world
+        self._now = now
         self._by_entry = options
         self.offered = tuple(option for option in options.values() if option.provider in world.offered)
         self._plans: dict[tuple[str, str, str], Plan] = {}
@@ -94,11 +95,15 @@ class Snapshot:
             raise self.unknown(facts.asked_model)
         asked = self._cheapest_entry(named.entries)
         baseline = plan.reference if policy.baseline == "reference" or asked is None else asked
-        if not named.explicit and policy.mode == "live" and facts.endpoint == "chat":
+        # Vectors of two embedding models cannot be compared, so none ever takes another's place.
+        substitutable = facts.endpoint == "chat" and not named.explicit
+        if substitutable and policy.mode == "live":
             return Route(plan=plan, baseline=baseline)
-        pinned = self._pinned(policy, rule, named.entries, facts.asked_model)
-        observing = policy.mode == "observe" and not named.explicit
-        return Route(plan=pinned, baseline=baseline, instead=plan if observing else None)
+        key = (policy.name, rule.name, " ".join(model.name for model in named.entries))
+        pinned = self._plans.get(key)
+        if pinned is None:
+            pinned = self._plans[key] = self._pinned(policy, rule, named.entries, facts.asked_model)
+        return Route(plan=pinned, baseline=baseline, instead=plan if substitutable else None)
 
     def option(self, model: Model) -> Option | None:
         """The option of a catalog entry, offered or not; None when it is retired or has no price now."""
@@ -122,7 +127,7 @@ class Snapshot:
         return plan
 
     def _compile(self, policy: Policy, rule: Rule, task: str, quality: int | None) -> Plan:
-        reference = self._reference(policy)
+        reference = self._reference(policy, task)
         judge = Judge(policy, rule, task, quality, None if reference is None else reference[0])
         candidates = [
             (model, option)
@@ -132,8 +137,11 @@ class Snapshot:
             and option.tier in rule.tiers
         ]
         candidates.sort(key=lambda pair: _preference(pair[1]))
+        by_reference = tuple(o for o in (reference[1] if reference else ()) if o.provider in self.world.offered)
         given_up: tuple[str, ...] = ()
         levels = [level("", (option for model, option in candidates if not judge.faults(model, option)))]
+        if policy.without_quality == "use reference" and any(judge.unknown_quality(model) for model, _ in candidates):
+            levels.append(level("no quality data: reference", by_reference))
         for step in policy.when_nothing_fits:
             if step == "refuse":
                 break
@@ -141,7 +149,7 @@ class Snapshot:
                 given_up += (_RELAX[step],)
                 options = tuple(o for model, o in candidates if not judge.faults(model, o).keys() - set(given_up))
             else:
-                options = tuple(o for o in (reference[1] if reference else ()) if o.provider in self.world.offered)
+                options = by_reference
             levels.append(level(step, options))
         return Plan(
             policy=policy.version,
@@ -153,19 +161,24 @@ class Snapshot:
             reference=None if reference is None else self._cheapest_entry(reference[2]),
         )
 
-    def _reference(self, policy: Policy) -> tuple[Model, tuple[Option, ...], tuple[Model, ...]] | None:
+    def _reference(self, policy: Policy, task: str) -> tuple[Model, tuple[Option, ...], tuple[Model, ...]] | None:
         if policy.reference is None:
             return None
         entries = self.world.catalog.by_id(policy.reference)
-        return entries[0], tuple(o for m in entries if (o := self._by_entry.get(m.name)) is not None), entries
+        # A relative floor goes by the best of them: a provider may serve a weaker copy, or nobody may have scored it.
+        best = max(entries, key=lambda model: score.milli if (score := model.score(task)) else -1)
+        return best, tuple(o for m in entries if (o := self._by_entry.get(m.name)) is not None), entries
 
     def _pinned(self, policy: Policy, rule: Rule, entries: Collection[Model], asked: str) -> Plan:
         allowed = [model for model in policy.candidates(self.world.catalog) if model in entries]
         if not allowed:
-            raise RouterError("model_not_allowed", f"The policy {policy.version} does not allow {asked!r}.")
-        options = tuple(o for m in allowed if (o := self._by_entry.get(m.name)) and o.provider in self.world.offered)
-        if not options:
-            raise RouterError("unknown_model", f"{asked!r} cannot be served: {self._why_absent(allowed)}.")
+            message = f"The policy {policy.version} does not allow {asked!r}."
+            raise RouterError("model_not_allowed", message, param="model")
+        found = [o for m in allowed if (o := self._by_entry.get(m.name)) and o.provider in self.world.offered]
+        if not found:
+            message = f"{asked!r} cannot be served: {self._why_absent(allowed)}."
+            raise RouterError("unknown_model", message, param="model")
+        options = tuple(sorted(found, key=_preference))
         return Plan(
             policy=policy.version,
             rule=rule.name,
@@ -181,7 +194,7 @@ class Snapshot:
         for model in models:
             provider = self.world.catalog.providers[model.provider]
             if model.name not in self._by_entry:
-                gone = f"was retired on {model.retired}" if model.retired else "has no known price"
+                gone = f"was retired on {model.retired}" if model.retired_at(self._now) else "has no known price"
                 reasons.append(f"{model.name} {gone}")
             else:
                 reasons.append(f"{provider.title} has no key here (set {provider.key_env or provider.base_url_env})")
@@ -216,11 +229,13 @@ class Judge:
         found = {"quality": self._quality(model), **self._latency(option)}
         return {name: fault for name, fault in found.items() if fault is not None}
 
+    def unknown_quality(self, model: Model) -> bool:
+        """Whether there is a floor and nobody knows how the model stands to it."""
+        return bool(self._floor) and model.score(self._task) is None
+
     def _floor_milli(self, quality: int | None, reference: Model | None) -> int:
         score = None if reference is None else reference.score(self._task)
-        relative = self._rule.floor is not None and self._rule.floor.relative
-        own = 0 if relative and score is None else self._rule.floor_milli(score)
-        return max(own, quality or 0)
+        return max(self._rule.floor_milli(score), quality or 0)
 
     def _quality(self, model: Model) -> Fault | None:
         if not self._floor:
@@ -297,7 +312,7 @@ def compile_snapshot(
             tpot=tpot if live and tpot else _flat(model.latency.tpot_us),
             live=live,
         )
-    return Snapshot(snapshot_id, world, options)
+    return Snapshot(snapshot_id, world, now, options)
 
 
 def _blend(prior: int, seen: int, n: int) -> int:

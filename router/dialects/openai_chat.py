@@ -101,16 +101,20 @@ _PART_NEEDS: Final = {
     "input_audio": Needs.AUDIO_IN.value,
     "file": Needs.FILES.value,
 }
-# Plain integers: arithmetic on enum flags takes a microsecond a piece.
-_USUAL_SAMPLING: Final = (1, 1, 0, 0)
-"""Temperature, top_p and the two penalties as they are when nobody sets them: accepted even where fixed."""
+_USUAL_SAMPLING: Final = (None, 1)
+_USUAL_PENALTIES: Final = (None, 0)
+"""As they are when nobody sets them: accepted even where they are fixed."""
 _DETAILS: Final[dict[Any, Detail]] = {"low": "low", "high": "high"}
 _LIMIT_NAMES: Final = (
     ("max_tokens_name", "max_tokens", "max_completion_tokens"),
     ("max_completion_tokens_name", "max_completion_tokens", "max_tokens"),
 )
 """Quirk, the name that the provider takes for the output limit, the name that it refuses."""
+# Plain integers: arithmetic on enum flags takes a microsecond a piece.
+_CHAT_BIT: Final = Needs.CHAT.value
 _JSON_SCHEMA: Final = Needs.JSON_SCHEMA.value
+USER_CHARS: Final = 128
+"""A longer ``user`` is cut in the ledger; the provider gets it whole."""
 _FORMAT_NEEDS: Final = {"json_object": Needs.JSON_OBJECT.value, "json_schema": Needs.JSON_SCHEMA.value}
 
 
@@ -134,15 +138,15 @@ def read_chat(body: bytes) -> Request:
             for part in content:
                 needs |= _PART_NEEDS.get(part.type, 0)
                 audio += part.type == "input_audio"
-                if isinstance(part.text, str):
-                    texts.append(part.text)
-                elif part.type == "image_url":
+                texts += [text for text in (part.text, part.refusal) if isinstance(text, str)]
+                if part.type == "image_url":
                     images.append(_image(part.image_url))
         texts += [_text(call) for call in (message.tool_calls, message.function_call) if call is not None]
     definitions = (chat.tools or []) + (chat.functions or [])
     texts += map(_text, definitions)
     if needs & _JSON_SCHEMA:
-        texts.append((top.get("response_format") or b"").decode())
+        # What was skipped has not been checked for being UTF-8.
+        texts.append((top.get("response_format") or b"").decode(errors="replace"))
     return Request(
         top=top,
         model=chat.model,
@@ -158,7 +162,7 @@ def read_chat(body: bytes) -> Request:
         wants_usage=bool(chat.stream_options and chat.stream_options.include_usage),
         max_output=_output_limit(chat),
         choices=_choices(chat),
-        user=chat.user or "",
+        user=(chat.user or "")[:USER_CHARS],
         own=_own_metadata(chat.metadata) if chat.metadata else {},
     )
 
@@ -184,7 +188,7 @@ def read_embeddings(body: bytes) -> Request:
         shape=PromptShape(texts=tuple(texts), messages=0),
         ready_tokens=ready,
         max_output=0,
-        user=asked.user or "",
+        user=(asked.user or "")[:USER_CHARS],
         own=_own_metadata(asked.metadata) if asked.metadata else {},
     )
 
@@ -205,8 +209,8 @@ def outgoing(request: Request, upstream_model: str, quirks: frozenset[str]) -> b
         changes["metadata"] = _foreign_metadata(request.top.get("metadata"))
     for quirk, wanted, other in _LIMIT_NAMES:
         if quirk in quirks and other in members:
-            if wanted not in members:
-                changes[wanted] = request.top.get(other)
+            # The limit that was decided and held by, whichever of the two names it came under.
+            changes[wanted] = msgspec.json.encode(request.max_output) if request.max_output else None
             changes[other] = None
     if "no_stream_options" in quirks and "stream_options" in members:
         changes["stream_options"] = None
@@ -222,14 +226,12 @@ def _decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
         raise RouterError(
             "invalid_request", f"{field or 'The body'}: {message[0].lower()}{message[1:]}.", param=field or None
         ) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RouterError("invalid_request", f"The body is not valid JSON: {error}") from None
-    except RecursionError:
-        raise RouterError("invalid_request", "The body is nested too deeply to be read.") from None
 
 
 def _chat_needs(chat: _Chat) -> int:
-    needs = Needs.CHAT.value
+    needs = _CHAT_BIT
     if chat.tools or chat.functions:
         needs |= Needs.TOOLS.value
     if chat.response_format is not None:
@@ -244,8 +246,12 @@ def _chat_needs(chat: _Chat) -> int:
         needs |= Needs.WEB_SEARCH.value
     if chat.prediction is not None:
         needs |= Needs.PREDICTION.value
-    sampling = (chat.temperature, chat.top_p, chat.presence_penalty, chat.frequency_penalty)
-    if any(value is not None and value != usual for value, usual in zip(sampling, _USUAL_SAMPLING, strict=True)):
+    if (
+        chat.temperature not in _USUAL_SAMPLING
+        or chat.top_p not in _USUAL_SAMPLING
+        or chat.presence_penalty not in _USUAL_PENALTIES
+        or chat.frequency_penalty not in _USUAL_PENALTIES
+    ):
         needs |= Needs.SAMPLING.value
     if chat.n is not None and chat.n > 1:
         needs |= Needs.MULTIPLE_CHOICES.value
@@ -283,11 +289,14 @@ def _image(given: Any) -> Image:
 
 
 def _own_metadata(metadata: dict[str, Any]) -> dict[str, str]:
-    return {
-        key.removeprefix(OWN_METADATA): value
-        for key, value in metadata.items()
-        if key.startswith(OWN_METADATA) and isinstance(value, str)
-    }
+    own: dict[str, str] = {}
+    for key, value in metadata.items():
+        if key.startswith(OWN_METADATA):
+            if not isinstance(value, str):
+                field = f"metadata.{key[:80]}"
+                raise RouterError("invalid_request", f'{field} must be a string, such as "auto".', param=field)
+            own[key.removeprefix(OWN_METADATA)] = value
+    return own
 
 
 def _foreign_metadata(raw: bytes | None) -> bytes | None:

@@ -6,6 +6,7 @@ error (retry, fall back): that is the pipeline's.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import msgspec
@@ -26,6 +27,7 @@ _NO_CREDIT: Final = frozenset(
     }
 )
 """Codes and types by which providers say that the account is out of money (OpenAI and Anthropic error references)."""
+_API_KEY: Final = re.compile(r"api[ _-]?key", re.IGNORECASE)
 _OVERLOADED: Final = frozenset({498, 503, 529})
 """498 is Groq's capacity_exceeded, 529 Anthropic's overloaded_error."""
 
@@ -53,15 +55,17 @@ def error_event(error: RouterError) -> bytes:
 def provider_error(status: int, body: bytes, retry_after: str | None, *, provider: str, model: str) -> RouterError:
     """What a provider's error answer means to our caller.
 
-    A provider's bodies to 401 and 403 are never passed on: they can name our account and key.
+    A provider's bodies to 401 and 403 are never passed on: they can name our account and key. Nor is a 400 that
+    speaks of API keys, which is how Google answers one that it does not know ("API key not valid").
     """
     said = _error_object(body)
-    kind = {said.get("code"), said.get("type")} & _NO_CREDIT
+    words = said.get("message")
+    broke = any(isinstance(kind, str) and kind in _NO_CREDIT for kind in (said.get("code"), said.get("type")))
     details: dict[str, object] = {"provider": provider, "upstream_status": status}
-    if status in (401, 403):
+    if status in (401, 403) or (status == 400 and isinstance(words, str) and _API_KEY.search(words)):
         message = f"{provider} refused the credentials that this router has for it."
         return RouterError("upstream_refused_credentials", message, details=details)
-    if status == 402 or kind:
+    if status == 402 or broke:
         return RouterError("upstream_billing", f"The account at {provider} has no credit left.", details=details)
     if status == 429:
         return RouterError(
@@ -70,8 +74,8 @@ def provider_error(status: int, body: bytes, retry_after: str | None, *, provide
             retry_after_s=_seconds(retry_after),
             details=details,
         )
-    if status in _PROVIDER_SAYS_NO and isinstance(said.get("message"), str):
-        return _refusal(said, status, details)
+    if status in _PROVIDER_SAYS_NO and isinstance(words, str):
+        return _refusal(words, said, status, details)
     if status in _OVERLOADED:
         return RouterError(
             "upstream_unavailable",
@@ -84,12 +88,12 @@ def provider_error(status: int, body: bytes, retry_after: str | None, *, provide
     return RouterError("upstream_error", f"{provider} answered {status} for {model}.", details=details)
 
 
-def _refusal(said: dict[str, Any], status: int, details: dict[str, object]) -> RouterError:
+def _refusal(words: str, said: dict[str, Any], status: int, details: dict[str, object]) -> RouterError:
     param = said.get("param")
     details |= {key: said[key] for key in ("type", "code") if isinstance(said.get(key), str)}
     return RouterError(
         "invalid_request",
-        said["message"],
+        words,
         param=param if isinstance(param, str) else None,
         status=status,
         details=details,

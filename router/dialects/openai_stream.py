@@ -4,13 +4,16 @@ Belongs here: cutting the stream into events, finding usage, finish and errors, 
 cost can be told before ``[DONE]``. No object is made for an ordinary event. Does not belong here: I/O and prices.
 
 The patterns look for JSON keys. Inside a JSON string a quote always has a backslash before it, so text that a model
-writes can never match.
+writes can never match one. What matches is then parsed, and only its top level counts.
+
+An event ends at the first blank line, and a line at CR LF, LF or CR (WHATWG HTML, 9.2.5); so any two of these bytes
+but CR LF end an event. More of them between events mean nothing and pass at once, wherever chunks are cut.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -18,12 +21,17 @@ import msgspec
 from router.core.values import Usage
 from router.dialects.openai_usage import usage_of
 
-_SEPARATORS: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
-_END_OF_EVENT: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r")
-_SPECIAL: Final = re.compile(rb'"usage"\s*:\s*\{|"x_groq"|"error"\s*:\s*[{"]|data:\s*\[DONE\]')
+_SEPARATORS: Final = (b"\n\n", b"\n\r", b"\r\r")
+_END_OF_EVENT: Final = re.compile(rb"\n\n|\n\r|\r\r")
+_USAGE: Final = re.compile(rb'"usage"\s*:(?!\s*null)')
+_ERROR: Final = re.compile(rb'"error"\s*:(?!\s*null)')
 _FINISH: Final = re.compile(rb'"finish_reason"\s*:\s*"')
 _ANSWER: Final = re.compile(rb'"(?:content|reasoning_content|reasoning|refusal|arguments|name)"\s*:\s*"[^"]')
 _DONE: Final = b"[DONE]"
+_NO_ERROR: Final = (None, False, "")
+_TELLING: Final[tuple[str, ...]] = ("choices", "usage", "error", "x_groq")
+_ANSWERS: Final = frozenset({"choices", "data"})
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 
 
@@ -37,15 +45,17 @@ class _Delta(msgspec.Struct):
 
 
 class _Choice(msgspec.Struct):
+    index: Any = 0
     delta: _Delta | None = None
     message: _Delta | None = None
 
 
 class _Chunk(msgspec.Struct):
-    choices: list[_Choice] = []
+    choices: list[_Choice] | None = None
 
 
 _CHUNK: Final = msgspec.json.Decoder(_Chunk)
+_TOP: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class StreamScanner:
@@ -82,14 +92,18 @@ class StreamScanner:
         Raises:
             ValueError: one event is larger than `MAX_EVENT_BYTES`.
         """
-        whole = self._whole_events(chunk)
+        whole = b"" if self.done else self._whole_events(chunk)
         if not whole:
             return b""
+        special = _first_special(whole)
+        if special >= 0:
+            ordinary = _end_of_events(whole, 0, special)
+            whole = whole[:ordinary] + self._one_by_one(whole[ordinary:])
         if not self.answered and _ANSWER.search(whole):
             self.answered = True
         if not self.finished and _FINISH.search(whole):
             self.finished = True
-        return whole if _SPECIAL.search(whole) is None else self._one_by_one(whole)
+        return whole
 
     def ending(self) -> bytes:
         """What stands at the end of a whole stream: the usage event if it was asked for."""
@@ -99,13 +113,9 @@ class StreamScanner:
         tail = self._tail
         if not tail and chunk.endswith((b"\n\n", b"\r\n\r\n")):
             return chunk
-        seen = max(len(tail) - 3, 0)
+        seen = max(len(tail) - 1, 0)
         tail += chunk
-        cut = 0
-        for separator in _SEPARATORS:
-            at = tail.rfind(separator, seen)
-            if at >= 0:
-                cut = max(cut, at + len(separator))
+        cut = _end_of_events(tail, seen, len(tail))
         if not cut:
             if len(tail) > MAX_EVENT_BYTES:
                 raise ValueError(f"one stream event is larger than {MAX_EVENT_BYTES} bytes")
@@ -118,29 +128,62 @@ class StreamScanner:
         passed: list[bytes] = []
         start = 0
         for end in _END_OF_EVENT.finditer(events):
-            passed.append(self._event(events[start : end.end()]))
+            padded = events[start : end.end()]
+            event = padded.lstrip(b"\r\n")
+            passed += (padded[: len(padded) - len(event)], self._event(event))
             start = end.end()
+            if self.done:
+                return b"".join(passed)
+        passed.append(events[start:])
         return b"".join(passed)
 
     def _event(self, event: bytes) -> bytes:
+        if _first_special(event) < 0:
+            return event
         data = data_of(event)
-        if data == _DONE:
+        if data.strip() == _DONE:
             self.done = True
             return b""
-        if _SPECIAL.search(event) is None:
-            return event
         usage = usage_of(data)
         if usage is not None:
             self.usage = usage
-        elif _is_error(data):
+        try:
+            top = _TOP.decode(data)
+            head = {name: msgspec.json.decode(top[name]) for name in _TELLING if name in top}
+        except _UNREADABLE:
+            return event
+        if _is_error(head):
             self.failed = True
             return event
-        priced = event if usage is None or not self._wants_usage else _with_cost(data, self._cost(usage))
-        if _has_choices(data):
-            return priced
+        if usage is None and head.get("usage") is None:
+            return event
+        if usage is not None and self._wants_usage and isinstance(head.get("usage"), dict):
+            event = _with_cost(top, self._cost(usage))
+        if head.get("choices"):
+            return event
         if self._wants_usage:
-            self._held = priced
+            self._held = event
         return b""
+
+
+def _first_special(events: bytes) -> int:
+    """Where something that may matter stands, at the earliest; -1 if nowhere."""
+    usage = _USAGE.search(events)
+    # Nearly every event has none of these, and plain words are looked for many times quicker than patterns.
+    if usage is None and b'"error"' not in events and b"[DONE]" not in events and b'"x_groq"' not in events:
+        return -1
+    error = _ERROR.search(events)
+    places = (usage and usage.start(), error and error.start(), events.find(b"[DONE]"), events.find(b'"x_groq"'))
+    return min((place for place in places if place is not None and place >= 0), default=-1)
+
+
+def _end_of_events(stream: bytes | bytearray, start: int, stop: int) -> int:
+    """Just behind the last event that ends between ``start`` and ``stop`` and the blank lines there, or 0."""
+    last = max(stream.rfind(separator, start, stop) for separator in _SEPARATORS)
+    cut = 0 if last < 0 else last + 2
+    while cut < stop and stream[cut] in b"\r\n":
+        cut += 1
+    return cut
 
 
 def data_of(event: bytes) -> bytes:
@@ -151,57 +194,57 @@ def data_of(event: bytes) -> bytes:
 
 def streamed_text(stream: bytes) -> list[str]:
     """All text that a stream has carried so far: what must be counted when no usage came."""
-    texts: list[str] = []
-    for event in _END_OF_EVENT.split(stream):
-        try:
-            choices = _CHUNK.decode(data_of(event)).choices
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            continue
-        for choice in choices:
-            texts += _texts(choice.delta or choice.message)
-    return texts
+    return _joined(data_of(event) for event in _END_OF_EVENT.split(stream))
+
+
+def is_answer(document: bytes) -> bool:
+    """Whether a plain response is one of OpenAI's kinds: a completion (``choices``) or embeddings (``data``)."""
+    try:
+        return not _ANSWERS.isdisjoint(_TOP.decode(document))
+    except _UNREADABLE:
+        return False
 
 
 def answered_text(document: bytes) -> list[str]:
     """All text of a plain response: what must be counted when it has no usage."""
-    try:
-        choices = _CHUNK.decode(document).choices
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return []
-    return [text for choice in choices for text in _texts(choice.message or choice.delta)]
+    return _joined([document])
 
 
-def _texts(delta: _Delta | None) -> list[str]:
-    if delta is None:
-        return []
-    said = (
-        delta.content,
-        delta.refusal,
-        delta.reasoning_content,
-        delta.reasoning,
-        delta.tool_calls,
-        delta.function_call,
-    )
-    return [part if isinstance(part, str) else msgspec.json.encode(part).decode() for part in said if part]
+def _joined(documents: Iterable[bytes]) -> list[str]:
+    """Text in whole, however many chunks it came in: counted piece by piece it would have more tokens."""
+    said: dict[tuple[str, str], list[str]] = {}
+    for document in documents:
+        try:
+            choices = _CHUNK.decode(document).choices
+        except _UNREADABLE:
+            continue
+        for choice in choices or ():
+            for place, text in _texts(choice.delta or choice.message or _Delta()):
+                said.setdefault((str(choice.index), place), []).append(text)
+    return ["".join(pieces) for pieces in said.values()]
 
 
-def _is_error(data: bytes) -> bool:
-    try:
-        return "error" in msgspec.json.decode(data, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
+def _texts(delta: _Delta) -> Iterator[tuple[str, str]]:
+    # Some send the same reasoning under both names (vLLM while it renames the field).
+    fields = (("content", delta.content), ("refusal", delta.refusal))
+    for place, text in (*fields, ("reasoning", delta.reasoning_content or delta.reasoning)):
+        if text:
+            yield place, text if isinstance(text, str) else msgspec.json.encode(text).decode()
+    calls = delta.tool_calls if isinstance(delta.tool_calls, list) else []
+    for number, call in enumerate([*calls, {"function": delta.function_call}]):
+        if isinstance(call, dict):
+            asked = call.get("function") or call.get("custom")
+            place = f"call {call.get('index', number)}"
+            said = [asked.get(key) for key in ("name", "arguments", "input")] if isinstance(asked, dict) else []
+            yield from ((place, text) for text in said if isinstance(text, str))
 
 
-def _has_choices(data: bytes) -> bool:
-    try:
-        return bool(_CHUNK.decode(data).choices)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return True
+def _is_error(head: dict[str, Any]) -> bool:
+    """Groq tells in ``x_groq.error`` why it broke off (its SDK's types)."""
+    groq = head.get("x_groq")
+    return head.get("error") not in _NO_ERROR or (isinstance(groq, dict) and groq.get("error") not in _NO_ERROR)
 
 
-def _with_cost(data: bytes, cost: str) -> bytes:
-    document = msgspec.json.decode(data)
-    usage = document.get("usage")
-    if isinstance(usage, dict):
-        usage["cost_usd"] = cost
-    return b"data: " + msgspec.json.encode(document) + b"\n\n"
+def _with_cost(top: dict[str, msgspec.Raw], cost: str) -> bytes:
+    priced = msgspec.json.encode({**top, "usage": {**_TOP.decode(top["usage"]), "cost_usd": cost}})
+    return b"data: " + priced.replace(b"\n", b"\ndata: ") + b"\n\n"

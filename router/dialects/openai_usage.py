@@ -44,7 +44,8 @@ def _normal(given: Any) -> Usage | None:
     if not isinstance(given, dict):
         return None
     prompt = _count(given.get("prompt_tokens"))
-    completion = _count(given.get("completion_tokens", 0))
+    said = given.get("completion_tokens")
+    completion = 0 if said is None else _count(said)
     if prompt is None or completion is None:
         return None
     prompt_details = _details(given, "prompt_tokens_details")
@@ -54,12 +55,14 @@ def _normal(given: Any) -> Usage | None:
     total = _count(given.get("total_tokens")) or 0
     hidden = max(0, total - prompt - completion)
     completion += hidden
-    cached = min(cached, prompt)
+    if cached + written > prompt:
+        # Parts larger than the whole: none of these figures can be trusted.
+        return None
     return Usage(
         prompt_tokens=prompt,
         completion_tokens=completion,
         cached_tokens=cached,
-        cache_write_tokens=min(written, prompt - cached),
+        cache_write_tokens=written,
         reasoning_tokens=min(max(reasoning, hidden), completion),
     )
 

@@ -57,7 +57,7 @@ def read_orders(headers: Mapping[str, str], metadata: Mapping[str, str]) -> Orde
 
 
 def _tags(text: str) -> tuple[str, ...]:
-    tags = tuple(sorted(tag.strip() for tag in text.split(",")))
+    tags = tuple(sorted({tag.strip() for tag in text.split(",")}))
     if len(tags) > MAX_TAGS or not all(_TAG.fullmatch(tag) for tag in tags):
         raise ValueError(f"write up to {MAX_TAGS} tags as name=value, separated by commas")
     return tags

@@ -330,5 +330,10 @@ def test_every_task_has_a_score_for_every_shipped_chat_model():
 
 def test_self_hosted_providers_exist_only_where_an_address_is_set():
     providers = shipped().catalog.providers
-    assert {name for name, provider in providers.items() if provider.base_url_env} == {"vllm", "sglang", "nim", "ollama"}
+    assert {name for name, provider in providers.items() if provider.base_url_env} == {
+        "vllm",
+        "sglang",
+        "nim",
+        "ollama",
+    }
     assert all(bool(provider.base_url) != bool(provider.base_url_env) for provider in providers.values())

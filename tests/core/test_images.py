@@ -245,3 +245,7 @@ def test_the_catalogs_spelling_is_read(stated, formula):
 def test_a_wrong_formula_is_named(stated, complaint):
     with pytest.raises(ValueError, match=complaint):
         image_formula(stated)
+
+
+def test_a_webp_of_an_unknown_kind_has_no_known_size():
+    assert dimensions(webp(b"VP8Z", b"\x00" * 30)) is None

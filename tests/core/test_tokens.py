@@ -284,3 +284,18 @@ def test_the_counter_serves_an_estimate():
         counter = TiktokenCounter(O200K, executor=executor)
         texts = ["You are helpful.", "What is the capital of France?"]
         assert estimate(texts, counter.count_now, counter.known) == exactly(4 + 7)
+
+
+def test_a_text_that_a_window_used_up_gets_no_second_one():
+    def words(letters, before, length):
+        return "ж" * before + (" " + "ж" * letters) * 40, length
+
+    texts = [text[:length] for text, length in (words(42, 37, 165), words(47, 43, 804))]
+    texts.append("ж" * 1091)
+    assert sum(map(len, texts)) < 2304, "only stretches shorter than two windows and their search can meet this"
+    found = estimate(texts, len)
+    assert found.low <= found.expected <= found.high
+
+
+def test_no_cut_after_a_sign_that_is_neither_letter_nor_plain_digit():
+    assert safe_cut("½ a b", 0, 5) == 3

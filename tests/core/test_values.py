@@ -1,0 +1,36 @@
+import msgspec
+import pytest
+
+from router.core.values import CAPABILITIES, Needs, Row, TokenRange, Usage
+
+
+def test_a_model_serves_what_leaves_no_need_open():
+    model = Needs.CHAT | Needs.TOOLS
+    assert not Needs.CHAT & ~model
+    assert Needs.VISION & ~model
+
+
+def test_each_capability_has_a_bit_of_its_own_and_a_name_in_the_catalog():
+    assert CAPABILITIES["json_schema"] is Needs.JSON_SCHEMA
+    assert len(CAPABILITIES) == len(Needs)
+    assert sum(Needs) == 2 ** len(Needs) - 1
+
+
+def test_facts_cannot_be_changed():
+    with pytest.raises(AttributeError):
+        Usage(1).prompt_tokens = 2
+
+
+def test_a_range_is_exact_when_nothing_is_left_open():
+    assert TokenRange(5, 5, 5, 5, 5).exact
+    assert not TokenRange(4, 5, 5, 5, 6).exact
+
+
+def test_a_stored_row_that_lacks_newer_fields_is_still_read():
+    names = Row.__struct_fields__
+    assert names[-2:] == ("unit", "choices")
+    kinds = {"tags": ()} | {name: 0 for name in names if name.endswith(("_ms", "_tokens", "_pico", "_nano", "status"))}
+    row = Row(**{name: kinds.get(name, name) for name in names[:-2]})
+    stored = msgspec.msgpack.encode(msgspec.msgpack.decode(msgspec.msgpack.encode(row))[:-2])
+    assert msgspec.msgpack.decode(stored, type=Row) == row
+    assert (row.unit, row.choices) == ("", 1)

@@ -1,0 +1,90 @@
+import pytest
+
+from router.core.errors import RouterError
+from router.dialects.orders import MAX_TAGS, NONE, Orders, read_orders
+
+
+def ordered(metadata=None, **headers):
+    return read_orders(
+        {f"x-costrouter-{name.replace('_', '-')}": value for name, value in headers.items()}, metadata or {}
+    )
+
+
+def refused(**headers):
+    with pytest.raises(RouterError) as caught:
+        ordered(**headers)
+    assert (caught.value.code, caught.value.status) == ("invalid_request", 400)
+    return caught.value.param, caught.value.message
+
+
+def test_no_orders_are_the_usual_case():
+    assert ordered() is NONE
+    assert read_orders({"authorization": "Bearer x", "x-costrouter-unheard-of": "1"}, {"ticket": "7"}) is NONE
+    assert Orders() == NONE
+
+
+def test_every_order_has_a_header():
+    found = ordered(
+        policy="support-chat",
+        max_cost_usd="0.02",
+        quality="95%",
+        tags="tier=gold, app=faq",
+        unit="ticket",
+        task="code",
+        session="s:1.2_3-4",
+        explain="TRUE",
+    )
+    assert found == Orders(
+        policy="support-chat",
+        max_cost_pico=20_000_000_000,
+        quality_milli=950,
+        tags=("app=faq", "tier=gold"),
+        unit="ticket",
+        task="code",
+        session="s:1.2_3-4",
+        explain=True,
+    )
+
+
+def test_metadata_says_the_same_and_a_header_wins():
+    metadata = {"policy": "night", "quality": "0.5"}
+    assert ordered(metadata) == Orders(policy="night", quality_milli=500)
+    assert ordered(metadata, policy="day") == Orders(policy="day", quality_milli=500)
+    assert ordered(metadata, policy="") == Orders(policy="night", quality_milli=500)
+
+
+def test_a_tag_that_is_sent_twice_counts_once():
+    assert ordered(tags="a=1,b=2,a=1").tags == ("a=1", "b=2")
+
+
+def test_tags_may_have_names_of_things():
+    assert ordered(tags="team=Search & Ads".replace("& ", ""), explain="false").tags == ("team=Search Ads",)
+    assert ordered(tags="url=http://a/b@c").tags == ("url=http://a/b@c",)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "right"),
+    [
+        ("policy", "two words", "letters, digits"),
+        ("policy", "x" * 65, "letters, digits"),
+        ("max_cost_usd", "cheap", "such as 0.02"),
+        ("max_cost_usd", "1E+999999", "such as 0.02"),
+        ("max_cost_usd", "-1", "non-negative"),
+        ("quality", "high", "80% or 0.80"),
+        ("quality", "1.5", "above 1"),
+        ("tags", "faq", "name=value"),
+        ("tags", "a=1,", "name=value"),
+        ("tags", "a=<script>", "name=value"),
+        ("tags", "=1", "name=value"),
+        ("tags", ",".join(f"t{n}=1" for n in range(MAX_TAGS + 1)), f"up to {MAX_TAGS} tags"),
+        ("unit", "a b", "letters, digits"),
+        ("task", "a\nb", "letters, digits"),
+        ("session", "é", "letters, digits"),
+        ("explain", "1", "true or false"),
+    ],
+)
+def test_a_wrong_order_names_the_header_and_what_would_be_right(name, value, right):
+    param, message = refused(**{name: value})
+    assert param == f"x-costrouter-{name.replace('_', '-')}"
+    assert message.startswith(param)
+    assert right in message
