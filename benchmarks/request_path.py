@@ -21,7 +21,7 @@ from parts.costrouter import costrouter
 from parts.generator import Generator
 from parts.processes import BenchError, machine, tail, two_cores
 from parts.proxies import Place, Proxy, SkippedError
-from parts.report import show, verdicts
+from parts.report import foreign, show, verdicts
 
 PROXIES = {
     "direct": proxies.direct,
@@ -125,7 +125,13 @@ def main() -> int:
     found = verdicts(bench.runs)
     show(bench.runs, found, bench.skipped)
     if options.json:
-        document = {**about, "skipped": bench.skipped, "runs": bench.runs, "verdicts": found}
+        document = {
+            **about,
+            "skipped": bench.skipped,
+            "foreign": foreign(bench.runs),
+            "runs": bench.runs,
+            "verdicts": found,
+        }
         Path(options.json).write_text(json.dumps(document, indent=1) + "\n")
     return 0
 

@@ -9,7 +9,7 @@ choices (core/decide.py), one attempt's figures (attempt.py), sockets and files 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -23,7 +23,7 @@ from router.core.tokens import estimate, exactly, fixed_overhead, shifted
 from router.core.values import Endpoint, Identity, Outcome, Usage
 from router.dialects.openai_chat import Request, outgoing, read_chat, read_embeddings
 from router.dialects.openai_errors import provider_error
-from router.dialects.openai_stream import answered_text
+from router.dialects.openai_stream import answered_text, is_answer
 from router.dialects.openai_usage import usage_of
 from router.dialects.orders import Orders, read_orders
 from router.ports import Keys, ProviderLink, StoreUnavailable, Upstream, UpstreamFailure, UpstreamRequest
@@ -49,7 +49,8 @@ class Call(msgspec.Struct, frozen=True):
 
     endpoint: Endpoint
     headers: Mapping[str, str]
-    body: bytes
+    read: Callable[[], Awaitable[bytes]]
+    """The body; asked for only once the key is known."""
     request_id: str
     gone: Callable[[], bool] = _never
     """Whether the caller has hung up meanwhile."""
@@ -136,11 +137,11 @@ class Pipeline:
             raise RouterError("invalid_api_key", "This key is not known here. Provider keys are not router keys.")
         return identity
 
-    async def consider(self, call: Call) -> Considered:
+    async def consider(self, endpoint: Endpoint, headers: Mapping[str, str], body: bytes) -> Considered:
         """Describe and decide, and do nothing: what an estimate shows and what `serve` goes by."""
-        request = _READ[call.endpoint](call.body)
-        orders = read_orders(call.headers, request.own)
-        facts = self._describe(call.endpoint, request, orders)
+        request = _READ[endpoint](body)
+        orders = read_orders(headers, request.own)
+        facts = self._describe(endpoint, request, orders)
         snapshot = self.snapshot
         route = snapshot.route(facts, Wish(orders.policy, orders.quality_milli, orders.tags))
         decision = _try(route, facts)
@@ -171,7 +172,7 @@ class Pipeline:
         )
 
     async def _prepare(self, call: Call, identity: Identity) -> Attempt:
-        seen = await self.consider(call)
+        seen = await self.consider(call.endpoint, call.headers, await call.read())
         if seen.decision is None:
             raise refusal(seen.route.plan, seen.facts)
         return Attempt(
@@ -229,7 +230,7 @@ class Pipeline:
 
     async def _deliver(self, attempt: Attempt, response: UpstreamResponse, gone: Callable[[], bool]) -> Reply:
         if attempt.request.stream and response.headers.get("content-type", "").startswith("text/event-stream"):
-            stream = AnswerStream(attempt, response)
+            stream = AnswerStream(attempt, response, gone)
             first = await stream.first_part()
             return Reply(headers=[*attempt.headers(), ("content-type", "text/event-stream")], body=first, stream=stream)
         try:
@@ -243,8 +244,8 @@ class Pipeline:
         outcome: Outcome = "client_left" if gone() else "ok"
         if usage is not None:
             attempt.settle(usage, outcome=outcome, status=200, certainty="metered")
-        elif texts := answered_text(body):
-            await attempt.settle_counted(texts, outcome=outcome, status=200)
+        elif is_answer(body):
+            await attempt.settle_counted(answered_text(body), outcome=outcome, status=200)
         else:
             error = RouterError("upstream_bad_response", f"{attempt.link.name} answered 200 with something unreadable.")
             attempt.settle_estimated(outcome="upstream_error", status=200, error=error)

@@ -16,6 +16,8 @@ from router.dialects.openai_stream import StreamScanner, streamed_text
 from router.ports import UpstreamFailure
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from router.attempt import Attempt
     from router.core.values import Outcome, Usage
     from router.ports import UpstreamResponse
@@ -35,12 +37,14 @@ class AnswerStream:
     Args:
         attempt: the attempt that this stream answers.
         response: the upstream's response, its head read and its status 200.
+        gone: whether the caller has hung up meanwhile.
     """
 
-    __slots__ = ("_attempt", "_ended", "_kept", "_kept_bytes", "_response", "_scanner")
+    __slots__ = ("_attempt", "_ended", "_gone", "_kept", "_kept_bytes", "_response", "_scanner")
 
-    def __init__(self, attempt: Attempt, response: UpstreamResponse) -> None:
+    def __init__(self, attempt: Attempt, response: UpstreamResponse, gone: Callable[[], bool]) -> None:
         self._attempt = attempt
+        self._gone = gone
         self._response = response
         self._scanner = StreamScanner(wants_usage=attempt.request.wants_usage, cost=self._cost)
         self._kept: list[bytes] = []
@@ -117,7 +121,7 @@ class AnswerStream:
             await self._close_politely()
         if not (scanner.done or scanner.finished or scanner.failed):
             return await self._break(f"{self._attempt.link.name} ended the stream before the answer was whole.")
-        cost = await self._settle("upstream_error" if scanner.failed else "ok", None)
+        cost = await self._settle("upstream_error" if scanner.failed else "client_left" if self._gone() else "ok", None)
         last = b": x-costrouter-cost-usd=" + cost.encode() + b"\n\n"
         return scanner.ending() + last + (b"" if scanner.failed else _DONE)
 

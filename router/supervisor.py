@@ -141,6 +141,9 @@ class Supervisor:
             _await_end([self._sim_pid], 5.0)
         if self._store is not None:
             self._store.stop()
+        # A second Ctrl-C meanwhile asked for what has been done now; it must not spoil the exit status.
+        while signal.sigtimedwait(WATCHED, 0) is not None:
+            pass
         signal.pthread_sigmask(signal.SIG_UNBLOCK, WATCHED)
 
 

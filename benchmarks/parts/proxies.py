@@ -6,12 +6,15 @@ Belongs here: starting each in the same way and saying where it listens. Does no
 import getpass
 import os
 import shutil
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from parts.processes import await_port, children, free_port, python_program, start
+from parts.processes import BenchError, await_port, children, free_port, python_program, start, tail
+
+WORKER_S = 10.0
 
 
 class SkippedError(Exception):
@@ -71,6 +74,7 @@ def nginx(stack: ExitStack, place: Place) -> Proxy:
 
     Raises:
         SkippedError: nginx is not installed.
+        BenchError: it is, and does not serve.
     """
     binary = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if binary is None:
@@ -85,7 +89,13 @@ def nginx(stack: ExitStack, place: Place) -> Proxy:
         stack, [binary, "-p", str(folder), "-c", str(configuration), "-e", str(log)], place.proxy_core, log=log
     )
     await_port(port, process, log)
-    return Proxy("nginx", port, {"proxy": children(process.pid)}, log=log)
+    # The master listens before it has its worker.
+    bound = time.monotonic() + WORKER_S
+    while not (workers := children(process.pid)):
+        if time.monotonic() > bound:
+            raise BenchError(f"nginx has no worker; the end of its log:\n{tail(log)}")
+        time.sleep(0.01)
+    return Proxy("nginx", port, {"proxy": workers}, log=log)
 
 
 def _nginx_configuration(folder: Path, port: int, upstream_port: int) -> str:

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 YARDSTICK, SUBJECT = "bare", "costrouter"
+NOISY = 0.05
+"""Share of the proxy's core; above it, wall-clock figures are not comparable."""
 Runs = dict[str, dict[str, list[dict]]]
 
 
@@ -23,6 +25,23 @@ def show(runs: Runs, found: list[dict], skipped: list[str]) -> None:
     for verdict in found:
         mark = "met   " if verdict["met"] else "MISSED"
         console.print(f"{mark}  {verdict['what']}: {verdict['value']:.3f}  (wanted {verdict['wanted']})", markup=False)
+    busy = foreign(runs)
+    if busy > NOISY:
+        console.print(
+            f"NOISY   others took {busy:.0%} of the proxy's core: trust the CPU columns, not requests/s and latencies"
+        )
+
+
+def foreign(runs: Runs) -> float:
+    """The share of the proxy's core that went to others while a proxy was measured, in the median."""
+    shares = [
+        figures["foreign"]
+        for by_proxy in runs.values()
+        for of_one in by_proxy.values()
+        for figures in of_one
+        if "proxy" in figures["cpu"]
+    ]
+    return median(shares) if shares else 0.0
 
 
 def verdicts(runs: Runs) -> list[dict]:

@@ -63,6 +63,7 @@ class EmbeddedStore:
         self._binary = binary
         self._lock = -1
         self._process: subprocess.Popen[bytes] | None = None
+        self._short_dir: Path | None = None
 
     @property
     def owner(self) -> bool:
@@ -254,7 +255,10 @@ class EmbeddedStore:
     def _choose_socket(self) -> Path:
         path = self._dir / "store.sock"
         if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
-            path = Path(tempfile.mkdtemp(prefix=_SHORT_PREFIX)) / "store.sock"
+            # The same one after a restart: clients know no other.
+            self._short_dir = self._short_dir or Path(tempfile.mkdtemp(prefix=_SHORT_PREFIX))
+            self._short_dir.mkdir(mode=0o700, exist_ok=True)
+            path = self._short_dir / "store.sock"
         record = self._dir / "store.socket.new"
         record.write_bytes(os.fsencode(path))
         record.replace(self._dir / "store.socket")

@@ -26,7 +26,7 @@ from router.core.errors import RouterError
 from router.core.explain import verdicts
 from router.core.money import nano_ceil, usd
 from router.dialects.models_list import anthropic_models, openai_model, openai_models
-from router.pipeline import Call, Considered, Pipeline
+from router.pipeline import Considered, Pipeline
 from router.ports import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -124,8 +124,8 @@ class Api:
         await self._pipeline.authenticate(request.headers)
         body = await read_body(request, 64 * 1024 * 1024)
         endpoint: Literal["chat", "embeddings"] = "embeddings" if _is_embeddings(body) else "chat"
-        call = Call(endpoint=endpoint, headers=request.headers, body=body, request_id=request_id)
-        return _json(estimate_body(await self._pipeline.consider(call)), request_id)
+        seen = await self._pipeline.consider(endpoint, request.headers, body)
+        return _json(estimate_body(seen), request_id)
 
     async def _spend(self, request: web.BaseRequest, request_id: str) -> web.Response:
         identity = await self._pipeline.authenticate(request.headers)

@@ -30,6 +30,9 @@ Handler = Callable[[web.BaseRequest, str], Awaitable[web.StreamResponse]]
 BODY_IDLE_S: Final = 30.0
 """Longest silence within a request body."""
 KEEPALIVE_S: Final = 75.0
+CLIENT_LEFT: Final = 499
+"""nginx's number for a client that closed the connection before it was answered."""
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _log = structlog.get_logger("router.http")
 
 
@@ -78,7 +81,8 @@ class HttpServer:
         except RouterError as error:
             return error_response(error, request_id)
         except ConnectionError:
-            raise
+            # Nobody is left to read this; raising it would make aiohttp log a traceback for every client that leaves.
+            return web.Response(status=CLIENT_LEFT)
         except Exception as error:  # noqa: BLE001 - no traceback may reach a caller
             _log.exception("internal_error", request_id=request_id, path=path[:200], kind=type(error).__name__)
             return error_response(
@@ -89,7 +93,8 @@ class HttpServer:
     def _prefixed(self, method: str, path: str) -> Handler:
         if path in self._paths:
             allowed = ", ".join(sorted(m for m, p in self._table if p == path))
-            raise RouterError("method_not_allowed", f"{path} takes {allowed}, not {method[:16]}.")
+            message = f"{path} takes {allowed}, not {method[:16]}."
+            raise RouterError("method_not_allowed", message, details={"allowed": allowed})
         parent = path.rpartition("/")[0] + "/*"
         handler = self._table.get((method, parent))
         if handler is None and path.startswith("/v1/models/"):
@@ -106,14 +111,18 @@ class HttpServer:
         return await self._serve(request, request_id, "embeddings")
 
     async def _serve(self, request: web.BaseRequest, request_id: str, endpoint: Endpoint) -> web.StreamResponse:
-        body = await read_body(request, self._max_body)
-
         def gone() -> bool:
             transport = request.transport
             return transport is None or transport.is_closing()
 
         reply = await self._pipeline.serve(
-            Call(endpoint=endpoint, headers=request.headers, body=body, request_id=request_id, gone=gone)
+            Call(
+                endpoint=endpoint,
+                headers=request.headers,
+                read=lambda: read_body(request, self._max_body),
+                request_id=request_id,
+                gone=gone,
+            )
         )
         if reply.stream is None:
             return whole_reply(reply.headers, reply.body)
@@ -129,7 +138,9 @@ class HttpServer:
                 await response.write(part)
                 part = await stream.next_part()
             await response.write_eof()
-        except (ConnectionError, asyncio.CancelledError):
+        except ConnectionError:
+            self._pipeline.abandon(stream)
+        except asyncio.CancelledError:
             self._pipeline.abandon(stream)
             raise
         return response
@@ -147,6 +158,10 @@ async def read_body(request: web.BaseRequest, limit: int) -> bytes:
     try:
         if request.content.is_eof():
             return await request.read()
+        if request.headers.get("expect", "").lower() == "100-continue":
+            # curl waits a second for this before it sends more than a megabyte.
+            await request.writer.write(_CONTINUE)
+            request.writer.output_size = 0
         async with asyncio.timeout(None) as patience:
             loop = asyncio.get_running_loop()
             pieces = bytearray()
@@ -176,6 +191,8 @@ def error_response(error: RouterError, request_id: str) -> web.Response:
     ]
     if error.retry_after_s is not None:
         headers.append(("retry-after", str(max(1, round(error.retry_after_s)))))
+    if error.code == "method_not_allowed":
+        headers.append(("allow", str(error.details["allowed"])))
     if error.code == "invalid_api_key":
         headers.append(("www-authenticate", "Bearer"))
     return web.Response(body=error_body(error), status=error.status, headers=CIMultiDict(headers))

@@ -42,6 +42,18 @@ def configure(level: str) -> None:
         logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
         cache_logger_on_first_use=True,
     )
+    logging.root.handlers[:] = [_Foreign()]
+
+
+class _Foreign(logging.Handler):
+    """What libraries log through the standard module: a line of ours, without arguments and exception texts, which may
+    hold what a caller sent.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        kind = record.exc_info[0] if record.exc_info else None
+        log = structlog.get_logger(record.name)
+        log.log(record.levelno, "library", message=str(record.msg)[:200], kind=kind.__name__ if kind else None)
 
 
 class RequestLog:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import IO
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from router.cli.client import ask
+from router.cli.output import console
 
 
 @click.command()
@@ -18,10 +18,10 @@ def explain(body: IO[bytes], policy: str | None) -> None:
     """Say where the request in BODY (a JSON file, - for stdin) would go now, at what cost, and why not elsewhere."""
     headers = {"x-costrouter-policy": policy} if policy else {}
     found = ask("POST", "/costrouter/v1/estimate", body.read(), headers)
-    console = Console(highlight=False)
+    out = console()
     exact = "" if found["prompt_tokens_exact"] else "~"
-    console.print(f"{found['policy']} > {found['rule']}   snapshot {found['snapshot']}")
-    console.print(f"in {exact}{found['prompt_tokens']:,} tok   out ~{found['output_tokens'] or 0:,}")
+    out.print(f"{found['policy']} > {found['rule']}   snapshot {found['snapshot']}")
+    out.print(f"in {exact}{found['prompt_tokens']:,} tok   out ~{found['output_tokens'] or 0:,}")
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title, side in (
         ("", "left"),
@@ -31,7 +31,8 @@ def explain(body: IO[bytes], policy: str | None) -> None:
         ("ttft p95", "right"),
         ("", "left"),
     ):
-        table.add_column(title, justify="right" if side == "right" else "left")
+        # A name cut short could not be pasted into a policy; the remarks may take a second line instead.
+        table.add_column(title, justify="right" if side == "right" else "left", no_wrap=bool(title))
     cheapest = next((c for c in found["candidates"] if c["chosen"]), None)
     for candidate in found["candidates"]:
         mark, remark = ("✓", "CHOSEN") if candidate["chosen"] else ("", "")
@@ -48,7 +49,7 @@ def explain(body: IO[bytes], policy: str | None) -> None:
             f"{candidate['ttft_p95_ms']:,} ms ({candidate['latency']})",
             remark,
         )
-    console.print(table)
+    out.print(table)
     baseline = found["baseline"]
     if baseline:
-        console.print(f"= {baseline['model']}  {baseline['estimated_cost_usd']}  baseline")
+        out.print(f"= {baseline['model']}  {baseline['estimated_cost_usd']}  baseline")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from urllib.parse import urlencode
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from router.cli.client import ask
+from router.cli.output import console
 
 
 @click.command()
@@ -37,4 +37,4 @@ def spend(by: str, since: str | None, until: str | None) -> None:
         total["cost_usd"],
         total["baseline_cost_usd"],
     )
-    Console(highlight=False).print(table)
+    console().print(table)

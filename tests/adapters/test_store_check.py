@@ -24,7 +24,7 @@ def test_the_embedded_store_is_fit(url):
 
 def test_a_store_that_evicts_is_refused(url, client):
     client.config_set("maxmemory-policy", "allkeys-lru")
-    with pytest.raises(StoreUnfitError, match="allkeys-lru.*noeviction"):
+    with pytest.raises(StoreUnfitError, match=r"allkeys-lru.*noeviction"):
         check_store(url)
 
 

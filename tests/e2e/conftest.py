@@ -1,0 +1,140 @@
+"""One node for most tests, emptied of bill and faults for each, and a tenant of its own for each."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+from node import Node, Tenant, policies_copy
+from recorder import Recorder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WATCH = """
+version: 1
+policy: watch
+mode: observe
+candidates: {include: [tag:chat]}
+rules: [{name: any, require: {quality: "0.60"}}]
+when_nothing_fits: [refuse]
+"""
+NARROW = """
+version: 1
+policy: narrow
+candidates: {include: [openai/gpt-4o-mini]}
+rules: [{name: any, require: {quality: "0.99", confidence: 50%}}]
+when_nothing_fits: [refuse]
+"""
+SHORT = "bills_after_disconnect: true\ntimeouts: {first_byte: 1.5, between_chunks: 1.5}"
+
+
+def _edit(folder: Path) -> None:
+    (folder / "watch.yaml").write_text(WATCH)
+    (folder / "narrow.yaml").write_text(NARROW)
+    groq = folder / "catalog" / "groq.yaml"
+    groq.write_text(groq.read_text().replace("bills_after_disconnect: true", SHORT))
+
+
+@pytest.fixture(scope="session")
+def shared_node(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("node")
+    policies = policies_copy(folder / "policies", _edit)
+    with Node(folder, workers=2, policies=policies, max_body_mb=8) as node:
+        yield node
+
+
+@pytest.fixture
+def node(shared_node):
+    shared_node.reset()
+    return shared_node
+
+
+@pytest.fixture
+async def tenant(node):
+    async with node.store() as store:
+        yield Tenant(node, store)
+
+
+@pytest.fixture
+async def sdk(tenant):
+    async with tenant.sdk() as client:
+        yield client
+
+
+@pytest.fixture
+async def web():
+    """A plain HTTP client."""
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+CATALOG = """
+version: 1
+provider: {name}
+name: {name}
+base_url: {url}
+key_env: {name_upper}_KEY
+dialect: openai
+bills_after_disconnect: {bills}
+timeouts: {{connect: 1, first_byte: 1.5, between_chunks: 1.5}}
+models:
+  - id: {name}/model
+    upstream: the-{name}-model
+    context_window: 100000
+    max_output: 8000
+    capabilities: [chat, tools, json_object, json_schema, vision, logprobs, multiple_choices, reasoning_effort, embeddings]
+    tags: [chat]
+    weights: open
+    quality:
+      chat: {{score: "0.900", sd: "0.010", source: test, date: 2026-01-01}}
+    latency: {{ttft_p50_ms: 100, ttft_p95_ms: 200, tpot_ms: 5, source: test, date: 2026-01-01}}
+    output: {{mean: 50, p90: 100}}
+    prices:
+      - {{valid_from: 2026-01-01, input: "1.00", output: "2.00", source: test, checked: 2026-01-01}}
+"""
+EVERYTHING = """
+version: 1
+policy: default
+candidates: {include: ["*"]}
+rules: [{name: any}]
+when_nothing_fits: [refuse]
+"""
+
+
+@pytest.fixture(scope="session")
+def upstream_of_node():
+    with Recorder() as recorder:
+        yield recorder
+
+
+@pytest.fixture(scope="session")
+def recorded_node(tmp_path_factory, upstream_of_node):
+    """A node whose provider ``rec`` is the recorder, and whose provider ``dead`` refuses every connection."""
+    folder = tmp_path_factory.mktemp("recorded")
+    (folder / "policies" / "catalog").mkdir(parents=True)
+    (folder / "policies" / "default.yaml").write_text(EVERYTHING)
+    with socket.socket() as place:  # bound and not listening: whoever connects is refused
+        place.bind(("127.0.0.1", 0))
+        dead = f"http://127.0.0.1:{place.getsockname()[1]}"
+        for name, url in (("rec", upstream_of_node.url), ("dead", dead)):
+            text = CATALOG.format(name=name, name_upper=name.upper(), url=f"{url}/v1", bills="true")
+            (folder / "policies" / "catalog" / f"{name}.yaml").write_text(text)
+        secrets = {"REC_KEY": "sk-provider-secret", "DEAD_KEY": "sk-dead"}
+        with Node(folder, policies=folder / "policies", **secrets) as node:
+            yield node
+
+
+@pytest.fixture
+def upstream(upstream_of_node):
+    upstream_of_node.reset()
+    return upstream_of_node
+
+
+@pytest.fixture
+async def caller(recorded_node, upstream):
+    """A tenant of the recorded node."""
+    async with recorded_node.store() as store:
+        yield Tenant(recorded_node, store)

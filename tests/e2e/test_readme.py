@@ -1,0 +1,93 @@
+"""The README's words and the commands, as a newcomer tries them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from node import COMMAND, ROOT, run
+from store import until
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_readmes_python_example_runs(node):
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    code = code.replace("http://127.0.0.1:8080/v1", node.base_url).replace("the key from the banner", node.key)
+    told = run(sys.executable, "-c", code)
+    assert told.returncode == 0, told.stderr
+    model, cost = told.stdout.split()
+    assert "/" in model
+    assert float(cost) > 0
+
+
+@pytest.mark.parametrize(
+    "target", sorted(set(re.findall(r"^make (\w+)", README, re.MULTILINE)) | {"run", "test", "check", "bench"})
+)
+def test_the_readmes_make_targets_exist(target):
+    told = run("make", "-n", target)
+    assert told.returncode == 0, told.stderr
+
+
+def test_explain_shows_the_choice_and_why_not_the_others(node):
+    body = json.dumps({"model": "auto", "messages": [{"role": "user", "content": "hi"}]})
+    told = node.run("explain", "-", stdin=body)
+    assert told.returncode == 0, told.stderr
+    assert "CHOSEN" in told.stdout
+    assert "default@" in told.stdout
+    assert re.search(r"✗ .*below \.600", told.stdout)
+    assert node.bill() == []
+
+
+def test_explain_says_what_is_wrong_with_a_body(node):
+    told = node.run("explain", "-", stdin='{"model": "gpt-4o-mni", "messages": []}')
+    assert told.returncode == 1
+    assert "did you mean" in told.stderr
+
+
+async def test_spend_shows_what_the_ledger_has(node, web):
+    body = {"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
+    async with web.post(
+        f"{node.base_url}/chat/completions", json=body, headers={"Authorization": f"Bearer {node.key}"}
+    ) as response:
+        assert response.status == 200
+
+    def shown():
+        told = node.run("spend", "--by", "model")
+        assert told.returncode == 0, told.stderr
+        return told.stdout
+
+    await until(lambda: "openai/gpt-4o-mini" in shown())
+    assert node.spend(group_by="model")["total"]["cost_usd"] in shown()
+
+
+def test_a_command_without_a_server_says_how_to_start_one(node):
+    told = run(COMMAND, "spend", environment=node.environment | {"COSTROUTER_PORT": "1"})
+    assert told.returncode == 1
+    assert "costrouter serve" in told.stderr
+
+
+def test_help_names_every_command(node):
+    told = node.run("--help")
+    for command in ("serve", "sim", "explain", "spend"):
+        assert command in told.stdout
+
+
+def test_sim_serves_on_its_own(node):
+    process = subprocess.Popen(
+        [COMMAND, "sim", "--port", "0", "--speed", "0"],
+        env=node.environment, cwd=ROOT, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with process:
+        url = process.stdout.readline().removeprefix("sim listening on ").strip()
+        answer = node.http.post(
+            f"{url}/openai/v1/embeddings",
+            json={"model": "text-embedding-3-small", "input": "a"},
+            headers={"Authorization": "Bearer k"},
+        )
+        assert answer.status_code == 200
+        process.terminate()
+    assert process.returncode == 0
