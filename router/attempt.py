@@ -6,7 +6,7 @@ stages (pipeline.py) and how a stream is passed on (streaming.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -38,6 +38,7 @@ class Attempt:
     """One try at one option. `settle` or `settle_counted` is called exactly once."""
 
     __slots__ = (
+        "_booked",
         "_desk",
         "at_ms",
         "decision",
@@ -82,21 +83,22 @@ class Attempt:
         self.first_at = 0.0
         self.at_ms = 0
         self.row: Row | None = None
+        self._booked = False
 
     @property
     def name(self) -> str:
         """Identifies it everywhere: ``request-id/n``."""
         return f"{self.request_id}/{self.number}"
 
-    async def reserve(self, grace_ms: int) -> None:
-        """Set the expected upper cost aside. Raises `StoreUnavailable`."""
+    def reserve(self, grace_ms: int) -> Awaitable[int]:
+        """Have the expected upper cost set aside; gives ``at_ms``. Raises `StoreUnavailable`, now or when awaited."""
         hold = Hold(
             attempt=self.name,
             tenant=self.identity.tenant,
             amount_nano=nano_ceil(self.decision.hold_pico),
             not_after_ms=self._desk.ledger.store_ms() + grace_ms,
         )
-        self.at_ms = await self._desk.ledger.reserve(hold)
+        return self._desk.ledger.reserve(hold)
 
     def answered(self) -> None:
         """The first part of the answer is here."""
@@ -116,9 +118,19 @@ class Attempt:
         self.settle(Usage(0), outcome="released", status=0, certainty="metered")
 
     def settle(
-        self, usage: Usage, *, outcome: Outcome, status: int, certainty: Certainty, error: RouterError | None = None
+        self,
+        usage: Usage,
+        *,
+        outcome: Outcome,
+        status: int,
+        certainty: Certainty,
+        error: RouterError | None = None,
+        later: bool = False,
     ) -> Row:
-        """Price the meters, queue the row, tell the listeners. A second call changes nothing."""
+        """Price the meters and book the row; with ``later`` only price it, and `book` must follow.
+
+        A second call changes nothing.
+        """
         if self.row is not None:
             return self.row
         decision, identity, option = self.decision, self.identity, self.decision.option
@@ -161,11 +173,19 @@ class Attempt:
             unit=self.orders.unit,
             choices=self.facts.choices,
         )
-        self._desk.ledger.settle(row)
-        code = None if error is None else error.code
-        for listener in self._desk.listeners:
-            listener.on_row(row, code)
+        if not later:
+            self.book(None if error is None else error.code)
         return row
+
+    def book(self, error: str | None = None) -> None:
+        """Queue the row for the ledger and tell the listeners. Does nothing a second time, nor without a row."""
+        row = self.row
+        if row is None or self._booked:
+            return
+        self._booked = True
+        self._desk.ledger.settle(row)
+        for listener in self._desk.listeners:
+            listener.on_row(row, error)
 
     async def settle_counted(
         self, texts: Sequence[str], *, outcome: Outcome, status: int, error: RouterError | None = None

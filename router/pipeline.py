@@ -40,6 +40,10 @@ _READ: Final = {"chat": read_chat, "embeddings": read_embeddings}
 _FAULTS: Final = {"connect": "upstream_unreachable", "tls": "upstream_unreachable", "timeout": "upstream_timeout"}
 
 
+def _nothing() -> None:
+    pass
+
+
 def _never() -> bool:
     return False
 
@@ -62,6 +66,8 @@ class Reply(msgspec.Struct, frozen=True):
     headers: Headers
     body: bytes
     stream: AnswerStream | None = None
+    after: Callable[[], None] = _nothing
+    """To be called once a whole body is written, or cannot be: what the caller need not wait for."""
 
 
 class Considered(msgspec.Struct, frozen=True):
@@ -98,16 +104,20 @@ class Pipeline:
         try:
             identity = await self.authenticate(call.headers)
             attempt = await self._prepare(call, identity)
-            await self._reserve(attempt)
+            sending = await self._reserve(attempt)
         except RouterError as error:
             for listener in self._desk.listeners:
                 listener.on_refusal(call.endpoint, error.code, identity)
             raise
         try:
-            response = await self._forward(attempt)
+            response = await self._forward(attempt, sending)
             return await self._deliver(attempt, response, call.gone)
-        except asyncio.CancelledError:
-            attempt.settle_estimated(outcome="client_left", status=499)
+        except BaseException as broken:
+            # Whatever it was, it may have been sent: the books must say so. A row that stands already is kept.
+            left = isinstance(broken, asyncio.CancelledError)
+            attempt.settle_estimated(
+                outcome="client_left" if left else "upstream_interrupted", status=499 if left else 500
+            )
             raise
 
     def abandon(self, stream: AnswerStream) -> None:
@@ -187,26 +197,29 @@ class Pipeline:
             snapshot=seen.snapshot.id,
         )
 
-    async def _reserve(self, attempt: Attempt) -> None:
+    async def _reserve(self, attempt: Attempt) -> UpstreamRequest:
+        """Set the money aside; what is to be sent is put together while the store is at it."""
+        link = attempt.link
         try:
-            await attempt.reserve(HOLD_GRACE_MS)
+            reservation = attempt.reserve(HOLD_GRACE_MS)
+            sending = UpstreamRequest(
+                origin=link.origin,
+                method="POST",
+                path=PATHS[attempt.facts.endpoint],
+                headers=link.headers,
+                body=outgoing(attempt.request, attempt.decision.option.upstream_model, link.quirks),
+                timeouts=link.timeouts,
+            )
+            attempt.at_ms = await reservation
         except StoreUnavailable:
             raise _store_unavailable() from None
+        return sending
 
-    async def _forward(self, attempt: Attempt) -> UpstreamResponse:
+    async def _forward(self, attempt: Attempt, sending: UpstreamRequest) -> UpstreamResponse:
         """Send it; returns with a 200 head, or books a row and raises."""
-        link, request = attempt.link, attempt.request
+        link = attempt.link
         try:
-            response = await self._upstream.send(
-                UpstreamRequest(
-                    origin=link.origin,
-                    method="POST",
-                    path=PATHS[attempt.facts.endpoint],
-                    headers=link.headers,
-                    body=outgoing(request, attempt.decision.option.upstream_model, link.quirks),
-                    timeouts=link.timeouts,
-                )
-            )
+            response = await self._upstream.send(sending)
         except UpstreamFailure as failure:
             raise self._failed(attempt, failure) from None
         if response.status == 200:
@@ -243,7 +256,7 @@ class Pipeline:
         # A plain answer is read to its end whoever waits for it: what it cost is known only then.
         outcome: Outcome = "client_left" if gone() else "ok"
         if usage is not None:
-            attempt.settle(usage, outcome=outcome, status=200, certainty="metered")
+            attempt.settle(usage, outcome=outcome, status=200, certainty="metered", later=True)
         elif is_answer(body):
             await attempt.settle_counted(answered_text(body), outcome=outcome, status=200)
         else:
@@ -251,7 +264,7 @@ class Pipeline:
             attempt.settle_estimated(outcome="upstream_error", status=200, error=error)
             raise error
         content_type = response.headers.get("content-type", "application/json")
-        return Reply(headers=[*attempt.headers(), ("content-type", content_type)], body=body)
+        return Reply(headers=[*attempt.headers(), ("content-type", content_type)], body=body, after=attempt.book)
 
     def _failed(self, attempt: Attempt, failure: UpstreamFailure) -> RouterError:
         error = RouterError(_FAULTS.get(failure.fault, "upstream_interrupted"), failure.message)

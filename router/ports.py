@@ -5,7 +5,7 @@ Belongs here: Protocols, and the exceptions that cross them. Does not belong her
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
@@ -95,10 +95,10 @@ class StoreUnavailable(Exception):  # noqa: N818 - as above
 class Ledger(Protocol):
     """Holds and rows. One hold and one row per attempt."""
 
-    async def reserve(self, hold: Hold) -> int:
-        """Set the amount aside; returns the store's time in ms since the epoch.
+    def reserve(self, hold: Hold) -> Awaitable[int]:
+        """Set the amount aside; gives the store's time in ms since the epoch.
 
-        Raises `StoreUnavailable` after 250 ms, and when the hold's ``not_after_ms`` has passed.
+        Raises, now or when awaited, `StoreUnavailable` after 250 ms, and when ``not_after_ms`` has passed.
         """
 
     def store_ms(self) -> int:

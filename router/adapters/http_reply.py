@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final, cast
 from aiohttp import web
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from router.attempt import Headers
 
 SERVER: Final = "costrouter"
@@ -39,11 +41,12 @@ _clock: Final = _Clock()
 class WholeReply:
     """A 200 whose head and body leave in one write. Stands in for a web.Response: the server calls only these three."""
 
-    __slots__ = ("_body", "_headers", "_request", "keep_alive")
+    __slots__ = ("_after", "_body", "_headers", "_request", "keep_alive")
 
-    def __init__(self, headers: Headers, body: bytes) -> None:
+    def __init__(self, headers: Headers, body: bytes, after: Callable[[], None]) -> None:
         self._headers = headers
         self._body = body
+        self._after = after
         self._request: web.BaseRequest | None = None
         self.keep_alive = True
 
@@ -53,11 +56,17 @@ class WholeReply:
         self.keep_alive = request.keep_alive
 
     async def write_eof(self) -> None:
-        """Write everything.
+        """Write everything, then do what was left for after.
 
         Raises:
             ConnectionResetError: the client has gone.
         """
+        try:
+            self._write()
+        finally:
+            self._after()
+
+    def _write(self) -> None:
         transport = None if self._request is None else self._request.transport
         if self._request is None or transport is None or transport.is_closing():
             raise ConnectionResetError("the client has gone")
@@ -73,8 +82,12 @@ class WholeReply:
         transport.write(head.encode() + self._body)
 
 
-def whole_reply(headers: Headers, body: bytes) -> web.StreamResponse:
-    """A 200 with this body. Header names and values must hold no line break: they come from us or a parsed head."""
+def whole_reply(headers: Headers, body: bytes, after: Callable[[], None]) -> web.StreamResponse:
+    """A 200 with this body; ``after`` is called once it is written, or cannot be.
+
+    Header names and values must hold no line break: they come from us or from a parsed head.
+    """
     if len(body) > WHOLE_BYTES:
+        after()
         return web.Response(body=body, headers=headers)
-    return cast("web.StreamResponse", WholeReply(headers, body))
+    return cast("web.StreamResponse", WholeReply(headers, body, after))

@@ -125,7 +125,7 @@ class HttpServer:
             )
         )
         if reply.stream is None:
-            return whole_reply(reply.headers, reply.body)
+            return whole_reply(reply.headers, reply.body, reply.after)
         return await self._send_stream(request, reply.headers, reply.body, reply.stream)
 
     async def _send_stream(

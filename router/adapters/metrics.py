@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -36,44 +36,75 @@ HISTOGRAMS: Final[dict[str, str]] = {
 }
 
 
+class _Names(NamedTuple):
+    """The totals that a kind of attempt adds to, spelt once. Of a histogram: its buckets, then its sum."""
+
+    attempts: str
+    cost: str
+    baseline: str
+    prompt: str
+    completion: str
+    cached: str
+    reasoning: str
+    ttft: tuple[str, ...]
+    duration: tuple[str, ...]
+
+
+def _names(model: str, provider: str, tier: str, outcome: str, certainty: str) -> _Names:
+    where = _SEP.join((model, provider, tier))
+
+    def slots(name: str) -> tuple[str, ...]:
+        return tuple(_SEP.join((name, where, str(slot))) for slot in (*range(len(BUCKETS_MS) + 1), "sum"))
+
+    return _Names(
+        _SEP.join(("costrouter_attempts", where, outcome, certainty)),
+        _SEP.join(("costrouter_cost_nanodollars", where)),
+        _SEP.join(("costrouter_baseline_nanodollars", where)),
+        _SEP.join(("costrouter_tokens", where, "prompt")),
+        _SEP.join(("costrouter_tokens", where, "completion")),
+        _SEP.join(("costrouter_tokens", where, "cached")),
+        _SEP.join(("costrouter_tokens", where, "reasoning")),
+        slots("costrouter_ttft_seconds"),
+        slots("costrouter_duration_seconds"),
+    )
+
+
 class Metrics:
     """A listener that counts. ``totals`` only ever grow."""
 
     def __init__(self) -> None:
         self.totals: defaultdict[str, int] = defaultdict(int)
-        self._labels: dict[tuple[str, str, str], str] = {}
+        self._names: dict[tuple[str, str, str, str, str], _Names] = {}
 
     def on_row(self, row: Row, error: str | None) -> None:  # noqa: ARG002 - the port's shape
         """Count an attempt."""
         if row.outcome == "released":
             return
-        entry = (row.model, row.provider, row.tier)
-        where = self._labels.get(entry)
-        if where is None:
-            where = self._labels[entry] = _SEP.join(entry)
+        key = (row.model, row.provider, row.tier, row.outcome, row.certainty)
+        names = self._names.get(key)
+        if names is None:
+            names = self._names[key] = _names(*key)
         totals = self.totals
-        totals[f"costrouter_attempts{_SEP}{where}{_SEP}{row.outcome}{_SEP}{row.certainty}"] += 1
-        totals[f"costrouter_cost_nanodollars{_SEP}{where}"] += row.cost_nano
-        totals[f"costrouter_baseline_nanodollars{_SEP}{where}"] += row.baseline_nano
-        tokens = f"costrouter_tokens{_SEP}{where}{_SEP}"
-        totals[tokens + "prompt"] += row.prompt_tokens
-        totals[tokens + "completion"] += row.completion_tokens
+        totals[names.attempts] += 1
+        totals[names.cost] += row.cost_nano
+        totals[names.baseline] += row.baseline_nano
+        totals[names.prompt] += row.prompt_tokens
+        totals[names.completion] += row.completion_tokens
         if row.cached_tokens:
-            totals[tokens + "cached"] += row.cached_tokens
+            totals[names.cached] += row.cached_tokens
         if row.reasoning_tokens:
-            totals[tokens + "reasoning"] += row.reasoning_tokens
+            totals[names.reasoning] += row.reasoning_tokens
         if row.ttft_ms:
-            self._observe("costrouter_ttft_seconds", where, row.ttft_ms)
-        self._observe("costrouter_duration_seconds", where, row.total_ms)
+            self._observe(names.ttft, row.ttft_ms)
+        self._observe(names.duration, row.total_ms)
 
     def on_refusal(self, endpoint: str, code: str, identity: Identity | None) -> None:  # noqa: ARG002 - as above
         """Count a refusal."""
         self.totals[f"costrouter_refusals{_SEP}{endpoint}{_SEP}{code}"] += 1
 
-    def _observe(self, name: str, where: str, milliseconds: int) -> None:
-        slot = f"{name}{_SEP}{where}{_SEP}"
-        self.totals[f"{slot}{bisect_left(BUCKETS_MS, milliseconds)}"] += 1
-        self.totals[slot + "sum"] += milliseconds
+    def _observe(self, slots: tuple[str, ...], milliseconds: int) -> None:
+        self.totals[slots[bisect_left(BUCKETS_MS, milliseconds)]] += 1
+        self.totals[slots[-1]] += milliseconds
 
 
 def render(totals: Mapping[str, int], gauges: Mapping[str, int]) -> bytes:

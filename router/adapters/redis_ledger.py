@@ -79,8 +79,8 @@ class RedisLedger:
         """The store's time in ms since the epoch, as far as its last answer tells; for a hold's ``not_after_ms``."""
         return self._clock.now_ms() + self._ahead_ms
 
-    async def reserve(self, hold: Hold) -> int:
-        """Set the amount aside; returns the store's time in ms since the epoch.
+    def reserve(self, hold: Hold) -> asyncio.Future[int]:
+        """Set the amount aside; the future gives the store's time in ms since the epoch. The call is on its way at once.
 
         Raises:
             StoreUnavailable: no answer in time, ``not_after_ms`` has passed, or too many rows wait for the store.
@@ -89,7 +89,7 @@ class RedisLedger:
             raise StoreUnavailable(f"{self._waiting} rows wait for the store; nothing is admitted until it takes them")
         result: asyncio.Future[int] = self._loop.create_future()
         self._lane(hold.tenant)[0].add(hold, result)
-        return await result
+        return result
 
     def settle(self, row: Row) -> None:
         """Queue the row; its hold is freed in the same atomic step. ``released`` rows only free the hold."""

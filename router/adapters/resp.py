@@ -13,7 +13,7 @@ import random
 import time
 from collections import deque
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import hiredis
 
@@ -25,6 +25,20 @@ if TYPE_CHECKING:
     from router.adapters.store_url import StoreAddress
 
 Arg = str | bytes | int
+
+
+class Reply(Protocol):
+    """Who is told what the store answers: a future, or something that need not wait for the loop's next turn."""
+
+    def done(self) -> bool:
+        """True when an answer is no longer wanted."""
+
+    def set_result(self, result: Any, /) -> None:
+        """The store's reply. Must not raise."""
+
+    def set_exception(self, exception: Any, /) -> None:
+        """A `StoreUnavailable`. Must not raise."""
+
 
 TIMEOUT_S: Final = 0.25
 _GRACE_S: Final = 0.005
@@ -79,7 +93,6 @@ class RespConnection:
         self._keeper: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._fillers: list[Callable[[], None]] = []
 
     @property
     def up(self) -> bool:
@@ -120,7 +133,7 @@ class RespConnection:
         Raises:
             StoreUnavailable: there is no connection; nothing was sent.
         """
-        return self._usable().send(command, None)
+        return self._usable().ask(command, None)
 
     def script(self, script: Script, keys: Sequence[str], args: Sequence[Arg]) -> asyncio.Future[Any]:
         """Run a script; one that the store does not know yet is sent in full. Futures and errors as in `call`.
@@ -129,25 +142,18 @@ class RespConnection:
             StoreUnavailable: there is no connection; nothing was sent.
         """
         tail = (len(keys), *keys, *args)
-        return self._usable().send(("EVALSHA", script.sha, *tail), ("EVAL", script.source, *tail))
+        return self._usable().ask(("EVALSHA", script.sha, *tail), ("EVAL", script.source, *tail))
 
-    def at_write(self, filler: Callable[[], None]) -> None:
-        """Run ``filler`` once, at the end of this loop turn, just before its calls are written.
+    def script_now(self, script: Script, keys: Sequence[str], args: Sequence[Arg], reply: Reply) -> None:
+        """As `script`, but written at once, and ``reply`` told at once: each turn of a busy loop that a caller on the
+        hot path does not have to wait for is worth more than a shared write.
 
-        Whoever groups requests gathers until then at no cost in time. Runs without a connection too.
+        Raises:
+            StoreUnavailable: there is no connection; nothing was sent.
         """
-        self._fillers.append(filler)
-        if len(self._fillers) == 1:
-            if self._loop is None:
-                self._loop = asyncio.get_running_loop()
-            self._loop.call_soon(self._fill)
-
-    def _fill(self) -> None:
-        fillers, self._fillers = self._fillers, []
-        for filler in fillers:
-            filler()
-        if self._wire is not None:
-            self._wire.write_now()
+        wire = self._usable()
+        tail = (len(keys), *keys, *args)
+        wire.send(("EVALSHA", script.sha, *tail), ("EVAL", script.source, *tail), reply, now=True)
 
     def _usable(self) -> _Wire:
         wire = self._wire
@@ -184,11 +190,11 @@ class RespConnection:
                 await loop.create_connection(lambda: wire, address.host, address.port, ssl=address.ssl_context())
             if address.password:
                 user = (address.username,) if address.username else ()
-                await wire.send(("AUTH", *user, address.password), None)
+                await wire.ask(("AUTH", *user, address.password), None)
             if address.db:
-                await wire.send(("SELECT", address.db), None)
+                await wire.ask(("SELECT", address.db), None)
             # A server that still loads its file takes AUTH and SELECT, but refuses this.
-            await wire.send(("EXISTS", "cr:{@}:keys"), None)
+            await wire.ask(("EXISTS", "cr:{@}:keys"), None)
         except BaseException:
             wire.drop("handshake not finished")
             raise
@@ -206,28 +212,35 @@ class _Wire(asyncio.Protocol):
         self._timeout_s = timeout_s
         self._transport: asyncio.Transport | None = None
         self._reader = hiredis.Reader(replyError=StoreRefused, notEnoughData=_MORE)
-        self._pending: deque[tuple[asyncio.Future[Any], float, tuple[Arg, ...] | None]] = deque()
+        self._pending: deque[tuple[Reply, float, tuple[Arg, ...] | None]] = deque()
         self._out: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
 
+    def ask(self, command: tuple[Arg, ...], in_full: tuple[Arg, ...] | None) -> asyncio.Future[Any]:
+        """As `send`, with a future to wait for."""
+        reply: asyncio.Future[Any] = self._loop.create_future()
+        self.send(command, in_full, reply)
+        return reply
+
     def send(
-        self, command: tuple[Arg, ...], in_full: tuple[Arg, ...] | None, future: asyncio.Future[Any] | None = None
-    ) -> asyncio.Future[Any]:
-        """Queue a command for this turn's write; ``in_full`` is what to send instead if its script is unknown."""
+        self, command: tuple[Arg, ...], in_full: tuple[Arg, ...] | None, reply: Reply, *, now: bool = False
+    ) -> None:
+        """Queue a command for this turn's write, or write it now with whatever is queued.
+
+        ``in_full`` is what to send instead if the command's script is unknown.
+        """
         packed = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub says a tuple of one
-        if future is None:
-            future = self._loop.create_future()
         # time.monotonic, not loop.time: uvloop's is that of the turn's start, which a busy turn leaves far behind.
-        self._pending.append((future, time.monotonic() + self._timeout_s, in_full))
+        self._pending.append((reply, time.monotonic() + self._timeout_s, in_full))
         self._out.append(packed)
-        if len(self._out) == 1:
-            self._loop.call_soon(self.write_now)
+        if now:
+            self._write()
+        elif len(self._out) == 1:
+            self._loop.call_soon(self._write)
         if self._timer is None:
             self._timer = self._loop.call_later(self._timeout_s, self._check, None)
-        return future
 
-    def write_now(self) -> None:
-        """Put out what was queued. Safe to call with nothing queued."""
+    def _write(self) -> None:
         out = self._out
         if out and self._transport is not None and not self.closed:
             self._out = []
@@ -253,7 +266,7 @@ class _Wire(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]  # a stream's transport, by asyncio's contract
         if self.closed:
             transport.abort()  # type: ignore[attr-defined]  # as above
-        self.write_now()
+        self._write()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.drop(f"connection lost: {exc or 'closed by the store'}")
@@ -273,7 +286,7 @@ class _Wire(asyncio.Protocol):
         except (hiredis.ProtocolError, IndexError):
             self.drop("the store broke the protocol")
 
-    def _refused(self, future: asyncio.Future[Any], refusal: StoreRefused, in_full: tuple[Arg, ...] | None) -> None:
+    def _refused(self, future: Reply, refusal: StoreRefused, in_full: tuple[Arg, ...] | None) -> None:
         if refusal.word == "NOSCRIPT" and in_full is not None:
             self.send(in_full, None, future)
             return
@@ -282,7 +295,7 @@ class _Wire(asyncio.Protocol):
             # A demoted primary: only a new connection finds the one that took over.
             self.drop("the store has become a replica (READONLY)")
 
-    def _check(self, suspect: asyncio.Future[Any] | None) -> None:
+    def _check(self, suspect: Reply | None) -> None:
         self._timer = None
         if not self._pending:
             return

@@ -1,4 +1,4 @@
-"""Token counts of prose, word by word from a table: exact, and several times faster than encoding.
+"""Token counts of prose, word by word from a table: exact, and cheaper than encoding where words come again.
 
 Belongs here: which cuts keep the count, and the table. Does not belong here: threads and long texts (encoders.py).
 
@@ -39,6 +39,7 @@ class WordCounts(dict[str, int]):
     def __init__(self, encode: Callable[[str], list[int]]) -> None:
         super().__init__()
         self._encode = encode
+        self._heads: dict[str, int] = {}
         self._new = 0
 
     def count(self, text: str) -> int:
@@ -47,11 +48,19 @@ class WordCounts(dict[str, int]):
         self._new = 0
         if blank and not head[-1:].isspace():
             try:
-                first = len(self._encode(head)) if head else 0
-                return first + sum(map(self.__getitem__, rest.split(" ")))
+                return (self._head(head) if head else 0) + sum(map(self.__getitem__, rest.split(" ")))
             except _NotByWordError:
                 pass
         return len(self._encode(text))
+
+    def _head(self, head: str) -> int:
+        """Tokens of a text's first word, which has no blank before it."""
+        count = self._heads.get(head)
+        if count is None:
+            count = len(self._encode(head))
+            if len(head) <= LONGEST_WORD:
+                _keep(self._heads, head, count)
+        return count
 
     def __missing__(self, word: str) -> int:
         self._new += 1
@@ -64,7 +73,11 @@ class WordCounts(dict[str, int]):
         ):
             raise _NotByWordError
         count = len(self._encode(" " + word))
-        if len(self) >= MOST_WORDS:
-            self.clear()
-        self[word] = count
+        _keep(self, word, count)
         return count
+
+
+def _keep(table: dict[str, int], word: str, count: int) -> None:
+    if len(table) >= MOST_WORDS:
+        table.clear()
+    table[word] = count
