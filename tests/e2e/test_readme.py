@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 
 import pytest
 from node import COMMAND, ROOT, run
 from store import until
+
+from router.adapters.policy_files import load_policies
+from router.settings import Settings
 
 README = (ROOT / "README.md").read_text()
 
@@ -91,3 +95,22 @@ def test_sim_serves_on_its_own(node):
         assert answer.status_code == 200
         process.terminate()
     assert process.returncode == 0
+
+
+def test_the_readmes_policy_loads_without_a_warning(tmp_path):
+    (policy,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    assert len(policy.splitlines()) <= 10
+    shutil.copytree(ROOT / "policies" / "catalog", tmp_path / "catalog")
+    (tmp_path / "default.yaml").write_text(policy)
+    assert load_policies(tmp_path).warnings == ()
+
+
+def test_every_setting_stands_in_the_readme():
+    names = set(Settings.model_fields) - {"environment", "redis_url", "sim_speed", "store_binary"}
+    assert {name for name in names if f"COSTROUTER_{name.upper()}" not in README} == set()
+
+
+def test_every_providers_variable_stands_in_the_readme():
+    providers = load_policies(ROOT / "policies").catalog.providers.values()
+    wanted = {provider.base_url_env or provider.key_env for provider in providers}
+    assert {name for name in wanted if name not in README} == set()
