@@ -19,21 +19,23 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import msgspec
 import structlog
 import uvloop
+from aiohttp import web
 
 from router.adapters.encoders import Encoders, TiktokenCounter
 from router.adapters.fleet import Fleet, Observations
-from router.adapters.http_api import Api, Health
+from router.adapters.http_api import HOME, OPERATOR, Api, Health
 from router.adapters.http_server import HttpServer
+from router.adapters.key_files import KeyFileError, kept_key
 from router.adapters.learning import Learning
 from router.adapters.metrics import Metrics
 from router.adapters.policy_files import PolicyFileError, load_policies, packaged_policies_dir
+from router.adapters.providers import ProviderError, needed, reachable, real_link, simulated_link
 from router.adapters.redis_keys import RedisKeys
-from router.adapters.redis_ledger import RedisLedger
+from router.adapters.redis_ledger import FLUSH_S, RedisLedger
 from router.adapters.request_log import RequestLog, configure
 from router.adapters.resp import RespConnection
 from router.adapters.store_check import StoreUnfitError, check_store
@@ -42,18 +44,29 @@ from router.adapters.upstream import RawUpstream
 from router.adapters.upstream_aiohttp import AiohttpUpstream
 from router.attempt import Desk
 from router.core.catalog import Provider
-from router.core.names import Names
-from router.core.snapshot import DEFAULT_POLICY, Snapshot, World, compile_snapshot
-from router.core.values import Identity
-from router.pipeline import Pipeline
-from router.ports import Origin, ProviderLink, StoreUnavailable, Timeouts
+from router.core.decide import Facts, decide
+from router.core.errors import RouterError
+from router.core.explain import refusal
+from router.core.names import AUTO, Names
+from router.core.snapshot import DEFAULT_POLICY, Snapshot, Wish, World, compile_snapshot
+from router.core.tokens import exactly
+from router.core.values import Identity, Needs
+from router.pipeline import PATHS, Pipeline
+from router.ports import ProviderLink, StoreUnavailable
 from router.settings import Settings, SettingsError
 
-TENANT: Final = "default"
 TICK_S: Final = 1.0
-DRAIN_S: Final = 25.0
-"""How long requests under way may take to end after SIGTERM."""
+DRAIN_POLL_S: Final = 0.02
+CANCEL_S: Final = 1.0
+"""How long requests may take to end once they are told to. aiohttp's shutdown waits this long twice."""
 LEAVE_S: Final = 5.0
+"""How long streams whose callers have gone may take to end."""
+TELL_S: Final = 2.0
+"""How long the fleet's last exchange may take."""
+AFTER_DRAIN_S: Final = 2 * CANCEL_S + LEAVE_S + FLUSH_S + TELL_S
+"""All that stopping may take beyond the requests under way; the supervisor waits longer than both together."""
+FAILED_TICKS: Final = 3
+"""Ticks in a row that must fail before /readyz speaks of it."""
 BACKLOG: Final = 4096
 _log = structlog.get_logger("router.app")
 
@@ -70,7 +83,10 @@ class Plan(msgspec.Struct):
     sim_socket: socket.socket | None
     catalog_dir: Path
     warnings: list[str]
-    dev_key: str | None
+    example: str
+    """A model name that serves, for the banner."""
+    dev_key: str
+    """Empty for none."""
     admin_key: str
     encoders: Encoders
 
@@ -109,32 +125,37 @@ def prepare(settings: Settings, store_url: str, port: int) -> Plan:
     if DEFAULT_POLICY not in policies and len(policies) > 1:
         raise SettingsError(f"{directory} has several policies, so one must be called {DEFAULT_POLICY!r}")
     policies.setdefault(DEFAULT_POLICY, next(iter(policies.values())))
-    real = [p for p in loaded.catalog.providers.values() if _reachable(p, settings)]
+    real = [p for p in loaded.catalog.providers.values() if reachable(p, settings.environment)]
     simulated = settings.sim if settings.sim is not None else not real
     sim_socket = _sim_socket() if simulated else None
     offered = list(loaded.catalog.providers.values()) if simulated else real
     if not offered:
-        names = ", ".join(sorted({p.key_env for p in loaded.catalog.providers.values() if p.key_env}))
-        raise SettingsError(f"no provider has a key: set one of {names}, or leave COSTROUTER_SIM unset")
+        names = ", ".join(sorted({needed(p) for p in loaded.catalog.providers.values()} - {""}))
+        raise SettingsError(f"no provider can be called: set one of {names}, or leave COSTROUTER_SIM unset")
+    world = World(
+        catalog=loaded.catalog,
+        policies=policies,
+        names=Names(loaded.catalog),
+        offered=frozenset(provider.name for provider in offered),
+    )
+    links = _links(offered, settings, sim_socket)
+    dev_key, admin_key = _keys(settings)
+    example, why = _example(world)
     encoders = Encoders()
     encoders.preload()
     return Plan(
         settings=settings,
         store_url=store_url,
         port=port,
-        world=World(
-            catalog=loaded.catalog,
-            policies=policies,
-            names=Names(loaded.catalog),
-            offered=frozenset(provider.name for provider in offered),
-        ),
-        links={provider.name: _link(provider, settings, sim_socket) for provider in offered},
+        world=world,
+        links=links,
         simulated=simulated,
         sim_socket=sim_socket,
         catalog_dir=directory / "catalog",
-        warnings=[*warnings, *map(str, loaded.warnings)],
-        dev_key=_key(settings, "dev"),
-        admin_key=_key(settings, "admin") or "",
+        warnings=[*warnings, *map(str, loaded.warnings), *([why] if why else [])],
+        example=example,
+        dev_key=dev_key,
+        admin_key=admin_key,
         encoders=encoders,
     )
 
@@ -152,7 +173,7 @@ class _Worker:
         self._observations = Observations()
         self._metrics = Metrics()
         self._log = RequestLog(sys.stderr.fileno(), self._name)
-        self._health = Health()
+        self._health = Health(reasons=plan.warnings)
         self._snapshots = 0
         self._compiled = (-1, -1)
 
@@ -181,6 +202,7 @@ class _Worker:
             links=plan.links,
             snapshot=self._snapshot(),
         )
+        max_body = plan.settings.max_body_mb * 1024 * 1024
         api = Api(
             pipeline=pipeline,
             keys=keys,
@@ -189,8 +211,9 @@ class _Worker:
             gauges=lambda: {"costrouter_rows_waiting": ledger.waiting},
             health=self._health,
             started=clock.now_ms() // 1000,
+            max_body=max_body,
         )
-        server = HttpServer(pipeline, api.table(), max_body=plan.settings.max_body_mb * 1024 * 1024)
+        server = HttpServer(pipeline, api.table(), max_body=max_body)
         handlers = server.protocol_factory()
         listening = await loop.create_server(handlers, sock=self._socket(), backlog=BACKLOG)
         gc.collect()
@@ -202,8 +225,7 @@ class _Worker:
         await stop.wait()
         listening.close()
         self._health.down = "shutting down"
-        handlers.pre_shutdown()
-        await handlers.shutdown(DRAIN_S)
+        await _drain(handlers, plan.settings.drain_s)
         await pipeline.close(LEAVE_S)
         ticking.cancel()
         await self._settle_all(ledger, fleet)
@@ -213,18 +235,30 @@ class _Worker:
         executor.shutdown(cancel_futures=True)
 
     async def _tick(self, pipeline: Pipeline, fleet: Fleet) -> None:
+        failed = 0
         while True:
             await asyncio.sleep(TICK_S)
+            fault = await self._exchange(fleet)
+            failed = failed + 1 if fault else 0
+            self._health.reasons = [*self._plan.warnings, *([fault] if failed >= FAILED_TICKS else [])]
             try:
-                await fleet.exchange(self._clock.now_ms(), self._metrics.totals)
-            except StoreUnavailable as error:
-                _log.warning("tick_without_store", reason=str(error))
-            except Exception as error:  # noqa: BLE001 - the clockwork must go on; the next tick tries again
-                _log.exception("tick_failed", kind=type(error).__name__)
-            minute = self._clock.now_ms() // 60_000
-            if (self._observations.version, minute) != self._compiled:
-                pipeline.snapshot = self._snapshot()
+                if (self._observations.version, self._clock.now_ms() // 60_000) != self._compiled:
+                    pipeline.snapshot = self._snapshot()
+            except Exception as error:  # noqa: BLE001 - the last snapshot serves on; the next tick tries again
+                _log.exception("snapshot_failed", kind=type(error).__name__)
             self._log.flush()
+
+    async def _exchange(self, fleet: Fleet) -> str:
+        """Why it failed, for people; the empty text if it did not."""
+        try:
+            await fleet.exchange(self._clock.now_ms(), self._metrics.totals)
+        except StoreUnavailable as error:
+            _log.warning("tick_without_store", reason=str(error))
+            return "statistics are not exchanged, as the store does not answer"
+        except Exception as error:  # noqa: BLE001 - the clockwork must go on; the next tick tries again
+            _log.exception("tick_failed", kind=type(error).__name__)
+            return f"statistics are not exchanged ({type(error).__name__}); the log says why"
+        return ""
 
     def _snapshot(self) -> Snapshot:
         self._snapshots += 1
@@ -235,15 +269,17 @@ class _Worker:
     async def _settle_all(self, ledger: RedisLedger, fleet: Fleet) -> None:
         try:
             await ledger.close()
-            await fleet.exchange(self._clock.now_ms(), self._metrics.totals)
         except StoreUnavailable as error:
             _log.error("rows_left", waiting=ledger.waiting, reason=str(error))
+        with contextlib.suppress(StoreUnavailable, TimeoutError):
+            async with asyncio.timeout(TELL_S):
+                await fleet.exchange(self._clock.now_ms(), self._metrics.totals)
 
     def _static_keys(self) -> dict[str, Identity]:
         plan = self._plan
-        keys = {plan.admin_key: Identity(tenant=TENANT, key="admin", name="administrator", role="admin")}
+        keys = {plan.admin_key: Identity(tenant=HOME, key=OPERATOR, name="administrator", role="admin")}
         if plan.dev_key:
-            keys[plan.dev_key] = Identity(tenant=TENANT, key="dev", name="development")
+            keys[plan.dev_key] = Identity(tenant=HOME, key="dev", name="development")
         return keys
 
     def _socket(self) -> socket.socket:
@@ -255,36 +291,17 @@ class _Worker:
         return place
 
 
-def _reachable(provider: Provider, settings: Settings) -> bool:
-    needed = [name for name in (provider.key_env, provider.base_url_env) if name]
-    return bool(needed or provider.base_url) and all(settings.environment.get(name) for name in needed)
-
-
-def _link(provider: Provider, settings: Settings, sim_socket: socket.socket | None) -> ProviderLink:
-    if sim_socket is not None:
-        base, key = f"http://127.0.0.1:{sim_socket.getsockname()[1]}/{provider.name}/v1", "simulated"
-    else:
-        base = provider.base_url or settings.environment[provider.base_url_env]
-        key = settings.environment.get(provider.key_env, "") if provider.key_env else ""
-    parts = urlsplit(base)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise SettingsError(f"the base URL of {provider.name} must be http(s)://host[:port]/path")
-    headers = [(b"content-type", b"application/json")]
-    if key:
-        headers.append((b"authorization", f"Bearer {key}".encode()))
-    return ProviderLink(
-        name=provider.name,
-        origin=Origin(
-            scheme="https" if parts.scheme == "https" else "http",
-            host=parts.hostname,
-            port=parts.port or (443 if parts.scheme == "https" else 80),
-            base_path=parts.path.rstrip("/"),
-        ),
-        headers=tuple(headers),
-        quirks=provider.quirks,
-        bills_after_disconnect=provider.bills_after_disconnect,
-        timeouts=Timeouts(**provider.timeouts),
-    )
+async def _drain(handlers: web.Server, bound_s: float) -> None:
+    """Let requests under way end; cancel those that have not after ``bound_s`` seconds."""
+    handlers.pre_shutdown()
+    loop = asyncio.get_running_loop()
+    bound = loop.time() + bound_s
+    # aiohttp's own shutdown waits as long once more after that, and has no public word for a connection that is busy.
+    while loop.time() < bound and any(c._request_in_progress for c in handlers.connections):  # noqa: ASYNC110, SLF001 - as said
+        await asyncio.sleep(DRAIN_POLL_S)
+    await handlers.shutdown(CANCEL_S)
+    # Cancelled handlers hand their streams to the pipeline, once it is their turn.
+    await asyncio.sleep(DRAIN_POLL_S)
 
 
 def _sim_socket() -> socket.socket:
@@ -294,20 +311,51 @@ def _sim_socket() -> socket.socket:
     return place
 
 
-def _key(settings: Settings, kind: str) -> str | None:
-    """A key from the settings, or one generated once and kept in the data directory for use on this machine only."""
+def _given_key(settings: Settings, kind: str) -> str:
+    """A key from the settings, or one that only this machine can use; the empty text where there may be none."""
     given = settings.dev_key if kind == "dev" else settings.admin_key
     if given is not None:
         return given.get_secret_value()
-    if not settings.loopback:
-        if kind == "dev":
-            return None
+    return kept_key(settings.data_dir, kind) if settings.loopback else ""
+
+
+def _keys(settings: Settings) -> tuple[str, str]:
+    try:
+        dev, admin = _given_key(settings, "dev"), _given_key(settings, "admin")
+    except KeyFileError as error:
+        raise SettingsError(str(error)) from None
+    if not admin:
         raise SettingsError(f"{settings.host} can be reached from outside: set COSTROUTER_ADMIN_KEY")
-    path = settings.data_dir / f"{kind}.key"
-    with contextlib.suppress(FileNotFoundError):
-        return path.read_text().strip()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        key = f"cr-{kind}-{secrets.token_urlsafe(24)}"
-        file.write(key + "\n")
-    return key
+    if dev == admin:
+        raise SettingsError("COSTROUTER_DEV_KEY and COSTROUTER_ADMIN_KEY must differ: they have different rights")
+    return dev, admin
+
+
+def _links(offered: list[Provider], settings: Settings, sim_socket: socket.socket | None) -> dict[str, ProviderLink]:
+    if sim_socket is not None:
+        port = sim_socket.getsockname()[1]
+        return {provider.name: simulated_link(provider, port) for provider in offered}
+    try:
+        return {provider.name: real_link(provider, settings.environment) for provider in offered}
+    except ProviderError as error:
+        raise SettingsError(str(error)) from None
+
+
+def _example(world: World) -> tuple[str, str]:
+    """(a model name that a small prompt can be sent to, why it is not ``auto``)."""
+    snapshot = compile_snapshot("start", world, dt.datetime.now(dt.UTC), lambda _: None)
+    why = _obstacle(snapshot, AUTO)
+    if not why:
+        return AUTO, ""
+    names = [name for option in snapshot.offered for name in (option.model, option.entry)]
+    served = next((name for name in names if not _obstacle(snapshot, name)), AUTO)
+    return served, f"`auto` cannot serve a plain chat here. {why}"
+
+
+def _obstacle(snapshot: Snapshot, model: str) -> str:
+    facts = Facts(endpoint="chat", needs=int(Needs.CHAT), tokens=exactly(10), asked_model=model, path=PATHS["chat"])
+    try:
+        route = snapshot.route(facts, Wish())
+    except RouterError as error:
+        return error.message
+    return "" if decide(route.plan, facts, route.baseline) else refusal(route.plan, facts).message

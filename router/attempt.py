@@ -6,7 +6,8 @@ stages (pipeline.py) and how a stream is passed on (streaming.py).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -35,7 +36,7 @@ class Desk(msgspec.Struct, frozen=True):
 
 
 class Attempt:
-    """One try at one option. `settle` or `settle_counted` is called exactly once."""
+    """One try at one option. Ends with one row: whatever is settled first stands, and later calls only see it booked."""
 
     __slots__ = (
         "_booked",
@@ -90,8 +91,11 @@ class Attempt:
         """Identifies it everywhere: ``request-id/n``."""
         return f"{self.request_id}/{self.number}"
 
-    def reserve(self, grace_ms: int) -> Awaitable[int]:
-        """Have the expected upper cost set aside; gives ``at_ms``. Raises `StoreUnavailable`, now or when awaited."""
+    def reserve(self, grace_ms: int) -> asyncio.Future[int]:
+        """Have the expected upper cost set aside; gives ``at_ms``. Raises `StoreUnavailable`, now or when awaited.
+
+        Whoever does not go on with the attempt gives the future to `call_off`.
+        """
         hold = Hold(
             attempt=self.name,
             tenant=self.identity.tenant,
@@ -100,22 +104,37 @@ class Attempt:
         )
         return self._desk.ledger.reserve(hold)
 
+    def call_off(self, reservation: asyncio.Future[int]) -> None:
+        """Nothing will be sent: the money goes back, however far its reservation has come."""
+        if not reservation.cancel() and not reservation.cancelled() and reservation.exception() is None:
+            self.at_ms = reservation.result()
+            self.release()
+
     def answered(self) -> None:
         """The first part of the answer is here."""
         if not self.first_at:
             self.first_at = self._desk.clock.monotonic()
 
-    def believed(self, usage: Usage | None) -> Usage | None:
-        """The provider's meters, unless they cannot be true."""
-        return usage if usage is not None and believable(usage, self.decision.option, self.facts) else None
+    def believed(self, usage: Usage | None, answered: Callable[[], bool] | None = None) -> Usage | None:
+        """The provider's meters, unless they cannot be true.
+
+        Args:
+            usage: the meters, if any came.
+            answered: whether text of an answer has come; asked only where a chat's meter is zero.
+        """
+        if usage is None:
+            return None
+        empty = self.facts.endpoint == "chat" and not (usage.prompt_tokens and usage.completion_tokens)
+        told = empty and answered is not None and answered()
+        return usage if believable(usage, self.decision.option, self.facts, answered=told) else None
 
     def price(self, usage: Usage) -> int:
         """Cost of these meters in nano-dollars."""
         return nano_ceil(cost_pico(self.decision.option.price, usage))
 
-    def release(self) -> None:
-        """Nothing was sent: the hold is freed, no money was spent."""
-        self.settle(Usage(0), outcome="released", status=0, certainty="metered")
+    def release(self, error: RouterError | None = None) -> None:
+        """Nothing was sent: the hold is freed, no money was spent. Listeners hear the code of ``error``."""
+        self.settle(Usage(0), outcome="released", status=0, certainty="metered", error=error)
 
     def settle(
         self,
@@ -129,9 +148,10 @@ class Attempt:
     ) -> Row:
         """Price the meters and book the row; with ``later`` only price it, and `book` must follow.
 
-        A second call changes nothing.
+        A second call changes no figure, but books what was left for later.
         """
         if self.row is not None:
+            self.book()
             return self.row
         decision, identity, option = self.decision, self.identity, self.decision.option
         cost = cost_pico(option.price, usage)
@@ -190,7 +210,10 @@ class Attempt:
     async def settle_counted(
         self, texts: Sequence[str], *, outcome: Outcome, status: int, error: RouterError | None = None
     ) -> Row:
-        """Book our own count of the prompt and of what came back: no meters came that could be believed."""
+        """Book our own count of the prompt and of what came back: no meters came that could be believed.
+
+        Where counting is broken off, nothing is booked; `settle_estimated` then must be called.
+        """
         asked = self.request.shape.texts
         counts = await self._desk.counter.count([*asked, *texts])
         prompt = sum(counts[: len(asked)]) + self.request.ready_tokens

@@ -19,15 +19,15 @@ from router.core.decide import Decision, Facts, decide
 from router.core.errors import RouterError
 from router.core.explain import refusal
 from router.core.snapshot import Route, Snapshot, Wish
-from router.core.tokens import estimate, exactly, fixed_overhead, shifted
 from router.core.values import Endpoint, Identity, Outcome, Usage
+from router.dialects.described import counted, facts_of
 from router.dialects.openai_chat import Request, outgoing, read_chat, read_embeddings
 from router.dialects.openai_errors import provider_error
 from router.dialects.openai_stream import answered_text, is_answer
 from router.dialects.openai_usage import usage_of
 from router.dialects.orders import Orders, read_orders
 from router.ports import Keys, ProviderLink, StoreUnavailable, Upstream, UpstreamFailure, UpstreamRequest
-from router.streaming import AnswerStream
+from router.streaming import AnswerStream, broken
 
 if TYPE_CHECKING:
     from router.ports import UpstreamResponse
@@ -38,6 +38,7 @@ HOLD_GRACE_MS: Final = 1_000
 PATHS: Final[dict[str, str]] = {"chat": "/chat/completions", "embeddings": "/embeddings"}
 _READ: Final = {"chat": read_chat, "embeddings": read_embeddings}
 _FAULTS: Final = {"connect": "upstream_unreachable", "tls": "upstream_unreachable", "timeout": "upstream_timeout"}
+"""What a caller is told of an exchange that broke before or while a whole answer was read; else `broken` says."""
 
 
 def _nothing() -> None:
@@ -112,9 +113,9 @@ class Pipeline:
         try:
             response = await self._forward(attempt, sending)
             return await self._deliver(attempt, response, call.gone)
-        except BaseException as broken:
+        except BaseException as failure:
             # Whatever it was, it may have been sent: the books must say so. A row that stands already is kept.
-            left = isinstance(broken, asyncio.CancelledError)
+            left = isinstance(failure, asyncio.CancelledError)
             attempt.settle_estimated(
                 outcome="client_left" if left else "upstream_interrupted", status=499 if left else 500
             )
@@ -137,10 +138,11 @@ class Pipeline:
         scheme, _, secret = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not secret:
             secret = headers.get("x-api-key", "")
+        secret = secret.strip()
         if not secret:
             raise RouterError("invalid_api_key", "Send the key as `Authorization: Bearer KEY`; none came.")
         try:
-            identity = await self._keys.identify(secret.strip())
+            identity = await self._keys.identify(secret)
         except StoreUnavailable:
             raise _store_unavailable() from None
         if identity is None:
@@ -151,35 +153,15 @@ class Pipeline:
         """Describe and decide, and do nothing: what an estimate shows and what `serve` goes by."""
         request = _READ[endpoint](body)
         orders = read_orders(headers, request.own)
-        facts = self._describe(endpoint, request, orders)
+        counter = self._desk.counter
+        facts = facts_of(endpoint, PATHS[endpoint], request, orders, count_now=counter.count_now, known=counter.known)
         snapshot = self.snapshot
         route = snapshot.route(facts, Wish(orders.policy, orders.quality_milli, orders.tags))
         decision = _try(route, facts)
         if not facts.tokens.exact and (decision is None or not decision.certain):
-            counts = await self._desk.counter.count(request.shape.texts)
-            facts = msgspec.structs.replace(facts, tokens=exactly(sum(counts) + request.ready_tokens))
+            facts = counted(facts, request, await counter.count(request.shape.texts))
             decision = _try(route, facts)
         return Considered(request, orders, facts, route, decision, snapshot)
-
-    def _describe(self, endpoint: Endpoint, request: Request, orders: Orders) -> Facts:
-        shape = request.shape
-        counter = self._desk.counter
-        tokens = estimate(shape.texts, counter.count_now, counter.known)
-        return Facts(
-            endpoint=endpoint,
-            needs=request.needs,
-            tokens=shifted(tokens, request.ready_tokens) if request.ready_tokens else tokens,
-            fixed_tokens=fixed_overhead(shape) if shape.messages else 0,
-            messages=shape.messages,
-            images=shape.images,
-            max_output=request.max_output,
-            choices=request.choices,
-            task=orders.task or "chat",
-            stream=request.stream,
-            asked_model=request.model,
-            path=PATHS[endpoint],
-            max_cost_pico=orders.max_cost_pico,
-        )
 
     async def _prepare(self, call: Call, identity: Identity) -> Attempt:
         seen = await self.consider(call.endpoint, call.headers, await call.read())
@@ -199,20 +181,18 @@ class Pipeline:
 
     async def _reserve(self, attempt: Attempt) -> UpstreamRequest:
         """Set the money aside; what is to be sent is put together while the store is at it."""
-        link = attempt.link
         try:
             reservation = attempt.reserve(HOLD_GRACE_MS)
-            sending = UpstreamRequest(
-                origin=link.origin,
-                method="POST",
-                path=PATHS[attempt.facts.endpoint],
-                headers=link.headers,
-                body=outgoing(attempt.request, attempt.decision.option.upstream_model, link.quirks),
-                timeouts=link.timeouts,
-            )
+        except StoreUnavailable:
+            raise _store_unavailable() from None
+        try:
+            sending = _to_send(attempt)
             attempt.at_ms = await reservation
         except StoreUnavailable:
             raise _store_unavailable() from None
+        except BaseException:
+            attempt.call_off(reservation)
+            raise
         return sending
 
     async def _forward(self, attempt: Attempt, sending: UpstreamRequest) -> UpstreamResponse:
@@ -252,7 +232,7 @@ class Pipeline:
             raise self._failed(attempt, failure) from None
         finally:
             response.close()
-        usage = attempt.believed(usage_of(body))
+        usage = attempt.believed(usage_of(body), lambda: any(answered_text(body)))
         # A plain answer is read to its end whoever waits for it: what it cost is known only then.
         outcome: Outcome = "client_left" if gone() else "ok"
         if usage is not None:
@@ -267,12 +247,28 @@ class Pipeline:
         return Reply(headers=[*attempt.headers(), ("content-type", content_type)], body=body, after=attempt.book)
 
     def _failed(self, attempt: Attempt, failure: UpstreamFailure) -> RouterError:
-        error = RouterError(_FAULTS.get(failure.fault, "upstream_interrupted"), failure.message)
+        code = _FAULTS.get(failure.fault)
+        error = RouterError(code, failure.message) if code else broken(failure)
         if failure.sent:
             attempt.settle_estimated(outcome="upstream_interrupted", status=error.status, error=error)
         else:
-            attempt.release()
+            attempt.release(error)
         return error
+
+
+def _to_send(attempt: Attempt) -> UpstreamRequest:
+    link, timeouts = attempt.link, attempt.link.timeouts
+    if not attempt.request.stream:
+        # The head of a plain answer comes when the whole of it has been written.
+        timeouts = msgspec.structs.replace(timeouts, first_byte=timeouts.total)
+    return UpstreamRequest(
+        origin=link.origin,
+        method="POST",
+        path=PATHS[attempt.facts.endpoint],
+        headers=link.headers,
+        body=outgoing(attempt.request, attempt.decision.option.upstream_model, link.quirks),
+        timeouts=timeouts,
+    )
 
 
 def _try(route: Route, facts: Facts) -> Decision | None:

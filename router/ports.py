@@ -5,7 +5,8 @@ Belongs here: Protocols, and the exceptions that cross them. Does not belong her
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
@@ -95,10 +96,10 @@ class StoreUnavailable(Exception):  # noqa: N818 - as above
 class Ledger(Protocol):
     """Holds and rows. One hold and one row per attempt."""
 
-    def reserve(self, hold: Hold) -> Awaitable[int]:
-        """Set the amount aside; gives the store's time in ms since the epoch.
+    def reserve(self, hold: Hold) -> asyncio.Future[int]:
+        """Set the amount aside; the future gives the store's time in ms since the epoch. The call is on its way at once.
 
-        Raises, now or when awaited, `StoreUnavailable` after 250 ms, and when ``not_after_ms`` has passed.
+        A future that is cancelled before its result is there leaves no hold behind. Raises, now or when awaited, `StoreUnavailable` after 250 ms, and when ``not_after_ms`` has passed.
         """
 
     def store_ms(self) -> int:
@@ -147,7 +148,7 @@ class Listener(Protocol):
     """Hears what happened; logs, counts, learns. Must not block and must not raise."""
 
     def on_row(self, row: Row, error: str | None) -> None:
-        """An attempt ended. ``error`` is the code that its caller saw, if any."""
+        """An attempt ended, ``released`` ones among them. ``error`` is the code that its caller saw, if any."""
 
     def on_refusal(self, endpoint: str, code: str, identity: Identity | None) -> None:
         """A request ended before any attempt was made."""

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 
 class SettingsError(Exception):
@@ -39,12 +39,24 @@ class Settings(BaseModel):
     """Simulated providers: unset means only when no provider key is found."""
     sim_speed: float = Field(default=1.0, ge=0)
     """Divides the simulated providers' waiting times; 0 means no waiting."""
+    drain_s: float = Field(default=25.0, ge=0, le=3600)
+    """How long requests under way may take to end after SIGTERM, in seconds."""
     max_body_mb: int = Field(default=64, ge=1, le=1024)
     upstream_proxy: str | None = None
     """URL of an HTTP proxy for calls to providers."""
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     environment: Mapping[str, str] = Field(default_factory=dict, repr=False)
     """The whole environment, for provider keys named by the catalog (`key_env`, `env:` base URLs)."""
+
+    @field_validator("dev_key", "admin_key")
+    @classmethod
+    def _sendable(cls, given: SecretStr | None) -> SecretStr | None:
+        if given is None:
+            return None
+        key = given.get_secret_value().strip()
+        if not key or not all("!" <= character <= "~" for character in key):
+            raise ValueError("must be printable ASCII without spaces, as it travels in a header")
+        return SecretStr(key)
 
     @property
     def loopback(self) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from router.core.errors import RouterError
 from router.core.money import usd
-from router.dialects.openai_errors import error_event
+from router.dialects.openai_errors import error_event, reported_error
 from router.dialects.openai_stream import StreamScanner, streamed_text
 from router.ports import UpstreamFailure
 
@@ -29,6 +29,7 @@ END_S: Final = 1.0
 KEPT_BYTES: Final = 8 * 1024 * 1024
 """What of a stream is kept so that it can be counted if no usage comes; beyond it, the count is of this much."""
 _DONE: Final = b"data: [DONE]\n\n"
+_UNREADABLE: Final = {"too_large": "upstream_bad_response", "protocol": "upstream_bad_response"}
 
 
 class AnswerStream:
@@ -60,18 +61,18 @@ class AnswerStream:
         try:
             part = await self._next()
         except UpstreamFailure as failure:
-            error = interrupted(failure.message)
+            error = broken(failure)
             await self._settle("upstream_interrupted", error)
             raise error from None
         if self._scanner.failed and not self._scanner.answered:
-            error = RouterError("upstream_error", f"{self._attempt.link.name} reported an error instead of an answer.")
+            error = self._reported()
             await self._settle("upstream_error", error)
             raise error
         if not part:
-            error = interrupted(f"{self._attempt.link.name} ended the stream before it began.")
+            error = RouterError("upstream_interrupted", f"{self._attempt.link.name} ended the stream before it began.")
             await self._settle("upstream_interrupted", error)
             raise error
-        return part + await self._end() if self._scanner.done else part
+        return part + await self._end() if self._over() else part
 
     async def next_part(self) -> bytes:
         """More bytes for the caller, ``b""`` after the last."""
@@ -80,8 +81,8 @@ class AnswerStream:
         try:
             part = await self._next()
         except UpstreamFailure as failure:
-            return await self._break(failure.message)
-        if not part or self._scanner.done:
+            return await self._break(broken(failure))
+        if not part or self._over():
             return part + await self._end()
         return part
 
@@ -89,14 +90,18 @@ class AnswerStream:
         """The caller has gone. Where the provider bills anyway, read on for its meters, within `DRAIN_S`."""
         if self._ended:
             return
-        if self._attempt.link.bills_after_disconnect:
-            try:
+        try:
+            if self._attempt.link.bills_after_disconnect:
                 async with asyncio.timeout(DRAIN_S):
-                    while not self._scanner.done and await self._next():
+                    while not self._over() and await self._next():
                         pass
-            except (TimeoutError, UpstreamFailure, asyncio.CancelledError):
-                pass  # what has come by until now is booked below
-        await self._settle("client_left", None)
+        except (TimeoutError, UpstreamFailure, asyncio.CancelledError):
+            pass  # what has come by until now is booked below
+        finally:
+            await self._settle("client_left", None)
+
+    def _over(self) -> bool:
+        return self._scanner.done or self._scanner.failed
 
     async def _next(self) -> bytes:
         while True:
@@ -112,48 +117,62 @@ class AnswerStream:
                 raise UpstreamFailure("protocol", str(error), sent=True) from None
             if self._scanner.answered:
                 self._attempt.answered()
-            if part or self._scanner.done:
+            if part or self._over():
                 return part
 
     async def _end(self) -> bytes:
         scanner = self._scanner
-        if scanner.done:
+        if self._over():
             await self._close_politely()
         if not (scanner.done or scanner.finished or scanner.failed):
-            return await self._break(f"{self._attempt.link.name} ended the stream before the answer was whole.")
-        cost = await self._settle("upstream_error" if scanner.failed else "client_left" if self._gone() else "ok", None)
+            message = f"{self._attempt.link.name} ended the stream before the answer was whole."
+            return await self._break(RouterError("upstream_interrupted", message))
+        error = self._reported() if scanner.failed else None
+        cost = await self._settle("upstream_error" if error else "client_left" if self._gone() else "ok", error)
         last = b": x-costrouter-cost-usd=" + cost.encode() + b"\n\n"
-        return scanner.ending() + last + (b"" if scanner.failed else _DONE)
+        return scanner.ending() + last + (error_event(error) if error else _DONE)
 
-    async def _break(self, message: str) -> bytes:
-        error = interrupted(message)
+    async def _break(self, error: RouterError) -> bytes:
         await self._settle("upstream_interrupted", error)
         return error_event(error)
 
+    def _reported(self) -> RouterError:
+        """The error that the upstream put into the stream, in our words: its own may name our account there."""
+        return reported_error(self._scanner.error, provider=self._attempt.link.name)
+
     async def _close_politely(self) -> None:
+        """Let the upstream end its stream. Meters may still follow an error; parts of an answer no longer count."""
         try:
             async with asyncio.timeout(END_S):
-                while await self._response.chunk():
-                    pass
-        except (TimeoutError, UpstreamFailure):
+                while chunk := await self._response.chunk():
+                    self._scanner.feed(chunk)
+        except (TimeoutError, UpstreamFailure, ValueError):
             pass
 
     async def _settle(self, outcome: Outcome, error: RouterError | None) -> str:
         self._ended = True
         self._response.close()
-        usage = self._attempt.believed(self._scanner.usage)
+        usage = self._attempt.believed(self._scanner.usage, lambda: self._scanner.answered)
         if usage is not None:
             row = self._attempt.settle(usage, outcome=outcome, status=200, certainty="metered", error=error)
         else:
             texts = streamed_text(b"".join(self._kept))
-            row = await self._attempt.settle_counted(texts, outcome=outcome, status=200, error=error)
+            try:
+                row = await self._attempt.settle_counted(texts, outcome=outcome, status=200, error=error)
+            except BaseException:
+                # Nobody comes back to this stream: it has ended. Without the end that it waited for, it is not "ok".
+                left: Outcome = "client_left" if outcome == "ok" else outcome
+                self._attempt.settle_estimated(outcome=left, status=200, error=error)
+                raise
         self._kept.clear()
         return usd(row.cost_nano)
 
-    def _cost(self, usage: Usage) -> str:
-        return usd(self._attempt.price(usage))
+    def _cost(self, usage: Usage) -> str | None:
+        """None for meters that the row will not go by."""
+        believed = self._attempt.believed(usage, lambda: self._scanner.answered)
+        return None if believed is None else usd(self._attempt.price(believed))
 
 
-def interrupted(message: str) -> RouterError:
-    """The error of an answer that broke off."""
-    return RouterError("upstream_interrupted", message)
+def broken(failure: UpstreamFailure) -> RouterError:
+    """The error of an answer that broke off, or came in a form that no retry will mend."""
+    return RouterError(_UNREADABLE.get(failure.fault, "upstream_interrupted"), failure.message)

@@ -20,14 +20,17 @@ from typing import Final
 import structlog
 
 from router.adapters.embedded_store import EmbeddedStore, EmbeddedStoreError
-from router.app import Plan, prepare, run_worker
+from router.app import AFTER_DRAIN_S, Plan, prepare, run_worker
 from router.settings import Settings, SettingsError
 
-WATCHED: Final = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
+STOPPING: Final = {signal.SIGTERM, signal.SIGINT}
+WATCHED: Final = STOPPING | {signal.SIGCHLD}
 READY_S: Final = 20.0
-STOP_S: Final = 35.0
-"""A worker's own bound on draining is shorter; this one is for a worker that hangs."""
+SPARE_S: Final = 3.0
+"""What a worker is given beyond its own bounds on stopping, before it is taken to hang."""
 RESTART_PAUSES_S: Final = (0.0, 0.2, 1.0, 5.0)
+GOOD_RUN_S: Final = 60.0
+"""A worker that served for this long is restarted without a pause."""
 _log = structlog.get_logger("router.supervisor")
 
 
@@ -43,6 +46,7 @@ class Supervisor:
         self._settings = settings
         self._announce = announce
         self._workers: dict[int, int] = {}
+        self._began: dict[int, float] = {}
         self._crashes: dict[int, int] = {}
         self._due: dict[int, float] = {}
         self._sim_pid = 0
@@ -57,7 +61,11 @@ class Supervisor:
             SettingsError: a setting, a policy file or the port cannot work; nothing is left running.
         """
         settings = self._settings
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            reason = f"{settings.data_dir} cannot be used: {error.strerror}"
+            raise SettingsError(f"{reason}. Set COSTROUTER_DATA_DIR to a folder that can be written.") from None
         place = _reserve_port(settings.host, settings.port)
         try:
             if settings.redis_url is None:
@@ -85,6 +93,7 @@ class Supervisor:
         pid = _fork(lambda: run_worker(plan, number, writer))
         os.close(writer)
         self._workers[pid] = number
+        self._began[number] = time.monotonic()
         try:
             _await_ready(reader, number)
         finally:
@@ -108,15 +117,12 @@ class Supervisor:
 
     def _revive_store(self, store: EmbeddedStore) -> None:
         _log.error("store_died", action="restart")
-        # A child inherits the mask; a store that cannot hear SIGTERM would have to be killed.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, WATCHED)
         try:
-            store.start()
+            # A signal to stop stays pending meanwhile, for `_watch` to find.
+            store.start(unwanted=lambda: bool(signal.sigpending() & STOPPING))
         except (OSError, EmbeddedStoreError) as error:
             self._store_due = time.monotonic() + RESTART_PAUSES_S[-1]
             _log.error("store_restart_failed", reason=str(error), again_in_s=RESTART_PAUSES_S[-1])
-        finally:
-            signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
 
     def _reap(self) -> None:
         for pid, number in list(self._workers.items()):
@@ -124,7 +130,8 @@ class Supervisor:
             if status is None:
                 continue
             del self._workers[pid]
-            count = self._crashes[number] = self._crashes.get(number, 0) + 1
+            ran_well = time.monotonic() - self._began[number] > GOOD_RUN_S
+            count = self._crashes[number] = 1 if ran_well else self._crashes.get(number, 0) + 1
             pause = RESTART_PAUSES_S[min(count, len(RESTART_PAUSES_S)) - 1]
             self._due[number] = time.monotonic() + pause
             _log.error("worker_died", worker=number, status=status, restart_in_s=pause)
@@ -135,7 +142,7 @@ class Supervisor:
         """Workers first, so that what they have under way can still be settled; the store last."""
         for pid in self._workers:
             _signal(pid, signal.SIGTERM)
-        _await_end(list(self._workers), STOP_S)
+        _await_end(list(self._workers), self._settings.drain_s + AFTER_DRAIN_S + SPARE_S)
         if self._sim_pid:
             _signal(self._sim_pid, signal.SIGTERM)
             _await_end([self._sim_pid], 5.0)

@@ -5,14 +5,16 @@ Belongs here: one fake for each contract of router/ports.py. Does not belong her
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
-from router.ports import StoreUnavailable
+from router.ports import StoreUnavailable, UpstreamFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from router.core.values import Hold, Identity, Row
+    from router.ports import UpstreamRequest
 
 
 class FakeClock:
@@ -49,15 +51,28 @@ class FakeLedger:
         self._book()
         return self._rows
 
-    async def reserve(self, hold: Hold) -> int:
+    def reserve(self, hold: Hold) -> asyncio.Future[int]:
+        loop = asyncio.get_running_loop()
+        result: asyncio.Future[int] = loop.create_future()
         now_ms = self._clock.now_ms()
         if not self.available:
-            raise StoreUnavailable("the fake store is down")
-        if hold.not_after_ms < now_ms:
-            raise StoreUnavailable(f"the reservation of {hold.attempt} reached the store too late")
-        self._book()
-        self.holds[hold.attempt] = hold
-        return now_ms
+            result.set_exception(StoreUnavailable("the fake store is down"))
+        elif hold.not_after_ms < now_ms:
+            result.set_exception(StoreUnavailable(f"the reservation of {hold.attempt} reached the store too late"))
+        else:
+            self._book()
+            self.holds[hold.attempt] = hold
+            loop.call_soon(self._granted, hold, result, now_ms)
+        return result
+
+    def store_ms(self) -> int:
+        return self._clock.now_ms()
+
+    def _granted(self, hold: Hold, result: asyncio.Future[int], now_ms: int) -> None:
+        if result.cancelled():
+            self.holds.pop(hold.attempt, None)
+        else:
+            result.set_result(now_ms)
 
     def settle(self, row: Row) -> None:
         self._queued.append(row)
@@ -89,3 +104,93 @@ class FakeKeys:
         if not self.available:
             raise StoreUnavailable("the fake store is down")
         return self.known.get(secret)
+
+
+class FakeCounter:
+    """A token a word. ``broken`` is raised by `count`; while ``hold`` is an unset event, `count` waits for it."""
+
+    def __init__(self) -> None:
+        self.broken: BaseException | None = None
+        self.hold: asyncio.Event | None = None
+
+    def count_now(self, text: str) -> int:
+        return len(text.split())
+
+    def known(self, text: str) -> int | None:
+        return len(text.split())
+
+    async def count(self, texts: Sequence[str]) -> list[int]:
+        if self.hold is not None:
+            await self.hold.wait()
+        if self.broken is not None:
+            raise self.broken
+        return [len(text.split()) for text in texts]
+
+
+class FakeListener:
+    """Remembers what it hears."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[Row, str | None]] = []
+        self.refusals: list[tuple[str, str, Identity | None]] = []
+
+    def on_row(self, row: Row, error: str | None) -> None:
+        self.rows.append((row, error))
+
+    def on_refusal(self, endpoint: str, code: str, identity: Identity | None) -> None:
+        self.refusals.append((endpoint, code, identity))
+
+
+class FakeResponse:
+    """A response whose body comes in these parts; an exception among them is raised, an event waited for."""
+
+    def __init__(
+        self,
+        parts: Iterable[bytes | BaseException | asyncio.Event] = (),
+        *,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.status = status
+        self.headers = {"content-type": "application/json"} if headers is None else dict(headers)
+        self.closed = False
+        self._parts = list(parts)
+
+    async def chunk(self) -> bytes:
+        while self._parts:
+            part = self._parts.pop(0)
+            if isinstance(part, BaseException):
+                raise part
+            if isinstance(part, bytes):
+                return part
+            await part.wait()
+        return b""
+
+    async def read(self, limit: int) -> bytes:
+        body = b""
+        while part := await self.chunk():
+            body += part
+            if len(body) > limit:
+                raise UpstreamFailure("too_large", f"the fake upstream sent a body over {limit} bytes", sent=True)
+        return body
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeUpstream:
+    """Answers each request with the next of ``script``: a response, or a failure to raise. Keeps what it was sent."""
+
+    def __init__(self, *script: FakeResponse | BaseException) -> None:
+        self.script = list(script)
+        self.sent: list[UpstreamRequest] = []
+
+    async def send(self, request: UpstreamRequest) -> FakeResponse:
+        self.sent.append(request)
+        told = self.script.pop(0)
+        if isinstance(told, BaseException):
+            raise told
+        return told
+
+    async def close(self) -> None:
+        self.script.clear()

@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -35,15 +36,21 @@ _SHORT_PREFIX: Final = "costrouter-"
 _NOT_EXECUTABLE: Final = 126
 
 _DIE_WITH_PARENT: Final = """
-import ctypes, os, sys
-ctypes.CDLL(None).prctl(1, 15, 0, 0, 0)
+import ctypes, os, signal, sys
+signal.pthread_sigmask(signal.SIG_SETMASK, [])
+if sys.platform == "linux": ctypes.CDLL(None).prctl(1, 15, 0, 0, 0)
 if os.getppid() != int(sys.argv[1]): sys.exit(1)
 try: os.execv(sys.argv[2], sys.argv[2:])
 except OSError as failure: sys.exit(126)
 """
 """PR_SET_PDEATHSIG (1) with SIGTERM (15), then the server. A process of its own, because a preexec_fn runs Python
 between fork and exec, where another thread's lock may be held for ever. The signal survives exec. The parent may be
-gone before the request, hence the look at its id. It follows the thread that started it, not the process."""
+gone before the request, hence the look at its id. It follows the thread that started it, not the process. Signals
+that the parent blocks are let through again: a store that cannot hear SIGTERM would have to be killed."""
+
+
+def _never() -> bool:
+    return False
 
 
 class EmbeddedStoreError(Exception):
@@ -75,14 +82,15 @@ class EmbeddedStore:
         """The store's process id; None when it does not run or belongs to another process."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
-    def start(self) -> Path:
+    def start(self, unwanted: Callable[[], bool] = _never) -> Path:
         """Start the store, or find the one that runs; returns its socket once it answers.
 
         Call it from a thread that lives as long as the process (the main one): on Linux the store ends with that
-        thread. Call it again to restart an owned store that has died.
+        thread. Call it again to restart an owned store that has died. A store with a long file may take minutes; once
+        ``unwanted`` is true it is given up.
 
         Raises:
-            EmbeddedStoreError: no binary, no answer within 10 s, or the log's last line if the store gave up.
+            EmbeddedStoreError: no binary, no answer within 10 s, given up, or the log's last line if the store gave up.
         """
         self._make_directory()
         bound = time.monotonic() + START_S
@@ -95,7 +103,7 @@ class EmbeddedStore:
                 )
             time.sleep(_POLL_S)
         if self.pid is None:
-            self._launch_any()
+            self._launch_any(unwanted)
         return self._recorded()
 
     def attach(self) -> Path:
@@ -160,14 +168,14 @@ class EmbeddedStore:
         finally:
             os.close(lock)
 
-    def _launch_any(self) -> None:
+    def _launch_any(self, unwanted: Callable[[], bool]) -> None:
         running = os.open(self._dir / "running", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             self._outlast_predecessor(running)
             self._forget_socket()
             path = self._choose_socket()
             for binary in self._binaries():
-                if self._launch(binary, path, running):
+                if self._launch(binary, path, running, unwanted):
                     return
         except BaseException:
             self.stop()
@@ -202,7 +210,7 @@ class EmbeddedStore:
                 asked = True
             time.sleep(_POLL_S)
 
-    def _launch(self, binary: Path, path: Path, running: int) -> bool:
+    def _launch(self, binary: Path, path: Path, running: int, unwanted: Callable[[], bool]) -> bool:
         log = self._dir / "store.log"
         with contextlib.suppress(FileNotFoundError):
             log.replace(self._dir / "store.log.1")
@@ -218,8 +226,7 @@ class EmbeddedStore:
             "daemonize": "no",
         }
         command = [str(binary), *(word for name, value in options.items() for word in (f"--{name}", value))]
-        if sys.platform == "linux":
-            command = [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), *command]
+        command = [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), *command]
         with log.open("wb") as output:
             try:
                 # A session of its own: Ctrl-C in the terminal must not end it before the last rows are in.
@@ -233,9 +240,9 @@ class EmbeddedStore:
                 )
             except OSError:
                 return False
-        return self._wait(self._process, path, log)
+        return self._wait(self._process, path, log, unwanted)
 
-    def _wait(self, process: subprocess.Popen[bytes], path: Path, log: Path) -> bool:
+    def _wait(self, process: subprocess.Popen[bytes], path: Path, log: Path, unwanted: Callable[[], bool]) -> bool:
         started = time.monotonic()
         loading = False
         while process.poll() is None:
@@ -244,6 +251,8 @@ class EmbeddedStore:
                 if greeting == b"+PONG":
                     return True
                 loading = greeting.startswith(b"-LOADING")
+            if unwanted():
+                raise EmbeddedStoreError("the store was not waited for, as the server is told to stop")
             bound = LOADING_S if loading else START_S
             if time.monotonic() - started > bound:
                 raise EmbeddedStoreError(f"the store did not answer within {bound:g} s; {_last_line(log)}")

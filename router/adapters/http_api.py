@@ -1,19 +1,15 @@
 """The router's own endpoints: models, estimates, spend, keys, health and metrics.
 
-Belongs here: reading a query or an admin body, and the shape of each answer. Does not belong here: prompts
+Belongs here: who may ask what, reading an admin body, and the shape of each answer (spend's: http_spend.py). Does not belong here: prompts
 (pipeline.py), and computing anything that an adapter or the core already can.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import datetime as dt
-import re
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Literal
-from urllib.parse import parse_qs
 
 import msgspec
 from aiohttp import web
@@ -21,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from router.adapters import metrics
 from router.adapters.http_server import Handler, read_body
+from router.adapters.http_spend import read_query, spend_body
 from router.adapters.spend import spend
 from router.core.errors import RouterError
 from router.core.explain import verdicts
@@ -35,14 +32,15 @@ if TYPE_CHECKING:
     from router.adapters.resp import RespConnection
     from router.core.values import Identity
 
-DAY_HOURS: Final = 24
-MOST_HOURS: Final = 24 * 93
+HOME: Final = "default"
+"""The tenant of the keys from the settings."""
+OPERATOR: Final = "admin"
+"""The id of the settings' admin key, the only one with a say in every tenant."""
 READY_S: Final = 1.0
 """How long /readyz waits for the store."""
 ADMIN_BODY: Final = 64 * 1024
 _NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9 _.@-]{0,63}$"
 _LABEL: Final = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
-_TIME: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:T(\d\d)(?::00(?::00)?)?Z?)?")
 
 
 class NewKey(BaseModel):
@@ -79,6 +77,7 @@ class Api:
         gauges: Callable[[], dict[str, int]],
         health: Health,
         started: int,
+        max_body: int,
     ) -> None:
         self._pipeline = pipeline
         self._keys = keys
@@ -87,6 +86,7 @@ class Api:
         self._gauges = gauges
         self._health = health
         self._started = started
+        self._max_body = max_body
 
     def table(self) -> dict[tuple[str, str], Handler]:
         """What answers where."""
@@ -96,6 +96,8 @@ class Api:
             ("POST", "/costrouter/v1/estimate"): self._estimate,
             ("GET", "/costrouter/v1/spend"): self._spend,
             ("POST", "/costrouter/v1/keys"): self._create_key,
+            ("GET", "/costrouter/v1/keys"): self._list_keys,
+            ("DELETE", "/costrouter/v1/keys/*"): self._revoke_key,
             ("GET", "/healthz"): self._healthz,
             ("GET", "/readyz"): self._readyz,
             ("GET", "/metrics"): self._metrics,
@@ -122,73 +124,31 @@ class Api:
 
     async def _estimate(self, request: web.BaseRequest, request_id: str) -> web.Response:
         await self._pipeline.authenticate(request.headers)
-        body = await read_body(request, 64 * 1024 * 1024)
+        body = await read_body(request, self._max_body)
         endpoint: Literal["chat", "embeddings"] = "embeddings" if _is_embeddings(body) else "chat"
         seen = await self._pipeline.consider(endpoint, request.headers, body)
         return _json(estimate_body(seen), request_id)
 
     async def _spend(self, request: web.BaseRequest, request_id: str) -> web.Response:
         identity = await self._pipeline.authenticate(request.headers)
-        query = {name: values[-1] for name, values in parse_qs(request.rel_url.query_string).items()}
-        unknown = query.keys() - {"group_by", "since", "until", "tenant"}
-        if unknown:
-            raise RouterError("invalid_request", f"spend takes group_by, since and until, not {min(unknown)}.")
-        now = int(time.time()) // 3600
-        until = _hour(query["until"], "until") if "until" in query else now + 1
-        since = _hour(query["since"], "since") if "since" in query else until - DAY_HOURS * 31
-        if not 0 < until - since <= MOST_HOURS:
-            raise RouterError("invalid_request", f"since must lie before until, by at most {MOST_HOURS // 24} days.")
-        groups = [name.strip() for name in query.get("group_by", "key,model").split(",") if name.strip()]
-        tenant = _tenant(identity, query.get("tenant"))
+        query = read_query(request.rel_url.query_string, int(time.time()) // 3600)
+        tenant = _tenant(identity, query.tenant)
         own = identity.role != "admin"
-        dimensions: list[Any] = [*groups, "key"] if own and "key" not in groups else groups
+        dimensions = [*query.groups, "key"] if own and "key" not in query.groups else query.groups
         try:
-            rows = await spend(self._reader, tenant, since, until, dimensions)
+            rows = await spend(self._reader, tenant, query.since, query.until, dimensions)
         except ValueError as error:
             raise RouterError("invalid_request", f"{error}.", param="group_by") from None
         except StoreUnavailable:
-            raise RouterError("store_unavailable", "The ledger does not answer; try again.", retry_after_s=1) from None
+            raise _silent_store() from None
         if own:
             # An application's key sees its own spend only.
             place = dimensions.index("key")
             rows = [row for row in rows if row.group[place] == identity.key]
-        entries = [
-            {
-                **dict(zip(groups, row.group, strict=False)),
-                "requests": row.requests,
-                "cost_usd": usd(row.cost_nano),
-                "cost_nano": row.cost_nano,
-                "baseline_cost_usd": usd(row.baseline_nano),
-                "prompt_tokens": row.prompt_tokens,
-                "cached_tokens": row.cached_tokens,
-                "completion_tokens": row.completion_tokens,
-                "reasoning_tokens": row.reasoning_tokens,
-            }
-            for row in rows
-        ]
-        total = sum(row.cost_nano for row in rows)
-        return _json(
-            {
-                "object": "list",
-                "tenant": tenant,
-                "since": _stamp(since),
-                "until": _stamp(until),
-                "group_by": groups,
-                "data": entries,
-                "total": {
-                    "requests": sum(row.requests for row in rows),
-                    "cost_usd": usd(total),
-                    "cost_nano": total,
-                    "baseline_cost_usd": usd(sum(row.baseline_nano for row in rows)),
-                },
-            },
-            request_id,
-        )
+        return _json(spend_body(tenant, query, rows), request_id)
 
     async def _create_key(self, request: web.BaseRequest, request_id: str) -> web.Response:
-        identity = await self._pipeline.authenticate(request.headers)
-        if identity.role != "admin":
-            raise RouterError("not_allowed", "Creating keys needs the admin key.")
+        identity = await self._administrator(request)
         try:
             wanted = NewKey.model_validate_json(await read_body(request, ADMIN_BODY))
         except ValidationError as error:
@@ -197,14 +157,44 @@ class Api:
             raise RouterError(
                 "invalid_request", f"{field or 'The body'}: {first['msg']}.", param=field or None
             ) from None
+        tenant = _tenant(identity, wanted.tenant)
         try:
-            secret, made = await self._keys.create(
-                wanted.name, wanted.tenant or identity.tenant, wanted.team, wanted.app, wanted.role
-            )
+            secret, made = await self._keys.create(wanted.name, tenant, wanted.team, wanted.app, wanted.role)
         except StoreUnavailable:
-            raise RouterError("store_unavailable", "The store does not answer; try again.", retry_after_s=1) from None
-        shown = {"id": made.key, "name": made.name, "tenant": made.tenant, "team": made.team, "app": made.app}
-        return _json({"object": "costrouter.key", "key": secret, **shown, "role": made.role}, request_id, 201)
+            raise _silent_store() from None
+        return _json({**_key_body(made), "key": secret}, request_id, 201)
+
+    async def _list_keys(self, request: web.BaseRequest, request_id: str) -> web.Response:
+        identity = await self._administrator(request)
+        try:
+            records = await self._keys.created()
+        except StoreUnavailable:
+            raise _silent_store() from None
+        shown = [
+            {**_key_body(record.identity), "created": record.created_ms // 1000}
+            for record in records
+            if _governs(identity, record.identity.tenant)
+        ]
+        return _json({"object": "list", "data": shown}, request_id)
+
+    async def _revoke_key(self, request: web.BaseRequest, request_id: str) -> web.Response:
+        identity = await self._administrator(request)
+        key = request.path.rpartition("/")[2]
+        try:
+            record = await self._keys.record(key)
+            # Another tenant's key looks like none at all.
+            gone = record and _governs(identity, record.identity.tenant) and await self._keys.revoke(key)
+        except StoreUnavailable:
+            raise _silent_store() from None
+        if not gone:
+            raise RouterError("not_found", "There is no such key; GET /costrouter/v1/keys lists them by id.")
+        return _json({"object": "costrouter.key.deleted", "id": key, "deleted": True}, request_id)
+
+    async def _administrator(self, request: web.BaseRequest) -> Identity:
+        identity = await self._pipeline.authenticate(request.headers)
+        if identity.role != "admin":
+            raise RouterError("not_allowed", "Keys are an administrator's business; this key is an application's.")
+        return identity
 
     async def _healthz(self, request: web.BaseRequest, request_id: str) -> web.Response:  # noqa: ARG002 - one shape for all
         return _json({"status": "ok"}, request_id)
@@ -226,9 +216,9 @@ class Api:
 
     async def _metrics(self, request: web.BaseRequest, request_id: str) -> web.Response:  # noqa: ARG002 - one shape for all
         try:
-            totals = await self._fleet.totals(int(time.time() * 1000))
+            totals = await self._fleet.totals()
         except StoreUnavailable:
-            raise RouterError("store_unavailable", "The fleet's totals cannot be read; try again.") from None
+            raise _silent_store() from None
         text = await asyncio.to_thread(metrics.render, totals, self._gauges())
         return web.Response(body=text, headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})
 
@@ -288,23 +278,33 @@ def _is_embeddings(body: bytes) -> bool:
     return "input" in keys and "messages" not in keys
 
 
+def _governs(identity: Identity, tenant: str) -> bool:
+    """An administrator has a say in their own tenant; the node's operator in all of them."""
+    return identity.role == "admin" and (
+        tenant == identity.tenant or (identity.tenant, identity.key) == (HOME, OPERATOR)
+    )
+
+
 def _tenant(identity: Identity, asked: str | None) -> str:
+    """The tenant that is asked about, or the caller's own."""
     if asked is None or asked == identity.tenant:
         return identity.tenant
-    if identity.role != "admin":
-        raise RouterError("not_allowed", "Another tenant's spend needs the admin key.")
+    if not _governs(identity, asked):
+        raise RouterError("not_allowed", f"Another tenant than {identity.tenant} needs the node's own admin key.")
     return asked
 
 
-def _hour(text: str, name: str) -> int:
-    match = _TIME.fullmatch(text)
-    if match is not None:
-        year, month, day, hour = (int(part or 0) for part in match.groups())
-        with contextlib.suppress(ValueError):
-            return int(dt.datetime(year, month, day, hour, tzinfo=dt.UTC).timestamp()) // 3600
-    form = "a UTC day or hour, such as 2026-11-23 or 2026-11-23T07Z"
-    raise RouterError("invalid_request", f"{name} must be {form}.", param=name)
+def _key_body(identity: Identity) -> dict[str, Any]:
+    return {
+        "object": "costrouter.key",
+        "id": identity.key,
+        "name": identity.name,
+        "tenant": identity.tenant,
+        "team": identity.team,
+        "app": identity.app,
+        "role": identity.role,
+    }
 
 
-def _stamp(hour: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:00Z", time.gmtime(hour * 3600))
+def _silent_store() -> RouterError:
+    return RouterError("store_unavailable", "The store does not answer; try again.", retry_after_s=1)

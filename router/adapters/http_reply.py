@@ -11,6 +11,7 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING, Final, cast
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,5 +90,5 @@ def whole_reply(headers: Headers, body: bytes, after: Callable[[], None]) -> web
     """
     if len(body) > WHOLE_BYTES:
         after()
-        return web.Response(body=body, headers=headers)
+        return web.Response(body=body, headers=CIMultiDict([*headers, ("server", SERVER)]))
     return cast("web.StreamResponse", WholeReply(headers, body, after))

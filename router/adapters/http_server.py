@@ -10,13 +10,13 @@ import asyncio
 import itertools
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from aiohttp import web
 from multidict import CIMultiDict
 
-from router.adapters.http_reply import whole_reply
+from router.adapters.http_reply import SERVER, whole_reply
 from router.attempt import Headers
 from router.core.errors import RouterError
 from router.dialects.openai_errors import error_body
@@ -27,9 +27,12 @@ if TYPE_CHECKING:
     from router.streaming import AnswerStream
 
 Handler = Callable[[web.BaseRequest, str], Awaitable[web.StreamResponse]]
+NotHttp = Callable[[BaseException | None], web.StreamResponse]
+_Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 BODY_IDLE_S: Final = 30.0
 """Longest silence within a request body."""
 KEEPALIVE_S: Final = 75.0
+"""How long a connection may be silent, or take over the head of its next request."""
 CLIENT_LEFT: Final = 499
 """nginx's number for a client that closed the connection before it was answered."""
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -59,8 +62,9 @@ class HttpServer:
 
     def protocol_factory(self) -> web.Server:
         """What the event loop's server calls for each connection."""
-        return web.Server(
+        return _Server(
             self._handle,
+            self._not_http,
             request_factory=self._request,
             access_log=None,
             keepalive_timeout=KEEPALIVE_S,
@@ -68,12 +72,22 @@ class HttpServer:
             max_field_size=16_384,
         )
 
+    def _not_http(self, failure: BaseException | None) -> web.Response:
+        request_id = self._next_id()
+        message = f"The request is not valid HTTP/1.1: {type(failure).__name__}."
+        response = error_response(RouterError("invalid_request", message), request_id)
+        response.force_close()
+        return response
+
+    def _next_id(self) -> str:
+        return f"{self._incarnation}{next(self._ids):08x}"
+
     def _request(self, message, payload, protocol, writer, task):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - aiohttp's private types
         loop = asyncio.get_running_loop()
         return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=self._max_body)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        request_id = f"{self._incarnation}{next(self._ids):08x}"
+        request_id = self._next_id()
         path = request.raw_path.partition("?")[0]
         try:
             handler = self._table.get((request.method, path)) or self._prefixed(request.method, path)
@@ -131,7 +145,9 @@ class HttpServer:
     async def _send_stream(
         self, request: web.BaseRequest, headers: Headers, part: bytes, stream: AnswerStream
     ) -> web.StreamResponse:
-        response = web.StreamResponse(headers=CIMultiDict([*headers, ("cache-control", "no-cache")]))
+        response = web.StreamResponse(
+            headers=CIMultiDict([*headers, ("cache-control", "no-cache"), ("server", SERVER)])
+        )
         try:
             await response.prepare(request)
             while part:
@@ -140,10 +156,45 @@ class HttpServer:
             await response.write_eof()
         except ConnectionError:
             self._pipeline.abandon(stream)
-        except asyncio.CancelledError:
+        except BaseException:
             self._pipeline.abandon(stream)
+            # Another head must not follow in the middle of this body: cut off is the only honest end left.
+            if response.prepared and request.transport is not None:
+                request.transport.close()
             raise
         return response
+
+
+class _Connection(web.RequestHandler):
+    """aiohttp's, but for what it answers to bytes that are not HTTP: an error in our shape and no traceback in the log."""
+
+    def __init__(self, server: _Server, not_http: NotHttp, **options: Any) -> None:
+        super().__init__(server, **options)
+        self._not_http = not_http
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Called for what could not be parsed (400), and by aiohttp for what went wrong within it."""
+        if status >= 500 or request.writer.output_size:
+            return super().handle_error(request, status, exc, message)
+        return self._not_http(exc)
+
+
+class _Server(web.Server):
+    """aiohttp's, with our kind of connection."""
+
+    def __init__(self, handler: _Handle, not_http: NotHttp, *, request_factory: Any, **options: Any) -> None:
+        super().__init__(handler, request_factory=request_factory)
+        self._not_http = not_http
+        self._options = options
+
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self, self._not_http, loop=asyncio.get_running_loop(), **self._options)
 
 
 async def read_body(request: web.BaseRequest, limit: int) -> bytes:
@@ -177,7 +228,7 @@ async def read_body(request: web.BaseRequest, limit: int) -> bytes:
         raise _too_large(limit) from None
     except TimeoutError:
         raise RouterError("request_timeout", f"The body stopped arriving for {BODY_IDLE_S:.0f} s.") from None
-    except (web.HTTPException, ValueError) as error:
+    except (web.HTTPException, web.RequestPayloadError, ValueError) as error:
         raise RouterError("invalid_request", f"The body could not be read: {type(error).__name__}.") from None
 
 
@@ -185,6 +236,7 @@ def error_response(error: RouterError, request_id: str) -> web.Response:
     """An error as the caller's SDK expects it."""
     headers: Headers = [
         ("content-type", "application/json"),
+        ("server", SERVER),
         ("x-request-id", request_id),
         ("x-costrouter-request-id", request_id),
         ("x-should-retry", "true" if error.retryable else "false"),

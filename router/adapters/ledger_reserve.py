@@ -18,15 +18,21 @@ if TYPE_CHECKING:
     from router.core.values import Hold
 
 FEW: Final = 2
-"""Holds in the last call up to which the next one leaves at once."""
+"""Holds in the last call up to which the next one leaves at once, even if others fly."""
+FLIGHTS: Final = 4
+"""Most calls under way while each carries but a few: a busy loop hears of a reply only once a turn."""
 GROUP: Final = 256
 """Most holds in one call: a call of this size keeps the store busy for well under a millisecond."""
 
 RESERVE: Final = Script("reserve")
 
+Entry = tuple["Hold", "asyncio.Future[int]"]
+"""A hold and who waits for it."""
+
 
 class ReserveLane:
-    """The holds of one tenant on their way to the store. One call flies at a time; the next takes all that gathered.
+    """The holds of one tenant on their way to the store. Few fly at once; under load one call flies at a time, and the
+    next takes all that gathered.
 
     Args:
         connection: where calls go.
@@ -53,20 +59,17 @@ class ReserveLane:
         self._orphaned = orphaned
         self._loop = asyncio.get_running_loop()
         self._last = 0
-        self._waiting: list[tuple[Hold, asyncio.Future[int]]] = []
-        self._flying: list[tuple[Hold, asyncio.Future[int]]] = []
+        self._flying = 0
+        self._waiting: list[Entry] = []
 
     def add(self, hold: Hold, result: asyncio.Future[int]) -> None:
         """Have ``result`` given the store's time in ms, or `StoreUnavailable`."""
         self._waiting.append((hold, result))
-        if not self._flying and len(self._waiting) == 1:
-            self._fly_soon()
-
-    def _fly_soon(self) -> None:
         # With few callers, a turn of the loop saved is worth more than a call saved; with many, the other way round.
         if self._last <= FEW:
-            self._fly()
-        else:
+            if self._flying < FLIGHTS:
+                self._fly()
+        elif not self._flying and len(self._waiting) == 1:
             self._loop.call_soon(self._fly)
 
     def _fly(self) -> None:
@@ -77,34 +80,19 @@ class ReserveLane:
         args: list[Arg] = [self._worker]
         for hold, _ in group:
             args += (hold.attempt, hold.amount_nano, hold.not_after_ms)
-        self._flying = group
         self._last = len(group)
         try:
-            self._connection.script_now(RESERVE, self._keys, args, self)
+            self._connection.script_now(RESERVE, self._keys, args, _Flight(self, group))
         except StoreUnavailable as failure:
-            self._flying = []
-            self._fail(group + self._waiting, failure)
+            group += self._waiting
             self._waiting = []
+            _fail(group, failure)
+            return
+        self._flying += 1
 
-    # What the connection tells a `Reply`.
-
-    def done(self) -> bool:
-        """Every answer is wanted: even that of a group whose callers have all gone."""
-        return False
-
-    def set_exception(self, failure: BaseException) -> None:
-        """The call's fate is not known."""
-        group, self._flying = self._flying, []
-        self._fail(group, failure)
-        self._orphaned([hold for hold, _ in group])
-        if self._waiting:
-            self._fly_soon()
-
-    def set_result(self, reply: list[int]) -> None:
-        """The store's time, and the numbers of those that came too late."""
-        group, self._flying = self._flying, []
-        if self._waiting:
-            self._fly_soon()
+    def landed(self, group: list[Entry], reply: list[int]) -> None:
+        """The store's time, and the numbers of those of the group that came too late."""
+        self._fly_on()
         now_ms, *late = reply
         self._heard(now_ms)
         refused = set(late)
@@ -120,11 +108,47 @@ class ReserveLane:
         if orphans:
             self._orphaned(orphans)
 
-    def _fail(self, group: list[tuple[Hold, asyncio.Future[int]]], failure: BaseException) -> None:
-        for _, result in group:
-            if not result.done():
-                # One exception a waiter: a shared one would gather every waiter's traceback.
-                result.set_exception(StoreUnavailable(str(failure)))
+    def lost(self, group: list[Entry], failure: BaseException) -> None:
+        """The call failed, or its fate is not known."""
+        self._fly_on()
+        _fail(group, failure)
+        self._orphaned([hold for hold, _ in group])
+
+    def _fly_on(self) -> None:
+        self._flying -= 1
+        if self._waiting and self._last <= FEW:
+            self._fly()
+        elif self._waiting and not self._flying:
+            self._loop.call_soon(self._fly)
+
+
+class _Flight:
+    """One call under way: the connection's `Reply`. Replies of several need not come in order (a script sent again)."""
+
+    __slots__ = ("_group", "_lane")
+
+    def __init__(self, lane: ReserveLane, group: list[Entry]) -> None:
+        self._lane = lane
+        self._group = group
+
+    def done(self) -> bool:
+        """Every answer is wanted: even that of a group whose callers have all gone."""
+        return False
+
+    def set_result(self, reply: list[int]) -> None:
+        """The script's reply."""
+        self._lane.landed(self._group, reply)
+
+    def set_exception(self, failure: BaseException) -> None:
+        """A `StoreUnavailable`."""
+        self._lane.lost(self._group, failure)
+
+
+def _fail(group: list[Entry], failure: BaseException) -> None:
+    for _, result in group:
+        if not result.done():
+            # One exception a waiter: a shared one would gather every waiter's traceback.
+            result.set_exception(StoreUnavailable(str(failure)))
 
 
 def _too_late(hold: Hold, now_ms: int) -> StoreUnavailable:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
-from router.adapters.resp import Arg, RespConnection, Script
+from router.adapters.resp import Arg, RespConnection, Script, StoreRefused
 from router.adapters.store_layout import (
     DIMENSIONS,
     HOUR_MS,
@@ -64,6 +64,9 @@ class Owner(Protocol):
     def recovered(self, seconds: float) -> None:
         """It was taken after failing for that long."""
 
+    def doubtful(self, tenant_prefix: str, sequence: int, entries: int) -> None:
+        """The store says that it has a batch which it cannot have booked whole."""
+
 
 class Batch(msgspec.Struct):
     """One script call, encoded once, so that a repetition is the same to the byte."""
@@ -71,7 +74,10 @@ class Batch(msgspec.Struct):
     keys: list[str]
     args: list[Arg]
     entries: int
+    sequence: int
     booked_at: float = 0.0
+    maybe_booked: bool = False
+    """True once an answer may have been lost, so that the store may know the number already."""
 
 
 class SettleLane:
@@ -168,11 +174,16 @@ class SettleLane:
         if self._pause:
             self._pause = 0.0
             self._owner.recovered(now - self._failing_since)
+        now_ms, fresh = reply.result()
+        if not fresh and not batch.maybe_booked:
+            # Scripts do not roll back: one that failed half-way has left its mark, and the rest of it is missing.
+            self._owner.doubtful(self._prefix, batch.sequence, batch.entries)
+        batch.maybe_booked = True
         batch.booked_at = now
         self._booked.append(batch)
         if self._pruner is None:
             self._pruner = asyncio.get_running_loop().call_later(_KEPT_S, self._prune)
-        self._owner.heard(reply.result()[0])
+        self._owner.heard(now_ms)
         self._owner.booked(batch.entries)
         if self._batches or self.due or len(self.rows) >= TRIGGER_ROWS:
             self.push()
@@ -189,6 +200,8 @@ class SettleLane:
         if not self._pause:
             self._failing_since = self._owner.monotonic()
             self._owner.failing(self._prefix, failure)
+        if not isinstance(failure, StoreRefused):
+            self._batches[0].maybe_booked = True
         self._pause = min(max(2 * self._pause, _FIRST_PAUSE_S), _LAST_PAUSE_S)
         self._retry = asyncio.get_running_loop().call_later(self._pause, self._send)
 
@@ -208,7 +221,7 @@ class SettleLane:
             text, *names = self._hour(hour)
             keys += names
             args += _hour_args(text, booked)
-        return Batch(keys, args, entries)
+        return Batch(keys, args, entries, self._sequence)
 
     def _hour(self, hour: int) -> tuple[str, str, str]:
         names = self._hours.get(hour)

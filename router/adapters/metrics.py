@@ -78,14 +78,14 @@ class Metrics:
 
     def on_row(self, row: Row, error: str | None) -> None:  # noqa: ARG002 - the port's shape
         """Count an attempt."""
-        if row.outcome == "released":
-            return
         key = (row.model, row.provider, row.tier, row.outcome, row.certainty)
         names = self._names.get(key)
         if names is None:
             names = self._names[key] = _names(*key)
         totals = self.totals
         totals[names.attempts] += 1
+        if row.outcome == "released":
+            return  # nothing was sent, so there is nothing to measure
         totals[names.cost] += row.cost_nano
         totals[names.baseline] += row.baseline_nano
         totals[names.prompt] += row.prompt_tokens

@@ -109,6 +109,15 @@ class RedisKeys:
         self._known = {digest: entry for digest, entry in self._known.items() if _key_id(digest) != key}
         return bool(await self._connection.call("HDEL", PLATFORM_KEYS, key))
 
+    async def record(self, key: str) -> KeyRecord | None:
+        """A created key by its id; None when there is none.
+
+        Raises:
+            StoreUnavailable: no answer.
+        """
+        reply = await self._connection.call("HGET", PLATFORM_KEYS, key)
+        return None if reply is None else _decode(reply)
+
     async def created(self) -> list[KeyRecord]:
         """Every created key, oldest first.
 

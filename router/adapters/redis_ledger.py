@@ -216,6 +216,10 @@ class RedisLedger:
         if not self._failing:
             _log.info("ledger_batch_recovered", after_s=round(seconds, 3), waiting=self._waiting)
 
+    def doubtful(self, tenant_prefix: str, sequence: int, entries: int) -> None:
+        """Rows of this batch may be missing in the store; somebody must look."""
+        _log.error("ledger_batch_doubtful", keys=tenant_prefix, journal=self._journal, seq=sequence, entries=entries)
+
     def booked(self, entries: int) -> None:
         """Entries are in the store."""
         self._waiting -= entries

@@ -51,6 +51,6 @@ def announce(plan: Plan) -> None:
   export OPENAI_BASE_URL={base} OPENAI_API_KEY={key}
 
   curl {base}/chat/completions -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\
-    -d '{{"model": "auto", "messages": [{{"role": "user", "content": "Say hello."}}]}}' -i
+    -d '{{"model": "{plan.example}", "messages": [{{"role": "user", "content": "Say hello."}}]}}' -i
 """
     )

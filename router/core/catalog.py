@@ -48,7 +48,7 @@ class Provider(msgspec.Struct, frozen=True):
     base_url_env: str
     """The provider exists only where this variable is set; empty for a fixed address."""
     key_env: str
-    """Variable with the API key; empty when none is needed."""
+    """Variable with the API key; empty when none is needed. Optional for a provider with `base_url_env`."""
     dialect: str
     bills_after_disconnect: bool
     """True: a client's leaving does not stop the bill, so the stream is drained to its usage."""
@@ -153,12 +153,11 @@ class Model(msgspec.Struct, frozen=True):
 class Catalog:
     """Providers by name and models in the files' order. Immutable once built."""
 
-    __slots__ = ("_by_id", "_by_upstream", "models", "providers")
+    __slots__ = ("_by_id", "models", "providers")
 
     def __init__(self, providers: Iterable[Provider], models: Iterable[Model]) -> None:
         self.providers = {provider.name: provider for provider in providers}
         self.models = tuple(models)
-        self._by_upstream = {(model.provider, model.upstream): model for model in self.models}
         self._by_id: dict[str, list[Model]] = {}
         for model in self.models:
             self._by_id.setdefault(model.id, []).append(model)
@@ -166,10 +165,6 @@ class Catalog:
     def by_id(self, model_id: str) -> tuple[Model, ...]:
         """Every provider's entry of a canonical id, empty when unknown."""
         return tuple(self._by_id.get(model_id, ()))
-
-    def at(self, provider: str, upstream: str) -> Model | None:
-        """The entry of one provider's own model name."""
-        return self._by_upstream.get((provider, upstream))
 
     @property
     def ids(self) -> tuple[str, ...]:

@@ -19,6 +19,13 @@ from router.core.stats import Summary
 from router.core.values import Needs, Price, Rates, TokenRange, Usage
 
 PPM = 1_000_000
+UNSEEN_TOKENS = 1_024
+"""What a provider may put before a prompt on its own: system text, frames of tools and schemas."""
+LIMIT_SLACK = 8
+"""Tokens by which an answer may pass its limit: not every server counts the one that ends it."""
+# Plain integers: arithmetic on enum flags takes a microsecond a piece.
+_REASONS = Needs.REASONING_EFFORT.value
+_PREDICTS = Needs.PREDICTION.value
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -96,6 +103,12 @@ class Facts(msgspec.Struct, frozen=True):
     asked_model: str = "auto"
     path: str = ""
     max_cost_pico: int | None = None
+    inputs: int = 1
+    """Texts that are embedded apart from each other: the window holds for each of them."""
+    largest: TokenRange | None = None
+    """Of the largest input alone, where there are several."""
+    text_bytes: int | None = None
+    """No text of the prompt has more tokens than this; None where the body only points to some of it."""
 
 
 class Level(msgspec.Struct, frozen=True):
@@ -127,6 +140,9 @@ class Plan(msgspec.Struct, frozen=True):
     max_cost_pico: int | None
     reference: Option | None
     """What savings are measured against when no known model was asked for."""
+    asked: Level | None = None
+    """The model whose bare name was asked for, if it may be called. It is the last of the levels, and what it would
+    cost caps what takes its place."""
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -158,14 +174,17 @@ def decide(plan: Plan, facts: Facts, baseline: Option | None) -> Decision | None
         facts: the request.
         baseline: what savings are measured against; without one, nothing is saved.
     """
-    cap = _least(plan.max_cost_pico, facts.max_cost_pico)
     tokens = facts.tokens
+    cap = highest_cost(plan, facts, tokens.expected)
     for number, used in enumerate(plan.levels, 1):
         best, cost, runner_up = cheapest(used.figures, facts, tokens.expected, cap)
         if best is None:
             continue
         tried = plan.levels[:number]
-        certain = tokens.exact or all(_first(tried, facts, other, cap) is best for other in _turns(tried, facts))
+        turns = _turns(tried if plan.asked is None else (*tried, plan.asked), facts)
+        certain = tokens.exact or (
+            not _window_in_doubt(tried, facts) and all(_first(plan, tried, facts, other) is best for other in turns)
+        )
         prompt = prompt_tokens(best, facts, tokens.expected)
         output = expected_output(best, facts)
         return Decision(
@@ -191,6 +210,7 @@ def cheapest(  # noqa: C901 - one loop without calls: every request runs it over
     """(option, its expected cost, the next one's cost), costs in pico-dollars; (None, 0, 0) when none is feasible."""
     needs, limit, choices = facts.needs, facts.max_output, facts.choices
     fixed, messages, images = facts.fixed_tokens, facts.messages, facts.images
+    largest = None if facts.largest is None else facts.largest.expected
     best: Option | None = None
     best_cost = second = -1
     for option, able, ratio, overhead, window, most, mean, request, input_rate, output_rate, banded in figures:
@@ -200,10 +220,11 @@ def cheapest(  # noqa: C901 - one loop without calls: every request runs it over
         if images:
             prompt += image_tokens_of(option.image, images)
         output = mean
+        filled = prompt if largest is None else -(-largest * ratio // PPM)
         if limit is None:
-            if prompt >= window:
+            if filled >= window:
                 continue
-        elif limit > most or prompt + limit > window:
+        elif limit > most or filled + limit > window:
             continue
         elif limit < mean:
             output = limit
@@ -222,8 +243,18 @@ def cheapest(  # noqa: C901 - one loop without calls: every request runs it over
     return best, max(best_cost, 0), max(second, 0)
 
 
-def _first(levels: Sequence[Level], facts: Facts, tokens: int, cap: int | None) -> Option | None:
+def highest_cost(plan: Plan, facts: Facts, tokens: int) -> int | None:
+    """The most that an option may be expected to cost: by the policy, by the caller, by the model asked for."""
+    cap = _least(plan.max_cost_pico, facts.max_cost_pico)
+    if plan.asked is None:
+        return cap
+    asked, cost, _ = cheapest(plan.asked.figures, facts, tokens, cap)
+    return cap if asked is None else cost
+
+
+def _first(plan: Plan, levels: Sequence[Level], facts: Facts, tokens: int) -> Option | None:
     """What would be chosen, were this the count of the prompt."""
+    cap = highest_cost(plan, facts, tokens)
     found = (cheapest(tried.figures, facts, tokens, cap)[0] for tried in levels)
     return next((option for option in found if option is not None), None)
 
@@ -243,6 +274,28 @@ def _turns(levels: Sequence[Level], facts: Facts) -> set[int]:
             if low <= last < high:
                 found |= {last, last + 1}
     return found
+
+
+def _window_in_doubt(levels: Sequence[Level], facts: Facts) -> bool:
+    """Whether the largest of several inputs may fill a window or not, by its count."""
+    if facts.largest is None:
+        return False
+    answer = 1 if facts.max_output is None else facts.max_output
+    low, high = facts.largest.likely_low, facts.largest.likely_high
+    return any(
+        -(-low * option.ratio_ppm // PPM) + answer
+        <= option.context_window
+        < -(-high * option.ratio_ppm // PPM) + answer
+        for tried in levels
+        for option in tried.options
+    )
+
+
+def window_tokens(option: Option, facts: Facts) -> int:
+    """What the prompt is expected to fill of the window: all of it, or the largest of several inputs."""
+    if facts.largest is None:
+        return prompt_tokens(option, facts, facts.tokens.expected)
+    return -(-facts.largest.expected * option.ratio_ppm // PPM)
 
 
 def prompt_tokens(option: Option, facts: Facts, tokens: int) -> int:
@@ -280,14 +333,34 @@ def _upper_cost(rates: Rates, prompt: int, output: int) -> int:
     return rates.request + prompt * max(rates.input, rates.cache_write) + output * rates.output
 
 
-def believable(usage: Usage, option: Option, facts: Facts) -> bool:
-    """Whether a provider's meters can be true: a prompt within the model's window, an answer within its limit.
+def believable(usage: Usage, option: Option, facts: Facts, *, answered: bool = False) -> bool:
+    """Whether a provider's meters can be true.
 
-    A meter of zero is believed, as a price of zero is.
+    A prompt fits into the window and has no more tokens than the body has bytes, but for what providers add. An
+    answer stays below the model's limit and, without its reasoning, below the caller's. Meters of zero are believed
+    where nothing came.
+
+    Args:
+        usage: the meters.
+        option: what was called.
+        facts: the request.
+        answered: text of an answer has come, which takes a token of prompt and of answer at least.
     """
-    return usage.prompt_tokens <= option.context_window and (
-        usage.completion_tokens <= max(option.max_output, 1) * facts.choices
-    )
+    if answered and not (usage.prompt_tokens and usage.completion_tokens):
+        return False
+    if usage.prompt_tokens > option.context_window * facts.inputs:
+        return False
+    sent = facts.text_bytes
+    if sent is not None and usage.prompt_tokens > prompt_tokens(option, facts, sent) + UNSEEN_TOKENS:
+        return False
+    limit = max(option.max_output, 1)
+    if usage.completion_tokens > limit * facts.choices:
+        return False
+    # Some servers leave reasoning out of the limit without telling it apart; rejected predictions are billed as output.
+    if facts.max_output is None or option.capabilities & _REASONS or facts.needs & _PREDICTS:
+        return True
+    answer = usage.completion_tokens - usage.reasoning_tokens
+    return answer <= (min(facts.max_output, limit) + LIMIT_SLACK) * facts.choices
 
 
 def missing(needs: int, option: Option) -> list[str]:

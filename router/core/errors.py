@@ -32,7 +32,6 @@ CODES: Final[dict[str, ErrorKind]] = {
     "method_not_allowed": ErrorKind(405, "invalid_request_error", retryable=False),
     "request_timeout": ErrorKind(408, "invalid_request_error", retryable=True),
     "request_too_large": ErrorKind(413, "invalid_request_error", retryable=False),
-    "unsupported_media_type": ErrorKind(415, "invalid_request_error", retryable=False),
     "no_feasible_model": ErrorKind(422, "invalid_request_error", retryable=False),
     "rate_limited": ErrorKind(429, "rate_limit_error", retryable=True),
     "internal_error": ErrorKind(500, "server_error", retryable=True),
@@ -44,7 +43,6 @@ CODES: Final[dict[str, ErrorKind]] = {
     "upstream_unreachable": ErrorKind(502, "upstream_error", retryable=True),
     "upstream_unavailable": ErrorKind(503, "upstream_error", retryable=True),
     "store_unavailable": ErrorKind(503, "server_error", retryable=True),
-    "shutting_down": ErrorKind(503, "server_error", retryable=True),
     "upstream_timeout": ErrorKind(504, "upstream_error", retryable=True),
 }
 """Every code that a caller can see. Stable: applications match on them."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from router.core.decide import PPM, Facts, Option, Plan, expected_cost, missing, prompt_tokens
+from router.core.decide import PPM, Facts, Option, Plan, expected_cost, highest_cost, missing, window_tokens
 from router.core.errors import RouterError
 from router.core.money import nano_ceil, usd
 
@@ -114,7 +114,7 @@ def _obstacles(plan: Plan, option: Option, facts: Facts) -> list[Reason]:
     if limit is not None and limit > most:
         text = f"answers at most {most} tokens"
         found.append(Reason(text, f"max_tokens {limit} → {most}", (limit - most) * PPM // limit))
-    wanted = prompt_tokens(option, facts, facts.tokens.expected) + (1 if limit is None else limit)
+    wanted = window_tokens(option, facts) + (1 if limit is None else limit)
     if wanted > window:
         text = f"window of {window} tokens is less than {wanted}"
         found.append(Reason(text, f"{wanted - window} tokens less", (wanted - window) * PPM // wanted))
@@ -125,6 +125,9 @@ def _obstacles(plan: Plan, option: Option, facts: Facts) -> list[Reason]:
             found.append(
                 Reason(f"{_dollars(cost)} is above {_dollars(cap)}", change, (cost - cap) * PPM // max(cap, 1))
             )
+    highest = highest_cost(plan, facts, facts.tokens.expected)
+    if not found and highest is not None and cost > highest:
+        found.append(Reason(f"dearer than the model asked for, {_dollars(highest)}", f"asking for {option.model}", PPM))
     return found
 
 

@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING
 from router.core.values import Band, Price, Rates, Usage
 
 if TYPE_CHECKING:
-    from router.core.catalog import Model, PriceRow, Window
-
-_DAY = dt.timedelta(days=1)
+    from router.core.catalog import Model, PriceRow
 
 
 def price_at(model: Model, instant: dt.datetime) -> Price | None:
@@ -44,17 +42,6 @@ def price_at(model: Model, instant: dt.datetime) -> Price | None:
     )
 
 
-def next_change(model: Model, instant: dt.datetime) -> dt.datetime | None:
-    """The earliest instant after this one at which the price may change; None when it never will."""
-    now = instant.astimezone(dt.UTC)
-    edges: list[dt.datetime] = []
-    for row in model.prices:
-        edges += [row.valid_from] if row.valid_to is None else [row.valid_from, row.valid_to]
-        if row.when is not None:
-            edges += _edges(row.when, now)
-    return min((edge for edge in edges if edge > now), default=None)
-
-
 def rates_for(price: Price, prompt_tokens: int) -> Rates:
     """The rates of a prompt of that size. A band is a cliff: past it, every token pays its rates."""
     rates = price.bands[0].rates
@@ -68,18 +55,22 @@ def cost_pico(price: Price, usage: Usage) -> int:
     """Exact cost of one attempt in pico-dollars, never negative.
 
     Cached and written tokens are part of the prompt; where a provider reports more of them than prompt, or
-    negative figures, they are cut to what is possible.
+    negative figures, they are cut to what is possible. An attempt without a single token was refused or never sent,
+    so it does not pay the fee for a request either.
     """
     prompt = max(usage.prompt_tokens, 0)
     cached = min(max(usage.cached_tokens, 0), prompt)
     written = min(max(usage.cache_write_tokens, 0), prompt - cached)
+    completion = max(usage.completion_tokens, 0)
+    if not prompt and not completion:
+        return 0
     rates = rates_for(price, prompt)
     return (
         rates.request
         + (prompt - cached - written) * rates.input
         + cached * rates.cached_input
         + written * rates.cache_write
-        + max(usage.completion_tokens, 0) * rates.output
+        + completion * rates.output
     )
 
 
@@ -118,16 +109,3 @@ def _holds(row: PriceRow, now: dt.datetime) -> bool:
 
 def _rank(row: PriceRow) -> tuple[bool, dt.datetime]:
     return row.when is not None, row.valid_from
-
-
-def _edges(window: Window, now: dt.datetime) -> list[dt.datetime]:
-    """Starts and ends of a window's spans on its days, over the week to come."""
-    offset = dt.timedelta(minutes=window.offset_minutes)
-    midnight = (now + offset).replace(hour=0, minute=0, second=0, microsecond=0) - offset
-    return [
-        midnight + day * _DAY + dt.timedelta(minutes=minute)
-        for day in range(8)
-        if (midnight + offset + day * _DAY).weekday() in window.days
-        for span in window.spans
-        for minute in span
-    ]

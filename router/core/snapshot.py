@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -70,7 +71,7 @@ class Snapshot:
         self._now = now
         self._by_entry = options
         self.offered = tuple(option for option in options.values() if option.provider in world.offered)
-        self._plans: dict[tuple[str, str, str], Plan] = {}
+        self._plans: dict[tuple[str, str, str, int | None, str], Plan] = {}
 
     def route(self, facts: Facts, wish: Wish) -> Route:
         """The plan that governs a request.
@@ -97,12 +98,17 @@ class Snapshot:
         baseline = plan.reference if policy.baseline == "reference" or asked is None else asked
         # Vectors of two embedding models cannot be compared, so none ever takes another's place.
         substitutable = facts.endpoint == "chat" and not named.explicit
+        entries = " ".join(model.name for model in named.entries)
+        if substitutable and wish.quality_milli is None:
+            # Whoever orders a quality of their own wants that, whatever the model's name.
+            key = (policy.name, rule.name, facts.task, None, entries)
+            plan = self._kept(key, partial(_at_most, plan, named.entries))
         if substitutable and policy.mode == "live":
             return Route(plan=plan, baseline=baseline)
-        key = (policy.name, rule.name, " ".join(model.name for model in named.entries))
-        pinned = self._plans.get(key)
-        if pinned is None:
-            pinned = self._plans[key] = self._pinned(policy, rule, named.entries, facts.asked_model)
+        pinned = self._kept(
+            (policy.name, rule.name, "", None, entries),
+            lambda: self._pinned(policy, rule, named.entries, facts.asked_model),
+        )
         return Route(plan=pinned, baseline=baseline, instead=plan if substitutable else None)
 
     def option(self, model: Model) -> Option | None:
@@ -118,12 +124,13 @@ class Snapshot:
         return policy
 
     def _plan(self, policy: Policy, rule: Rule, task: str, quality: int | None) -> Plan:
-        if quality is not None:
-            return self._compile(policy, rule, task, quality)
-        key = (policy.name, rule.name, task)
+        key = (policy.name, rule.name, task, quality, "")
+        return self._kept(key, lambda: self._compile(policy, rule, task, quality))
+
+    def _kept(self, key: tuple[str, str, str, int | None, str], make: Callable[[], Plan]) -> Plan:
         plan = self._plans.get(key)
         if plan is None:
-            plan = self._plans[key] = self._compile(policy, rule, task, None)
+            plan = self._plans[key] = make()
         return plan
 
     def _compile(self, policy: Policy, rule: Rule, task: str, quality: int | None) -> Plan:
@@ -197,7 +204,7 @@ class Snapshot:
                 gone = f"was retired on {model.retired}" if model.retired_at(self._now) else "has no known price"
                 reasons.append(f"{model.name} {gone}")
             else:
-                reasons.append(f"{provider.title} has no key here (set {provider.key_env or provider.base_url_env})")
+                reasons.append(f"{provider.title} has no key here (set {provider.base_url_env or provider.key_env})")
         return "; ".join(reasons)
 
     def _cheapest_entry(self, entries: Collection[Model]) -> Option | None:
@@ -213,6 +220,17 @@ class Snapshot:
             f"The model {shown!r} is not known here{did_you_mean(shown, known) or '.'} `auto` lets the policy choose.",
             param="model",
         )
+
+
+def _at_most(plan: Plan, entries: Collection[Model]) -> Plan:
+    """The plan for a bare model name: what the model itself would cost is the most, and it serves where nothing else
+    may. Unchanged where it is no candidate.
+    """
+    names = {model.name for model in entries}
+    asked = level("the model asked for", (option for option in plan.candidates if option.entry in names))
+    if not asked.options:
+        return plan
+    return msgspec.structs.replace(plan, levels=(*plan.levels, asked), asked=asked)
 
 
 class Judge:

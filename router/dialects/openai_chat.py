@@ -36,6 +36,12 @@ class Request(msgspec.Struct, frozen=True):
     user: str = ""
     ready_tokens: int = 0
     """Prompt tokens that came as token numbers instead of text."""
+    inputs: int = 1
+    """Texts to be embedded apart from each other."""
+    longest_ready: int = 0
+    """Tokens of the longest input that came as token numbers."""
+    text_bytes: int | None = None
+    """The body's size, when all of the prompt stands in it; None where it points to files, pages or unknown parts."""
     own: dict[str, str] = {}
     """Our metadata keys without their prefix: the same names as our headers."""
 
@@ -59,15 +65,11 @@ class _Typed(msgspec.Struct):
     type: str = ""
 
 
-class _StreamOptions(msgspec.Struct):
-    include_usage: bool | None = None
-
-
 class _Chat(msgspec.Struct):
     model: str
     messages: list[_Message]
     stream: bool | None = None
-    stream_options: _StreamOptions | None = None
+    stream_options: dict[str, Any] | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     n: int | None = None
@@ -85,6 +87,7 @@ class _Chat(msgspec.Struct):
     modalities: list[str] | None = None
     web_search_options: Any = None
     prediction: Any = None
+    service_tier: str | None = None
 
 
 class _Embeddings(msgspec.Struct):
@@ -101,6 +104,10 @@ _PART_NEEDS: Final = {
     "input_audio": Needs.AUDIO_IN.value,
     "file": Needs.FILES.value,
 }
+_CLOSED_PARTS: Final = frozenset({"", "text", "refusal", "image_url", "input_audio"})
+"""Parts whose tokens stand in the body or are counted by formula."""
+_ELSEWHERE: Final = (Needs.FILES | Needs.WEB_SEARCH).value
+_PRICED_TIERS: Final = (None, "auto", "default")
 _USUAL_SAMPLING: Final = (None, 1)
 _USUAL_PENALTIES: Final = (None, 0)
 """As they are when nobody sets them: accepted even where they are fixed."""
@@ -126,10 +133,14 @@ def read_chat(body: bytes) -> Request:
     """
     top = TopLevel(body)
     chat = _decode(_CHAT, body)
+    if chat.service_tier not in _PRICED_TIERS:
+        message = "service_tier must be auto or default, or left out: other tiers have no price here."
+        raise RouterError("invalid_request", message, param="service_tier")
     needs = _chat_needs(chat)
     texts: list[str] = []
     images: list[Image] = []
     audio = 0
+    closed = True
     for message in chat.messages:
         content = message.content
         if isinstance(content, str):
@@ -138,6 +149,7 @@ def read_chat(body: bytes) -> Request:
             for part in content:
                 needs |= _PART_NEEDS.get(part.type, 0)
                 audio += part.type == "input_audio"
+                closed = closed and part.type in _CLOSED_PARTS
                 texts += [text for text in (part.text, part.refusal) if isinstance(text, str)]
                 if part.type == "image_url":
                     images.append(_image(part.image_url))
@@ -159,10 +171,11 @@ def read_chat(body: bytes) -> Request:
             audio_clips=audio,
         ),
         stream=bool(chat.stream),
-        wants_usage=bool(chat.stream_options and chat.stream_options.include_usage),
+        wants_usage=_wants_usage(chat),
         max_output=_output_limit(chat),
         choices=_choices(chat),
         user=(chat.user or "")[:USER_CHARS],
+        text_bytes=len(body) if closed and not needs & _ELSEWHERE else None,
         own=_own_metadata(chat.metadata) if chat.metadata else {},
     )
 
@@ -178,7 +191,8 @@ def read_embeddings(body: bytes) -> Request:
     given = asked.input
     texts = [given] if isinstance(given, str) else [row for row in given if isinstance(row, str)]
     rows = [] if isinstance(given, str) else [row for row in given if not isinstance(row, str)]
-    ready = sum(1 if isinstance(row, int) else len(row) for row in rows)
+    apart = [len(row) for row in rows if not isinstance(row, int)]
+    numbers = len(rows) - len(apart)
     if not given:
         raise RouterError("invalid_request", "input must not be empty.", param="input")
     return Request(
@@ -186,7 +200,10 @@ def read_embeddings(body: bytes) -> Request:
         model=asked.model,
         needs=Needs.EMBEDDINGS.value,
         shape=PromptShape(texts=tuple(texts), messages=0),
-        ready_tokens=ready,
+        ready_tokens=sum(apart) + numbers,
+        inputs=len(texts) + len(apart) + bool(numbers),
+        longest_ready=max([numbers, *apart]),
+        text_bytes=len(body),
         max_output=0,
         user=(asked.user or "")[:USER_CHARS],
         own=_own_metadata(asked.metadata) if asked.metadata else {},
@@ -256,6 +273,14 @@ def _chat_needs(chat: _Chat) -> int:
     if chat.n is not None and chat.n > 1:
         needs |= Needs.MULTIPLE_CHOICES.value
     return needs
+
+
+def _wants_usage(chat: _Chat) -> bool:
+    wanted = (chat.stream_options or {}).get("include_usage")
+    if wanted is not None and not isinstance(wanted, bool):
+        field = "stream_options.include_usage"
+        raise RouterError("invalid_request", f"{field} must be true or false.", param=field)
+    return bool(wanted)
 
 
 def _text(given: Any) -> str:

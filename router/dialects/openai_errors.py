@@ -28,6 +28,11 @@ _NO_CREDIT: Final = frozenset(
 )
 """Codes and types by which providers say that the account is out of money (OpenAI and Anthropic error references)."""
 _API_KEY: Final = re.compile(r"api[ _-]?key", re.IGNORECASE)
+_ACCOUNT: Final = re.compile(
+    r"api[ _-]?key|credential|organi[sz]ation|account|billing|credit|quota|\b(?:org|proj|sk)[-_]", re.IGNORECASE
+)
+MOST_WORDS: Final = 1_000
+"""Characters of a provider's message that are passed on from inside a stream."""
 _OVERLOADED: Final = frozenset({498, 503, 529})
 """498 is Groq's capacity_exceeded, 529 Anthropic's overloaded_error."""
 
@@ -52,6 +57,19 @@ def error_event(error: RouterError) -> bytes:
     return b"data: " + error_body(error) + b"\n\n"
 
 
+def reported_error(data: bytes, *, provider: str) -> RouterError:
+    """What an error that a provider put into its stream means to our caller.
+
+    Its words are passed on unless they seem to speak of our account there: our keys, our organisation, our credit.
+    """
+    said = _error_object(data)
+    words = said.get("message")
+    broke = any(isinstance(kind, str) and kind in _NO_CREDIT for kind in (said.get("code"), said.get("type")))
+    if not isinstance(words, str) or not words or broke or _ACCOUNT.search(words):
+        return RouterError("upstream_error", f"{provider} reported an error instead of (the rest of) an answer.")
+    return RouterError("upstream_error", f"{provider} reported: {words[:MOST_WORDS]}")
+
+
 def provider_error(status: int, body: bytes, retry_after: str | None, *, provider: str, model: str) -> RouterError:
     """What a provider's error answer means to our caller.
 
@@ -74,7 +92,9 @@ def provider_error(status: int, body: bytes, retry_after: str | None, *, provide
             retry_after_s=_seconds(retry_after),
             details=details,
         )
-    if status in _PROVIDER_SAYS_NO and isinstance(words, str):
+    if status in _PROVIDER_SAYS_NO:
+        if not isinstance(words, str) or not words:
+            words = f"{provider} refused this request to {model} ({status}) and did not say why."
         return _refusal(words, said, status, details)
     if status in _OVERLOADED:
         return RouterError(
@@ -101,14 +121,38 @@ def _refusal(words: str, said: dict[str, Any], status: int, details: dict[str, o
 
 
 def _error_object(body: bytes) -> dict[str, Any]:
+    """What a provider says, as OpenAI's error object, whichever way it says it.
+
+    OpenAI wraps it in ``error``, Google in a list besides; Ollama gives ``error`` as words. Mistral and older vLLM put
+    its members at the top level; Mistral's and FastAPI's checks answer ``detail`` (their API references).
+    """
     try:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
     if isinstance(document, list) and document:
         document = document[0]
-    error = document.get("error") if isinstance(document, dict) else None
-    return error if isinstance(error, dict) else {}
+    if not isinstance(document, dict):
+        return {}
+    error = document.get("error", document)
+    said = error if isinstance(error, dict) else {"message": error}
+    return {**said, "message": _words(said.get("message")) or _words(said.get("detail"))}
+
+
+def _words(given: object) -> str | None:
+    """Words as they are, or those of a list of failed checks: ``{"loc": ["body", "n"], "msg": "…"}`` each."""
+    if isinstance(given, dict):
+        given = given.get("detail")
+    if isinstance(given, str):
+        return given
+    checks = [check for check in given if isinstance(check, dict)] if isinstance(given, list) else []
+    told = [f"{_place(check.get('loc'))}{check['msg']}" for check in checks if isinstance(check.get("msg"), str)]
+    return "; ".join(told) or None
+
+
+def _place(location: object) -> str:
+    steps = [str(step) for step in location if step != "body"] if isinstance(location, list) else []
+    return f"{'.'.join(steps)}: " if steps else ""
 
 
 def _seconds(retry_after: str | None) -> float | None:

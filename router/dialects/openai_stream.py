@@ -63,19 +63,20 @@ class StreamScanner:
 
     Args:
         wants_usage: the caller asked for the usage event; otherwise it is kept from them.
-        cost: text of an attempt's cost in dollars for these meters, put into the usage object.
+        cost: text of an attempt's cost in dollars for these meters, put into the usage object; None to put nothing.
 
     Attributes:
         usage: the last meters that were reported and can be believed.
         answered: some part of an answer (text, tool call, reasoning) has come by.
         finished: a finish_reason has come by: the answer is whole.
         done: ``[DONE]`` has come by.
-        failed: the upstream put an error into the stream.
+        failed: the upstream put an error into the stream. The event is withheld: it may name the router's account.
+        error: that event's data.
     """
 
-    __slots__ = ("_cost", "_held", "_tail", "_wants_usage", "answered", "done", "failed", "finished", "usage")
+    __slots__ = ("_cost", "_held", "_tail", "_wants_usage", "answered", "done", "error", "failed", "finished", "usage")
 
-    def __init__(self, *, wants_usage: bool, cost: Callable[[Usage], str]) -> None:
+    def __init__(self, *, wants_usage: bool, cost: Callable[[Usage], str | None]) -> None:
         self._wants_usage = wants_usage
         self._cost = cost
         self._tail = bytearray()
@@ -85,6 +86,7 @@ class StreamScanner:
         self.finished = False
         self.done = False
         self.failed = False
+        self.error = b""
 
     def feed(self, chunk: bytes) -> bytes:
         """Take bytes as they came, give those that may go on now: whole events only.
@@ -154,11 +156,13 @@ class StreamScanner:
             return event
         if _is_error(head):
             self.failed = True
-            return event
+            self.error = data
+            return b""
         if usage is None and head.get("usage") is None:
             return event
         if usage is not None and self._wants_usage and isinstance(head.get("usage"), dict):
-            event = _with_cost(top, self._cost(usage))
+            cost = self._cost(usage)
+            event = event if cost is None else _with_cost(top, cost)
         if head.get("choices"):
             return event
         if self._wants_usage:

@@ -2,10 +2,14 @@
 
 Belongs here: reading and checking these orders; they mean the same in every dialect. Does not belong here: acting
 on them. A header wins over metadata.
+
+``x-costrouter-deadline`` is checked for its form only: until requests can be put off, every one is served at once, and
+so before any deadline.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -14,11 +18,12 @@ import msgspec
 
 from router.core.errors import RouterError
 from router.core.money import parse_usd
-from router.core.units import milli
+from router.core.units import milli, milliseconds
 
 PREFIX: Final = "x-costrouter-"
 MAX_TAGS: Final = 8
 _TAG: Final = re.compile(r"[A-Za-z0-9_.-]{1,32}=[A-Za-z0-9_.:/@ -]{1,64}")
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _WORD: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
@@ -31,8 +36,6 @@ class Orders(msgspec.Struct, frozen=True):
     tags: tuple[str, ...] = ()
     unit: str = ""
     task: str | None = None
-    session: str = ""
-    explain: bool = False
 
 
 NONE: Final = Orders()
@@ -50,9 +53,11 @@ def read_orders(headers: Mapping[str, str], metadata: Mapping[str, str]) -> Orde
         if not value:
             continue
         try:
-            found[field] = read(value)
+            order = read(value)
         except ValueError as error:
             raise RouterError("invalid_request", f"{name}: {error}", param=name) from None
+        if field:
+            found[field] = order
     return Orders(**found) if found else NONE
 
 
@@ -69,10 +74,16 @@ def _word(text: str) -> str:
     return text
 
 
-def _flag(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise ValueError("write true or false")
-    return text.lower() == "true"
+def _deadline(text: str) -> str:
+    """RFC 3339, or a duration from now."""
+    try:
+        if _TIME.fullmatch(text) is None:
+            milliseconds(text)
+        else:
+            dt.datetime.fromisoformat(text.upper())
+    except ValueError:
+        raise ValueError("write a duration such as 4h, or a time such as 2026-11-23T18:00:00Z") from None
+    return text
 
 
 _READERS: Final[dict[str, tuple[str, Callable[[str], object]]]] = {
@@ -82,6 +93,5 @@ _READERS: Final[dict[str, tuple[str, Callable[[str], object]]]] = {
     PREFIX + "tags": ("tags", _tags),
     PREFIX + "unit": ("unit", _word),
     PREFIX + "task": ("task", _word),
-    PREFIX + "session": ("session", _word),
-    PREFIX + "explain": ("explain", _flag),
+    PREFIX + "deadline": ("", _deadline),
 }

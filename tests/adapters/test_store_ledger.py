@@ -22,6 +22,7 @@ from store import (
 )
 
 from router.adapters import ledger_settle, redis_ledger
+from router.adapters.ledger_reserve import FLIGHTS
 from router.adapters.redis_ledger import RedisLedger
 from router.adapters.spend import spend, tenants
 from router.ports import StoreUnavailable
@@ -55,11 +56,22 @@ async def everything(connection):
 # Grouping.
 
 
-async def test_the_first_of_a_turn_goes_at_once_and_the_others_in_one_call(connection, ledger):
+async def test_calls_whose_script_the_store_forgot_are_told_apart(connection, ledger):
+    await connection.call("SCRIPT", "FLUSH")
+    late = ledger.reserve(make_hold("r0/1", not_after_ms=now_ms() - 1_000))
+    others = [ledger.reserve(make_hold(f"r{number}/1")) for number in range(1, 12)]
+    assert "r0/1" in str((await asyncio.gather(late, return_exceptions=True))[0])
+    await asyncio.gather(*others)
+    assert len(await stored_holds(connection)) == 11
+    await settled(ledger, make_row())
+
+
+async def test_the_first_of_a_turn_go_at_once_and_the_others_in_one_call(connection, ledger):
+    await ledger.reserve(make_hold("r/1"))
     await connection.call("CONFIG", "RESETSTAT")
-    times = await asyncio.gather(*[ledger.reserve(make_hold(f"r{n}/1")) for n in range(200)])
-    assert len(set(times[1:])) == 1
-    assert await script_calls(connection) == 2
+    times = await asyncio.gather(*[ledger.reserve(make_hold(f"r{n}/1")) for n in range(199)])
+    assert len(set(times[FLIGHTS:])) == 1
+    assert await script_calls(connection) == FLIGHTS + 1
     assert len(await stored_holds(connection)) == 200
 
 
@@ -74,7 +86,7 @@ async def test_while_a_call_flies_the_next_gathers_whatever_comes(own_store):
             asked.append(asyncio.ensure_future(ledger.reserve(make_hold(f"r{number}/1"))))
             await asyncio.sleep(0.001)
     await asyncio.gather(*asked)
-    assert await script_calls(connection) == 2
+    assert await script_calls(connection) == FLIGHTS + 1
     assert len(await stored_holds(connection)) == 30
     await ledger.close()
     await connection.close()
@@ -242,11 +254,11 @@ async def test_a_hold_whose_caller_went_away_is_freed(own_store, monkeypatch):
 
 
 async def test_what_is_cancelled_before_it_is_sent_is_never_sent(connection, ledger):
-    flying, waiting = (ledger.reserve(make_hold(f"r{number}/1")) for number in (0, 1))
+    *flying, waiting = (ledger.reserve(make_hold(f"r{number}/1")) for number in range(FLIGHTS + 1))
     waiting.cancel()
-    await flying
-    await ledger.reserve(make_hold("r2/1"))
-    assert sorted(await stored_holds(connection)) == ["r0/1", "r2/1"]
+    await asyncio.gather(*flying)
+    await ledger.reserve(make_hold("r9/1"))
+    assert sorted(await stored_holds(connection)) == [*(f"r{number}/1" for number in range(FLIGHTS)), "r9/1"]
 
 
 async def test_rows_outwait_a_store_that_is_down_and_nothing_new_is_admitted_over_the_bound(own_store):

@@ -20,11 +20,14 @@ from options import (
 )
 
 from router.core.decide import (
+    LIMIT_SLACK,
+    UNSEEN_TOKENS,
     believable,
     cheapest,
     decide,
     expected_cost,
     expected_output,
+    highest_cost,
     hold,
     level,
     prompt_tokens,
@@ -121,6 +124,13 @@ def test_the_window_may_be_filled_to_the_last_token():
     assert decide(plan(option(context_window=1_004)), facts(), None) is not None
 
 
+def test_the_window_holds_for_the_largest_input_alone():
+    asked = facts(10_000, max_output=0, messages=0, inputs=20, largest=tokens(500))
+    assert decide(plan(option(context_window=500)), asked, None).prompt_tokens == 10_000
+    assert decide(plan(option(context_window=499)), asked, None) is None
+    assert decide(plan(option(context_window=999, ratio_ppm=2_000_000)), asked, None) is None
+
+
 def test_the_smaller_cap_counts():
     cost = expected_cost(option(), facts(), 1000)
     for caps in ((cost, cost - 1), (cost - 1, cost), (cost - 1, None), (None, cost - 1)):
@@ -191,7 +201,77 @@ def test_fewer_options_never_cost_less(data):
     assert fewer is None or found.expected_pico <= fewer.expected_pico
 
 
+# -- a model that was asked for by its bare name
+
+
+def asking(one, *others):
+    """A plan in which ``one`` was asked for and ``others`` are what the policy admits."""
+    own = level("the model asked for", (one,))
+    made = plan(*others, candidates=(*others, one))
+    return msgspec.structs.replace(made, levels=(*made.levels, own), asked=own)
+
+
+def test_what_takes_the_place_of_a_model_never_costs_more():
+    dear, asked, cheap = (
+        option("acme/dear", price=price(output=900)),
+        option("acme/asked"),
+        option(price=price(input=9)),
+    )
+    found = decide(asking(asked, dear, cheap), facts(), asked)
+    assert (found.option, found.relaxed, found.runner_up_pico) == (cheap, "", 0)
+    found = decide(asking(asked, dear), facts(), asked)
+    assert (found.option, found.relaxed, found.expected_pico) == (asked, "the model asked for", found.baseline_pico)
+    assert decide(asking(asked), facts(), asked).option is asked
+
+
+def test_a_model_that_cannot_serve_caps_nothing():
+    dear = option("acme/dear", price=price(output=900))
+    for without in ({"context_window": 100}, {"capabilities": 0}, {"price": price(request=10**9)}):
+        made = asking(option("acme/asked", **without), dear)
+        assert decide(made, facts(max_cost_pico=10**9), None).option is dear
+
+
+def test_the_model_asked_for_keeps_within_the_caps():
+    assert decide(asking(option()), facts(max_cost_pico=1), None) is None
+
+
+@given(random_plans(), random_options(9), random_facts())
+def test_a_bare_name_means_at_most_this(made, one, asked):
+    made = asking(one, *made.levels[0].options) if made.levels else asking(one)
+    found, cap = decide(made, asked, None), highest_cost(made, asked, asked.tokens.expected)
+    if feasible(one, asked, asked.tokens.expected, (made.max_cost_pico, asked.max_cost_pico)):
+        assert found.expected_pico <= cap == cost_of(one, asked, asked.tokens.expected)
+    else:
+        assert cap == asked.max_cost_pico
+
+
+@settings(max_examples=150)
+@given(random_plans(), random_options(9), random_facts(), st.integers(0, 500))
+def test_certain_takes_the_model_asked_for_into_account(made, one, asked, offset):
+    made = asking(one, *made.levels[0].options) if made.levels else asking(one)
+    found = decide(made, asked, None)
+    assume(found is not None and found.certain)
+    low, high = asked.tokens.likely_low, asked.tokens.likely_high
+    count = low + offset % (high - low + 1)
+    other = decide(made, msgspec.structs.replace(asked, tokens=tokens(count)), None)
+    if other.option is not found.option:
+        token = max(band.rates.input for option in (other.option, found.option) for band in option.price.bands)
+        assert cost_of(found.option, asked, count) - other.expected_pico <= 2 * token
+
+
 # -- certain
+
+
+def test_a_largest_input_that_may_or_may_not_fit_makes_it_uncertain():
+    def certain(window, largest):
+        asked = facts(10_000, 100, max_output=0, messages=0, inputs=20, largest=largest)
+        found = decide(plan(option(context_window=window), option("acme/b", context_window=9_000)), asked, None)
+        return found.certain
+
+    assert certain(510, tokens(500, 10))
+    assert not certain(509, tokens(500, 10))
+    assert certain(489, tokens(500, 10))
+    assert not certain(490, tokens(500, 10))
 
 
 def test_an_exact_count_is_certain():
@@ -276,6 +356,47 @@ def test_meters_beyond_the_model_are_not_believed():
     assert not believable(Usage(100_001, 1), option(), asked)
     assert not believable(Usage(1, 16_001), option(), asked)
     assert believable(Usage(0), option(max_output=0), asked)
+
+
+def test_the_window_holds_for_each_input():
+    asked = facts(150_000, max_output=0, inputs=2, largest=tokens(90_000))
+    assert believable(Usage(200_000), option(), asked)
+    assert not believable(Usage(200_001), option(), asked)
+
+
+def test_a_prompt_larger_than_its_body_is_not_believed():
+    asked = facts(2, text_bytes=60)
+    most = 60 + 3 + UNSEEN_TOKENS
+    assert believable(Usage(most, 1), option(), asked)
+    assert not believable(Usage(most + 1, 1), option(), asked)
+    assert believable(Usage(2 * 60 + 3 + UNSEEN_TOKENS, 1), option(ratio_ppm=2_000_000), asked)
+    assert believable(Usage(90_000, 1), option(), facts(2))
+
+
+def test_images_are_no_part_of_the_body():
+    asked = facts(2, text_bytes=60, images=(Image(64, 64),))
+    assert believable(Usage(20_000, 1), option(image=Flat(tokens=20_000)), asked)
+
+
+def test_an_answer_longer_than_was_asked_for_is_not_believed():
+    asked = facts(max_output=10, choices=2)
+    assert believable(Usage(1000, 2 * (10 + LIMIT_SLACK)), option(), asked)
+    assert not believable(Usage(1000, 2 * (10 + LIMIT_SLACK) + 1), option(), asked)
+
+
+def test_reasoning_and_predictions_may_pass_the_callers_limit_but_not_the_models():
+    asked, reasons = facts(max_output=10), option(capabilities=int(Needs.CHAT | Needs.REASONING_EFFORT))
+    assert believable(Usage(1000, 5_000, reasoning_tokens=4_995), option(), asked)
+    assert believable(Usage(1000, 5_000), reasons, asked)
+    assert not believable(Usage(1000, 8_001), reasons, asked)
+    assert believable(Usage(1000, 5_000), option(), facts(max_output=10, needs=int(Needs.CHAT | Needs.PREDICTION)))
+
+
+@pytest.mark.parametrize("usage", [Usage(0), Usage(1000), Usage(0, 5)])
+def test_an_answer_without_a_token_is_not_believed(usage):
+    assert not believable(usage, option(), facts(), answered=True)
+    assert believable(usage, option(), facts())
+    assert believable(Usage(1000, 5), option(), facts(), answered=True)
 
 
 def test_what_an_option_cannot_do_has_names():

@@ -1,8 +1,9 @@
+import msgspec
 import pytest
 from hypothesis import given
-from options import FAULT, facts, missing, option, plan, price, random_facts, random_plans
+from options import FAULT, facts, missing, option, plan, price, random_facts, random_plans, tokens
 
-from router.core.decide import Fault, decide
+from router.core.decide import Fault, decide, level
 from router.core.explain import refusal, verdicts
 from router.core.values import Needs
 
@@ -75,6 +76,24 @@ def test_an_embeddings_prompt_may_fill_the_window():
     made, asked = plan(option(context_window=1_003, max_output=0)), facts(max_output=0)
     assert only(made, asked) == ((), "")
     assert decide(made, asked, None) is not None
+
+
+def test_an_input_that_is_embedded_apart_fills_a_window_alone():
+    made, asked = plan(option(context_window=500, max_output=0)), facts(9_000, max_output=0, inputs=20)
+    assert only(made, msgspec.structs.replace(asked, largest=tokens(500))) == ((), "")
+    assert only(made, msgspec.structs.replace(asked, largest=tokens(501)))[0] == (
+        "window of 500 tokens is less than 501",
+    )
+
+
+def test_what_costs_more_than_the_model_asked_for_says_so():
+    dear, asked = option("acme/dear", price=price(output=900)), option("acme/asked")
+    own = level("the model asked for", (asked,))
+    made = msgspec.structs.replace(plan(dear), levels=(level("", (dear,)), own), asked=own)
+    assert reasons(made, facts()) == {
+        "acme/asked@acme": (),
+        "acme/dear@acme": ("dearer than the model asked for, $0.000000181",),
+    }
 
 
 # -- levels

@@ -140,6 +140,43 @@ def test_a_bare_name_is_substituted_when_live():
     assert route.instead is None
 
 
+DEAR = a_model("acme/dear", quality={"chat": a_score("0.950", "0.010")}, prices=[a_price(input="30", output="90")])
+
+
+def test_a_bare_name_serves_itself_where_what_the_policy_admits_is_dearer():
+    snapshot = a_snapshot(SMALL, DEAR, default=requiring(quality=">= 0.9"))
+    route = snapshot.route(facts(asked_model="small"), Wish())
+    found = decide(route.plan, facts(), route.baseline)
+    assert (found.option.model, found.relaxed) == ("acme/small", "the model asked for")
+    assert decide(snapshot.route(facts(), Wish()).plan, facts(), None).option.model == "acme/dear"
+
+
+def test_an_ordered_quality_counts_more_than_the_bare_name_beside_it():
+    snapshot = a_snapshot(SMALL, DEAR)
+    route = snapshot.route(facts(asked_model="small"), Wish(quality_milli=900))
+    assert decide(route.plan, facts(), route.baseline).option.model == "acme/dear"
+
+
+def test_a_bare_name_outside_the_policy_caps_nothing():
+    snapshot = a_snapshot(SMALL, DEAR, default={"candidates": {"include": ["acme/dear"]}})
+    route = snapshot.route(facts(asked_model="small"), Wish())
+    assert decide(route.plan, facts(), route.baseline).option.model == "acme/dear"
+
+
+def test_plans_are_compiled_once_whatever_is_ordered():
+    snapshot = a_snapshot()
+    for asked, wish in (
+        ("auto", Wish()),
+        ("auto", Wish(quality_milli=700)),
+        ("large", Wish()),
+        ("large", Wish(quality_milli=700)),
+        ("acme/large", Wish()),
+    ):
+        first, again = (snapshot.route(facts(asked_model=asked), wish).plan for _ in range(2))
+        assert first is again
+    assert snapshot.route(facts(), Wish(quality_milli=1000)).plan is not snapshot.route(facts(), Wish()).plan
+
+
 def test_a_dated_bare_name_is_substituted_too():
     assert a_snapshot().route(facts(asked_model="large-2026-11-01"), Wish()).baseline.model == "acme/large"
 

@@ -173,6 +173,21 @@ def test_audio_clips_are_numbered():
     assert chat(**parts(clip, clip)).shape.audio_clips == 2
 
 
+@pytest.mark.parametrize(
+    ("fields", "known"),
+    [
+        ({}, True),
+        (parts({"type": "text", "text": "x"}, {"type": "image_url", "image_url": {"url": PICTURE}}), True),
+        (parts({"type": "file", "file": {"file_id": "f"}}), False),
+        (parts({"type": "video_url", "video_url": {"url": "https://example.com/a.mp4"}}), False),
+        ({"web_search_options": {}}, False),
+    ],
+)
+def test_a_body_bounds_its_prompt_unless_it_points_elsewhere(fields, known):
+    body = a_body(**fields)
+    assert read_chat(body).text_bytes == (len(body) if known else None)
+
+
 def test_a_long_user_is_cut_for_the_ledger_and_sent_whole():
     request = chat(user="u" * 1000)
     assert request.user == "u" * USER_CHARS
@@ -213,6 +228,24 @@ def test_a_wrong_field_is_named_with_what_it_must_hold(fields, param, message):
     found, said = refused(read_chat, a_body(**fields))
     assert found == param
     assert message in said
+
+
+@pytest.mark.parametrize("tier", ["priority", "flex", "scale", "batch"])
+def test_a_tier_without_a_price_is_refused(tier):
+    param, message = refused(read_chat, a_body(service_tier=tier))
+    assert (param, message[:43]) == ("service_tier", "service_tier must be auto or default, or le")
+
+
+@pytest.mark.parametrize("tier", ["auto", "default", None])
+def test_the_usual_tier_goes_on_as_it_came(tier):
+    assert sent(chat(service_tier=tier))["service_tier"] == tier
+
+
+def test_stream_options_are_checked_before_anything_is_sent():
+    body = a_body(stream=True, stream_options={"?": 1}).replace(b"?", b"\xff")
+    assert refused(read_chat, body)[1].startswith("The body is not valid JSON")
+    param, message = refused(read_chat, a_body(stream=True, stream_options={"include_usage": 1}))
+    assert (param, message) == ("stream_options.include_usage", "stream_options.include_usage must be true or false.")
 
 
 def test_a_field_that_is_missing_is_named():
@@ -296,6 +329,15 @@ def test_embeddings_of_text_and_of_tokens(given, texts, ready):
     request = embeddings(input=given)
     assert (request.shape.texts, request.ready_tokens) == (texts, ready)
     assert (request.needs, request.max_output, request.shape.messages) == (Needs.EMBEDDINGS, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "inputs", "longest"),
+    [("Hi", 1, 0), (["a", "b"], 2, 0), ([1, 2, 3], 1, 3), ([[1, 2], [3]], 2, 2), (["a", [1, 2]], 2, 2)],
+)
+def test_inputs_are_embedded_apart(given, inputs, longest):
+    request = embeddings(input=given)
+    assert (request.inputs, request.longest_ready) == (inputs, longest)
 
 
 @pytest.mark.parametrize("given", ["", []])

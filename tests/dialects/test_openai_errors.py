@@ -105,16 +105,45 @@ def test_fields_of_a_strange_type_are_left_out():
         b"null",
         b"[]",
         b"[1]",
-        b'{"error":"no"}',
+        b'{"error":""}',
         b'{"error":{}}',
         b'{"error":{"message":5}}',
+        b'{"detail":[5,{"msg":5}]}',
         b"\xff",
         b"[" * 100_000,
     ],
 )
-def test_a_refusal_without_words_is_an_upstream_error(body):
-    error = provider_error(400, body, None, provider="acme", model="acme/large")
-    assert (error.code, error.message) == ("upstream_error", "acme answered 400 for acme/large.")
+@pytest.mark.parametrize("status", [400, 409, 413, 415, 422])
+def test_a_refusal_without_words_is_still_no_case_for_a_retry(status, body):
+    error = provider_error(status, body, None, provider="acme", model="acme/large")
+    assert (error.code, error.status, error.retryable) == ("invalid_request", status, False)
+    assert error.message == f"acme refused this request to acme/large ({status}) and did not say why."
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ({"error": "model is too small"}, "model is too small"),
+        ({"object": "error", "message": "Invalid role", "type": "invalid_request_error", "code": 1}, "Invalid role"),
+        ({"detail": "No."}, "No."),
+        ({"message": {"detail": [{"loc": ["body", "n"], "msg": "too large"}]}}, "n: too large"),
+        (
+            {"detail": [{"loc": ["body", "messages", 0], "msg": "bad role", "input": "PROMPT"}, {"msg": "and more"}]},
+            "messages.0: bad role; and more",
+        ),
+    ],
+)
+def test_a_refusal_is_understood_however_it_is_wrapped(document, words):
+    error = said(400, document=document)
+    assert (error.code, error.message, error.retryable) == ("invalid_request", words, False)
+
+
+def test_an_unwrapped_refusal_keeps_its_type_and_stays_here_when_it_is_about_our_key():
+    assert said(400, document={"message": "No.", "type": "invalid_request_error"}).details["type"] == (
+        "invalid_request_error"
+    )
+    assert said(400, document={"message": f"bad api key {SECRET}"}).code == "upstream_refused_credentials"
+    assert said(429, document={"message": "Pay.", "type": "insufficient_quota"}).code == "upstream_billing"
 
 
 @pytest.mark.parametrize(

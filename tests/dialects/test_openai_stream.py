@@ -225,19 +225,26 @@ def test_a_document_that_cannot_be_read_passes():
         assert run([event(data)], wants_usage=True)[0] == event(data)
 
 
+def test_a_cost_of_none_leaves_the_usage_as_it_came():
+    scanner = StreamScanner(wants_usage=True, cost=lambda _: None)
+    scanner.feed(event(usage_only()))
+    assert scanner.ending() == event(usage_only())
+
+
 # -- errors
 
 
 @pytest.mark.parametrize("error", [{"message": "overloaded"}, "overloaded", {}, 1])
-def test_an_error_event_passes_and_is_noticed(error):
+def test_an_error_event_is_withheld_and_kept_to_be_told(error):
     passed, scanner = run([event({"error": error})])
-    assert (passed, scanner.failed, scanner.done) == (event({"error": error}), True, False)
+    assert (passed, scanner.failed, scanner.done) == (b"", True, False)
+    assert json.loads(scanner.error) == {"error": error}
 
 
 def test_groq_tells_why_it_broke_off():
     broken = event(a_chunk(None, x_groq={"id": "r", "error": "over capacity", "usage": METERS}))
     passed, scanner = run([broken])
-    assert (passed, scanner.failed, scanner.usage) == (broken, True, Usage(5, 2))
+    assert (passed, scanner.failed, scanner.usage) == (b"", True, Usage(5, 2))
 
 
 def test_an_error_with_usage_is_both():
@@ -307,7 +314,7 @@ def streams(draw):
         # A line feed right after a carriage return would end the same line, not the next.
         blank = draw(st.sampled_from((b"\r\n", b"\r") if newline == b"\r" else (b"\n", b"\r\n", b"\r")))
         stream += written + blank + draw(st.sampled_from((b"", b"", b"\n", b"\r\n", b"\r")))
-        if not done and kind in ("text", "nasty", "riding", "groq", "error"):
+        if not done and kind in ("text", "nasty", "riding", "groq"):
             passes.append(data)
         if not done and kind in ("usage", "riding", "groq"):
             usage = Usage(5, max(meters["completion_tokens"], 2))
@@ -356,7 +363,7 @@ def test_every_recorded_stream_reads_as_its_index_says(one, size):
         assert (scanner.finished and scanner.done) == one.complete
         assert scanner.failed == ("error" in one.name)
         assert scanner.answered or one.name == "openai-error.sse"
-        ordinary = [data for data in events_of(one.body) if data != b"[DONE]" and json.loads(data).get("choices") != []]
+        ordinary = [data for data in events_of(one.body) if data != b"[DONE]" and json.loads(data).get("choices")]
         seen = events_of(passed)
         if not wants_usage:
             assert seen == ordinary

@@ -31,8 +31,6 @@ def test_every_order_has_a_header():
         tags="tier=gold, app=faq",
         unit="ticket",
         task="code",
-        session="s:1.2_3-4",
-        explain="TRUE",
     )
     assert found == Orders(
         policy="support-chat",
@@ -41,8 +39,6 @@ def test_every_order_has_a_header():
         tags=("app=faq", "tier=gold"),
         unit="ticket",
         task="code",
-        session="s:1.2_3-4",
-        explain=True,
     )
 
 
@@ -53,12 +49,18 @@ def test_metadata_says_the_same_and_a_header_wins():
     assert ordered(metadata, policy="") == Orders(policy="night", quality_milli=500)
 
 
+@pytest.mark.parametrize("deadline", ["4h", "90s", "2026-11-23T18:00:00Z", "2026-11-23t18:00:00.25+05:30"])
+def test_a_deadline_is_checked_and_orders_nothing_yet(deadline):
+    assert ordered(deadline=deadline) is NONE
+    assert ordered(deadline=deadline, unit="ticket") == Orders(unit="ticket")
+
+
 def test_a_tag_that_is_sent_twice_counts_once():
     assert ordered(tags="a=1,b=2,a=1").tags == ("a=1", "b=2")
 
 
 def test_tags_may_have_names_of_things():
-    assert ordered(tags="team=Search & Ads".replace("& ", ""), explain="false").tags == ("team=Search Ads",)
+    assert ordered(tags="team=Search & Ads".replace("& ", "")).tags == ("team=Search Ads",)
     assert ordered(tags="url=http://a/b@c").tags == ("url=http://a/b@c",)
 
 
@@ -79,8 +81,11 @@ def test_tags_may_have_names_of_things():
         ("tags", ",".join(f"t{n}=1" for n in range(MAX_TAGS + 1)), f"up to {MAX_TAGS} tags"),
         ("unit", "a b", "letters, digits"),
         ("task", "a\nb", "letters, digits"),
-        ("session", "é", "letters, digits"),
-        ("explain", "1", "true or false"),
+        ("unit", "é", "letters, digits"),
+        ("deadline", "tomorrow", "such as 4h"),
+        ("deadline", "2026-11-23T18:00:00", "or a time such as"),
+        ("deadline", "2026-02-30T18:00:00Z", "or a time such as"),
+        ("deadline", "2026-11-23", "such as 4h"),
     ],
 )
 def test_a_wrong_order_names_the_header_and_what_would_be_right(name, value, right):

@@ -28,7 +28,7 @@ candidates: {include: [openai/gpt-4o-mini]}
 rules: [{name: any, require: {quality: "0.99", confidence: 50%}}]
 when_nothing_fits: [refuse]
 """
-SHORT = "bills_after_disconnect: true\ntimeouts: {first_byte: 1.5, between_chunks: 1.5}"
+SHORT = "bills_after_disconnect: true\ntimeouts: {first_byte: 1.5, between_chunks: 1.5, total: 2.5}"
 
 
 def _edit(folder: Path) -> None:

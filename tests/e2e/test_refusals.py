@@ -167,3 +167,9 @@ async def test_a_compressed_body_is_read(web, tenant):
 async def test_only_the_admin_makes_keys(web, tenant):
     response, error = await posted(web, tenant, b'{"name":"x"}', "/costrouter/v1/keys")
     assert (response.status, error["code"]) == (403, "not_allowed")
+
+
+async def test_an_estimate_takes_no_larger_body_than_a_prompt(node, tenant, web):
+    url = f"{node.url}/costrouter/v1/estimate"
+    async with web.post(url, data=io.BytesIO(b" " * (9 * 2**20)), headers=tenant.headers) as response:
+        assert (response.status, (await response.json())["error"]["code"]) == (413, "request_too_large")

@@ -84,7 +84,7 @@ async def test_a_header_wins_over_metadata(sdk):
         ({"max_cost_usd": "much"}, "x-costrouter-max-cost-usd"),
         ({"quality": "good"}, "x-costrouter-quality"),
         ({"tags": "prod"}, "name=value"),
-        ({"explain": "perhaps"}, "true or false"),
+        ({"deadline": "soon"}, "such as 4h"),
         ({"task": "cooking"}, "none of chat"),
     ],
 )

@@ -7,14 +7,21 @@ import os
 import re
 import signal
 import time
+from pathlib import Path
 
+import httpx2
 import openai
 import pytest
-from node import Node, Tenant, alive
-from store import until
+from node import Node, Tenant, alive, command_line
+from store import stored_holds, until
 
 HI = [{"role": "user", "content": "Tell me about plans."}]
 ASKED = {"model": "openai/gpt-4o-mini", "messages": HI, "max_completion_tokens": 20}
+
+
+def blocked_signals(pid):
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("SigBlk")).split()[1], 16)
 
 
 async def served(sdk):
@@ -168,3 +175,39 @@ async def test_a_log_that_nobody_reads_holds_up_no_request(tmp_path):
         os.close(reader)
         os.close(writer)
         node.http.close()
+
+
+async def test_a_stream_longer_than_the_bound_on_stopping_is_cut_and_booked(tmp_path):
+    with Node(tmp_path, sim_speed=0.3, drain_s=0.2) as node:
+        async with node.store() as store:
+            tenant = Tenant(node, store)
+        async with tenant.sdk() as sdk:
+            stream = await sdk.chat.completions.create(model="openai/gpt-4o-mini", messages=HI, stream=True)
+            await anext(aiter(stream))
+            began = time.monotonic()
+            assert await asyncio.to_thread(node.stop) == 0
+            assert time.monotonic() - began < 14
+            with pytest.raises((openai.APIError, httpx2.HTTPError)):
+                async for _ in stream:
+                    pass
+        node.start()
+        (entry,) = node.spend(tenant=tenant.name, group_by="outcome,certainty")["data"]
+        assert entry["requests"] == 1
+        assert entry["cost_nano"] > 0
+        async with node.store() as store:
+            assert await stored_holds(store, tenant.name) == {}
+        assert '"event":"worker_died"' not in node.log
+
+
+async def test_a_restarted_store_hears_sigterm_and_ends_with_its_node(tmp_path):
+    with Node(tmp_path) as node:
+        victim = node.store_pid()
+        os.kill(victim, signal.SIGKILL)
+        await until(
+            lambda: [pid for pid in node.children() if b"unixsocket" in command_line(pid)] not in ([], [victim])
+        )
+        await until(lambda: node.http.get(f"{node.url}/readyz").status_code == 200)
+        store = node.store_pid()
+        assert not blocked_signals(store) & 1 << signal.SIGTERM - 1
+        assert await asyncio.to_thread(node.stop) == 0
+        assert not alive(store)

@@ -3,7 +3,8 @@
 -- ARGV   1 journal, 2 sequence number, 3 count of holds to end, the attempts;
 --        then for each hour: YYYYMMDDHH, count of rows, the rows, count of cube cells, (field, increment) each
 -- Reply  the store's time in ms, 1 if booked now or 0 if it had been booked before
--- A batch that comes again after a lost reply or a lost connection has a number at or below the mark.
+-- A batch that comes again after a lost reply or a lost connection has a number at or below the mark. The mark is set
+-- first: what fails half-way (scripts do not roll back) must not be booked twice, so its sender reports it instead.
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local mark = redis.call('HGET', KEYS[1], ARGV[1])

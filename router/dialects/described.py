@@ -1,0 +1,77 @@
+"""A request as the decision sees it: facts, from what a dialect has read and what the caller ordered.
+
+Belongs here: putting facts together, with a guess at the prompt's tokens first and with the real count later. Does not
+belong here: reading bodies (openai_chat.py) and counting itself (tokens.py, encoders.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from router.core.decide import Facts
+from router.core.tokens import byte_length, estimate, exactly, fixed_overhead, shifted
+from router.core.values import Endpoint, TokenRange
+from router.dialects.openai_chat import Request
+from router.dialects.orders import Orders
+
+
+def facts_of(
+    endpoint: Endpoint,
+    path: str,
+    request: Request,
+    orders: Orders,
+    *,
+    count_now: Callable[[str], int],
+    known: Callable[[str], int | None] | None = None,
+) -> Facts:
+    """The facts of a request, its tokens estimated in bounded time.
+
+    Args:
+        endpoint: which of the API's calls it is.
+        path: the call's path, which rules can ask for.
+        request: what was read.
+        orders: what the caller asked of us.
+        count_now: exact tokens of a short text.
+        known: the count of a text that was counted before, or None.
+    """
+    shape = request.shape
+    tokens = estimate(shape.texts, count_now, known)
+    return Facts(
+        endpoint=endpoint,
+        needs=request.needs,
+        tokens=shifted(tokens, request.ready_tokens) if request.ready_tokens else tokens,
+        fixed_tokens=fixed_overhead(shape) if shape.messages else 0,
+        messages=shape.messages,
+        images=shape.images,
+        max_output=request.max_output,
+        choices=request.choices,
+        task=orders.task or "chat",
+        stream=request.stream,
+        asked_model=request.model,
+        path=path,
+        max_cost_pico=orders.max_cost_pico,
+        inputs=request.inputs,
+        largest=_largest(request, count_now, known) if request.inputs > 1 else None,
+        text_bytes=request.text_bytes,
+    )
+
+
+def counted(facts: Facts, request: Request, counts: Sequence[int]) -> Facts:
+    """The facts with the true counts of the request's texts, one for each."""
+    return msgspec.structs.replace(
+        facts,
+        tokens=exactly(sum(counts) + request.ready_tokens),
+        largest=None if facts.largest is None else exactly(max([request.longest_ready, *counts])),
+    )
+
+
+def _largest(
+    request: Request, count_now: Callable[[str], int], known: Callable[[str], int | None] | None
+) -> TokenRange:
+    """The longest text stands for the largest: where that matters, all are counted in the end."""
+    ready = exactly(request.longest_ready)
+    longest = max(request.shape.texts, key=byte_length, default="")
+    found = estimate([longest], count_now, known)
+    return found if found.expected > ready.expected else ready

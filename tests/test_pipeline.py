@@ -1,0 +1,202 @@
+import asyncio
+import json
+
+import pytest
+from fakes import FakeResponse
+from wired import EVENTS, SECRET, TIMEOUTS, WHO, Wired, answer, asked, ends, says
+
+import router.pipeline
+from router.core.errors import RouterError
+from router.ports import StoreUnavailable, UpstreamFailure
+
+
+async def refused(wired, *given, **fields):
+    with pytest.raises(RouterError) as caught:
+        await wired.serve(*given, **fields)
+    return caught.value
+
+
+async def test_a_plain_answer_is_passed_on_and_booked_once_it_is_written():
+    wired = Wired(FakeResponse([answer()]))
+    reply = await wired.serve()
+    assert reply.body == answer()
+    assert (wired.ledger.rows, len(wired.ledger.holds)) == ([], 1)
+    reply.after()
+    assert (wired.row.outcome, wired.row.certainty, wired.row.team) == ("ok", "metered", "search")
+    assert wired.ledger.holds == {}
+
+
+async def test_the_upstream_gets_its_own_name_for_the_model_and_our_credentials():
+    wired = Wired(FakeResponse([answer()]))
+    await wired.serve()
+    (sent,) = wired.upstream.sent
+    assert json.loads(sent.body)["model"] == "large"
+    assert sent.path == "/chat/completions"
+    assert (b"authorization", b"Bearer sk-ours") in sent.headers
+
+
+async def test_a_plain_answers_head_may_take_as_long_as_the_whole():
+    wired = Wired(FakeResponse([answer()]), FakeResponse([says("Hi"), ends()], headers=EVENTS))
+    await wired.serve()
+    await wired.whole_stream()
+    plain, streamed = wired.upstream.sent
+    assert plain.timeouts.first_byte == TIMEOUTS.total
+    assert plain.timeouts.between_chunks == TIMEOUTS.between_chunks
+    assert streamed.timeouts == TIMEOUTS
+
+
+# -- keys
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"authorization": "Bearer "}, {"authorization": "Basic x"}, {"x-api-key": "\u00a0"}, {"x-api-key": "other"}],
+)
+async def test_without_a_known_key_nothing_is_read(headers):
+    wired = Wired()
+    wired.keys.known[""] = WHO
+    assert (await refused(wired, b"not even JSON", headers=headers)).code == "invalid_api_key"
+    assert wired.listener.refusals == [("chat", "invalid_api_key", None)]
+
+
+async def test_a_key_may_come_as_x_api_key():
+    wired = Wired(FakeResponse([answer()]))
+    assert (await wired.serve(headers={"x-api-key": f" {SECRET} "})).body
+
+
+async def test_keys_that_cannot_be_looked_up_are_a_503():
+    wired = Wired()
+    wired.keys.available = False
+    assert (await refused(wired)).code == "store_unavailable"
+
+
+# -- reserving
+
+
+async def test_a_store_that_is_down_means_nothing_is_sent():
+    wired = Wired()
+    wired.ledger.available = False
+    error = await refused(wired)
+    assert (error.code, error.retry_after_s) == ("store_unavailable", 1)
+    assert wired.upstream.sent == []
+    assert wired.listener.refusals == [("chat", "store_unavailable", WHO)]
+
+
+async def test_a_ledger_that_refuses_at_once_is_a_503(monkeypatch):
+    wired = Wired()
+
+    def full(_):
+        raise StoreUnavailable("too many rows wait")
+
+    monkeypatch.setattr(wired.ledger, "reserve", full)
+    assert (await refused(wired)).code == "store_unavailable"
+
+
+async def test_a_body_that_cannot_be_put_together_leaves_no_hold(monkeypatch):
+    def fails(*_):
+        raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+
+    monkeypatch.setattr(router.pipeline, "outgoing", fails)
+    wired = Wired()
+    with pytest.raises(UnicodeDecodeError):
+        await wired.serve()
+    await asyncio.sleep(0)
+    assert wired.ledger.holds == {}
+    assert wired.upstream.sent == []
+
+
+async def test_options_that_are_not_utf_8_leave_no_hold():
+    wired = Wired()
+    body = asked(stream=True)[:-1] + b',"stream_options":{"\xff":1}}'
+    assert (await refused(wired, body)).code == "invalid_request"
+    await asyncio.sleep(0)
+    assert wired.ledger.holds == {}
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_caller_who_leaves_while_money_is_set_aside_leaves_no_hold(turns):
+    never = asyncio.Event()
+    wired = Wired(FakeResponse([never]))
+    serving = asyncio.create_task(wired.serve())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    await asyncio.sleep(0)
+    assert wired.ledger.holds == {}
+    assert len(wired.ledger.rows) == len(wired.upstream.sent)
+
+
+# -- upstreams that fail
+
+
+async def test_an_unreachable_upstream_costs_nothing_and_is_heard_of():
+    wired = Wired(UpstreamFailure("connect", "acme refuses connections", sent=False))
+    assert (await refused(wired)).code == "upstream_unreachable"
+    assert (wired.ledger.rows, wired.ledger.holds) == ([], {})
+    ((row, error),) = wired.listener.rows
+    assert (row.outcome, error) == ("released", "upstream_unreachable")
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ("reset", "upstream_interrupted"),
+        ("timeout", "upstream_timeout"),
+        ("protocol", "upstream_bad_response"),
+        ("too_large", "upstream_bad_response"),
+    ],
+)
+@pytest.mark.parametrize("early", [True, False])
+async def test_an_exchange_that_breaks_is_estimated_and_named(fault, code, early):
+    failure = UpstreamFailure(fault, "acme broke off", sent=True)
+    wired = Wired(failure if early else FakeResponse([answer()[:9], failure]))
+    error = await refused(wired)
+    assert (error.code, error.retryable) == (code, code != "upstream_bad_response")
+    assert (wired.row.outcome, wired.row.certainty) == ("upstream_interrupted", "estimated")
+
+
+async def test_a_providers_refusal_is_told_and_costs_nothing():
+    wired = Wired(FakeResponse([b'{"error":{"message":"too long"}}'], status=400))
+    error = await refused(wired)
+    assert (error.status, error.message) == (400, "too long")
+    assert (wired.row.outcome, wired.row.status, wired.row.cost_nano) == ("upstream_error", 400, 0)
+
+
+async def test_an_answer_without_meters_is_counted():
+    wired = Wired(FakeResponse([answer(usage=None)]))
+    (await wired.serve()).after()
+    assert (wired.row.certainty, wired.row.completion_tokens) == ("counted", 2)
+
+
+async def test_an_unreadable_answer_is_an_error_and_estimated():
+    wired = Wired(FakeResponse([b"<html>"]))
+    assert (await refused(wired)).code == "upstream_bad_response"
+    assert (wired.row.outcome, wired.row.certainty) == ("upstream_error", "estimated")
+
+
+async def test_a_flaw_after_pricing_still_books_the_row():
+    response = FakeResponse([answer()])
+    response.headers = None
+    wired = Wired(response)
+    with pytest.raises(AttributeError):
+        await wired.serve()
+    assert (wired.row.outcome, wired.row.certainty) == ("ok", "metered")
+    assert wired.ledger.holds == {}
+
+
+async def test_a_caller_who_left_before_the_answer_is_booked_as_such():
+    wired = Wired(FakeResponse([answer()]))
+    (await wired.serve(gone=lambda: True)).after()
+    assert (wired.row.outcome, wired.row.certainty) == ("client_left", "metered")
+
+
+# -- estimates
+
+
+async def test_considering_changes_nothing():
+    wired = Wired()
+    seen = await wired.pipeline.consider("chat", {}, asked())
+    assert seen.decision.option.model == "acme/large"
+    assert (wired.ledger.holds, wired.upstream.sent, wired.listener.rows) == ({}, [], [])

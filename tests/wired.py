@@ -1,0 +1,110 @@
+"""A pipeline whose every port is a fake: what a request leaves behind, without a socket or a store.
+
+Belongs here: putting the fakes together, and calling. Does not belong here: the fakes themselves (fakes.py).
+"""
+
+from __future__ import annotations
+
+import json
+
+from catalogs import NOW, a_catalog, a_model, a_policy
+from fakes import FakeClock, FakeCounter, FakeKeys, FakeLedger, FakeListener, FakeUpstream
+
+from router.attempt import Desk
+from router.core.names import Names
+from router.core.policy_compile import compile_policy
+from router.core.policy_schema import PolicySchema
+from router.core.schema import validate
+from router.core.snapshot import World, compile_snapshot
+from router.core.values import Identity
+from router.pipeline import Call, Pipeline
+from router.ports import Origin, ProviderLink, Timeouts
+
+SECRET = "cr-secret"
+WHO = Identity(tenant="acme-inc", key="k1", team="search")
+EVENTS = {"content-type": "text/event-stream"}
+METERS = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}
+TIMEOUTS = Timeouts(connect=1, first_byte=2, between_chunks=3, total=40)
+
+
+def snapshot():
+    catalog = a_catalog(a_model())
+    document = a_policy(policy="default", candidates={"include": ["*"]})
+    policy = compile_policy(validate(PolicySchema, document), catalog, NOW).policy
+    world = World(catalog=catalog, policies={"default": policy}, names=Names(catalog), offered=frozenset({"acme"}))
+    return compile_snapshot("w1-1", world, NOW, {}.get)
+
+
+class Wired:
+    """``script`` is what the upstream answers, in turn."""
+
+    def __init__(self, *script, bills=True):
+        self.clock = FakeClock()
+        self.ledger = FakeLedger(self.clock)
+        self.counter = FakeCounter()
+        self.listener = FakeListener()
+        self.upstream = FakeUpstream(*script)
+        self.keys = FakeKeys({SECRET: WHO})
+        link = ProviderLink(
+            name="acme",
+            origin=Origin("https", "api.acme.example", 443, "/v1"),
+            headers=((b"authorization", b"Bearer sk-ours"),),
+            bills_after_disconnect=bills,
+            timeouts=TIMEOUTS,
+        )
+        self.pipeline = Pipeline(
+            keys=self.keys,
+            upstream=self.upstream,
+            desk=Desk(self.ledger, self.counter, self.clock, (self.listener,)),
+            links={"acme": link},
+            snapshot=snapshot(),
+        )
+
+    async def serve(self, body=None, *, headers=None, gone=lambda: False, **fields):
+        async def read():
+            return asked(**fields) if body is None else body
+
+        headers = {"authorization": f"Bearer {SECRET}"} if headers is None else headers
+        return await self.pipeline.serve(Call(endpoint="chat", headers=headers, read=read, request_id="r1", gone=gone))
+
+    async def stream(self, **fields):
+        """The first part of a streamed answer, and the stream."""
+        reply = await self.serve(stream=True, **fields)
+        return reply.body, reply.stream
+
+    async def whole_stream(self, **fields):
+        """Everything that a caller gets."""
+        text, stream = await self.stream(**fields)
+        while part := await stream.next_part():
+            text += part
+        return text
+
+    @property
+    def row(self):
+        (row,) = self.ledger.rows
+        return row
+
+
+def asked(**fields):
+    return json.dumps({"model": "auto", "messages": [{"role": "user", "content": "say two words"}], **fields}).encode()
+
+
+def event(document):
+    return b"data: " + (document if isinstance(document, bytes) else json.dumps(document).encode()) + b"\n\n"
+
+
+def says(text, **more):
+    """One event of a stream."""
+    return event({"choices": [{"index": 0, "delta": {"content": text}}], **more})
+
+
+def ends(**meters):
+    """The last events of a whole stream, with usage."""
+    finish = event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    return finish + event({"choices": [], "usage": METERS | meters}) + event(b"[DONE]")
+
+
+def answer(usage=METERS):
+    """A plain answer."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": "Hello there."}, "finish_reason": "stop"}
+    return json.dumps({"object": "chat.completion", "choices": [choice], "usage": usage}).encode()
