@@ -192,6 +192,7 @@ class Attempt:
             snapshot=self.snapshot,
             unit=self.orders.unit,
             choices=self.facts.choices,
+            max_output=self.facts.max_output or 0,
         )
         if not later:
             self.book(None if error is None else error.code)

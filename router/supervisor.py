@@ -23,7 +23,7 @@ from router.adapters.embedded_store import EmbeddedStore, EmbeddedStoreError
 from router.app import AFTER_DRAIN_S, Plan, prepare, run_worker
 from router.settings import Settings, SettingsError
 
-STOPPING: Final = {signal.SIGTERM, signal.SIGINT}
+STOPPING: Final = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 WATCHED: Final = STOPPING | {signal.SIGCHLD}
 READY_S: Final = 20.0
 SPARE_S: Final = 3.0
@@ -110,16 +110,21 @@ class Supervisor:
                 del self._due[number]
                 with contextlib.suppress(SettingsError):
                     self._start_worker(plan, number)
-            if self._owns_store and self._store is not None and self._store.pid is None and self._store_due <= now:
+            if self._store is not None and self._store_due <= now and self._is_storeless(self._store):
                 self._revive_store(self._store)
             if plan.sim_socket is not None and not self._sim_pid:
                 self._sim_pid = _fork(lambda: _run_sim(plan))
 
+    def _is_storeless(self, store: EmbeddedStore) -> bool:
+        return store.pid is None if self._owns_store else store.abandoned()
+
     def _revive_store(self, store: EmbeddedStore) -> None:
-        _log.error("store_died", action="restart")
+        # Ours has died, or the node that shared its own with us has stopped: either way somebody must run it.
+        _log.error("store_died", action="restart" if self._owns_store else "take over")
         try:
             # A signal to stop stays pending meanwhile, for `_watch` to find.
             store.start(unwanted=lambda: bool(signal.sigpending() & STOPPING))
+            self._owns_store = store.owner
         except (OSError, EmbeddedStoreError) as error:
             self._store_due = time.monotonic() + RESTART_PAUSES_S[-1]
             _log.error("store_restart_failed", reason=str(error), again_in_s=RESTART_PAUSES_S[-1])

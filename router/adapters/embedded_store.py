@@ -106,6 +106,10 @@ class EmbeddedStore:
             self._launch_any(unwanted)
         return self._recorded()
 
+    def abandoned(self) -> bool:
+        """True when no process owns the store of this data directory any more, so that `start` would take it over."""
+        return not self.owner and not self._held("lock")
+
     def attach(self) -> Path:
         """The socket of the store that another process owns, once it answers.
 

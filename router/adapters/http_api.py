@@ -258,7 +258,7 @@ def estimate_body(seen: Considered) -> dict[str, Any]:
                 "latency": f"live, n={verdict.option.ttft.n}" if verdict.option.live else "prior",
                 "feasible": not verdict.reasons,
                 "reasons": list(verdict.reasons),
-                "chosen": decision is not None and verdict.option is decision.option,
+                "chosen": decision is not None and verdict.option.entry == decision.option.entry,
             }
             for verdict in judged
         ],

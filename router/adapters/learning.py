@@ -27,7 +27,10 @@ class Learning:
             add(("ttft", *where), row.ttft_ms * 1000)
         if row.outcome != "ok" or row.certainty != "metered":
             return
-        add(("output", *where), row.completion_tokens // row.choices)
+        length = row.completion_tokens // row.choices
+        # An answer that its limit cut short does not tell how long the model would have talked.
+        if not row.max_output or length * 10 < row.max_output * 9:
+            add(("output", *where), length)
         if row.ttft_ms and row.completion_tokens > 1:
             add(("tpot", *where), (row.total_ms - row.ttft_ms) * 1000 // (row.completion_tokens - 1))
 

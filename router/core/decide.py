@@ -62,8 +62,10 @@ class Option(msgspec.Struct, frozen=True):
     """Microseconds a token."""
     live: bool
     """True when the latency figures were observed, False when they are the catalog's priors."""
+    headroom: int = 0
+    """Of a model that thinks before it answers: the least output limit that usually leaves something to say."""
 
-    def figures(self) -> Figures:
+    def figures(self, *, headroom: bool = True) -> Figures:
         """What the choice reads, in the order in which `cheapest` takes it apart."""
         rates = self.price.bands[0].rates
         return (
@@ -78,10 +80,11 @@ class Option(msgspec.Struct, frozen=True):
             rates.input,
             rates.output,
             len(self.price.bands) > 1,
+            self.headroom if headroom else 0,
         )
 
 
-Figures = tuple[Option, int, int, int, int, int, int, int, int, int, bool]
+Figures = tuple[Option, int, int, int, int, int, int, int, int, int, bool, int]
 """One tuple to unpack costs a third of as many attribute look-ups, for every option of every request."""
 
 
@@ -120,10 +123,10 @@ class Level(msgspec.Struct, frozen=True):
     figures: tuple[Figures, ...]
 
 
-def level(relaxed: str, options: Iterable[Option]) -> Level:
-    """A level of these options."""
+def level(relaxed: str, options: Iterable[Option], *, headroom: bool = True) -> Level:
+    """A level of these options; without ``headroom`` a model that thinks serves whatever the output limit is."""
     found = tuple(options)
-    return Level(relaxed, found, tuple(option.figures() for option in found))
+    return Level(relaxed, found, tuple(option.figures(headroom=headroom) for option in found))
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -213,7 +216,7 @@ def cheapest(  # noqa: C901 - one loop without calls: every request runs it over
     largest = None if facts.largest is None else facts.largest.expected
     best: Option | None = None
     best_cost = second = -1
-    for option, able, ratio, overhead, window, most, mean, request, input_rate, output_rate, banded in figures:
+    for option, able, ratio, overhead, window, most, mean, request, input_rate, output_rate, banded, least in figures:
         if needs & ~able:
             continue
         prompt = -(-tokens * ratio // PPM) + fixed + messages * overhead
@@ -224,7 +227,7 @@ def cheapest(  # noqa: C901 - one loop without calls: every request runs it over
         if limit is None:
             if filled >= window:
                 continue
-        elif limit > most or filled + limit > window:
+        elif limit > most or limit < least or filled + limit > window:
             continue
         elif limit < mean:
             output = limit

@@ -107,6 +107,11 @@ def _reason(fault: Fault) -> Reason:
     )
 
 
+def _excused(plan: Plan, option: Option) -> bool:
+    """Whether it may serve whatever the output limit is: the caller named it."""
+    return any(row[0] is option and not row[-1] for level in plan.levels for row in level.figures)
+
+
 def _obstacles(plan: Plan, option: Option, facts: Facts) -> list[Reason]:
     """What of the request itself stands in the way; nothing where `cheapest` finds the option feasible."""
     found = [Reason(f"cannot do {name}", f"leaving out {name}", PPM) for name in missing(facts.needs, option)]
@@ -114,6 +119,10 @@ def _obstacles(plan: Plan, option: Option, facts: Facts) -> list[Reason]:
     if limit is not None and limit > most:
         text = f"answers at most {most} tokens"
         found.append(Reason(text, f"max_tokens {limit} → {most}", (limit - most) * PPM // limit))
+    if limit is not None and limit < option.headroom and not _excused(plan, option):
+        text = f"thinks first, so {limit} tokens may leave no answer"
+        change = f"max_tokens {limit} → {option.headroom}"
+        found.append(Reason(text, change, (option.headroom - limit) * PPM // max(limit, 1)))
     wanted = window_tokens(option, facts) + (1 if limit is None else limit)
     if wanted > window:
         text = f"window of {window} tokens is less than {wanted}"

@@ -86,6 +86,10 @@ def _patterns(policy: Policy) -> list[tuple[Path, str]]:
 def _names(policy: Policy, catalog: Catalog) -> list[Problem]:
     """Names that mean nothing: mostly typing errors, so they do not pass silently."""
     wrong: list[Problem] = []
+    if policy.name == "auto":
+        wrong.append(
+            Problem(("policy",), "'auto' leaves the choice to the policy that is bound; call this one otherwise")
+        )
     for path, pattern in _patterns(policy):
         kind, _, value = pattern.partition(":")
         known = {"tag": catalog.tags, "provider": catalog.providers, "weights": ("open", "closed")}.get(kind)

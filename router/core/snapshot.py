@@ -22,12 +22,16 @@ from router.core.policy import Policy, Rule
 from router.core.pricing import price_at
 from router.core.stats import Series, Summary
 from router.core.units import LatencyLimit
+from router.core.values import Needs
 
 REALTIME: Final = "realtime"
 ENOUGH: Final = 20
 """Observations from which live latency takes the prior's place."""
 PRIOR_WEIGHT: Final = 20
 """How many observations the catalog's prior for answer lengths is worth."""
+ENDPOINTS: Final = {"chat": Needs.CHAT.value, "embeddings": Needs.EMBEDDINGS.value}
+REASONING: Final = "reasoning"
+"""The catalog's tag of models that think before they answer."""
 DEFAULT_POLICY: Final = "default"
 _RELAX: Final = {"relax ttft": "ttft", "relax tpot": "tpot", "relax total": "total", "relax quality": "quality"}
 
@@ -89,13 +93,20 @@ class Snapshot:
         if rule is None:
             raise RouterError("no_feasible_model", f"No rule of the policy {policy.version} matches this request.")
         plan = self._plan(policy, rule, facts.task, wish.quality_milli)
+        endpoint = ENDPOINTS[facts.endpoint]
+        reference = plan.reference if plan.reference and plan.reference.capabilities & endpoint else None
         if facts.asked_model == AUTO or facts.asked_model in self.world.policies:
-            return Route(plan=plan, baseline=plan.reference)
+            return Route(plan=plan, baseline=reference)
         named = self.world.names.find(facts.asked_model)
         if named is None:
             raise self.unknown(facts.asked_model)
+        if not any(model.capabilities & endpoint for model in named.entries):
+            message = (
+                f"{facts.asked_model!r} does not serve {facts.endpoint}; ask for a model that does, or for `auto`."
+            )
+            raise RouterError("invalid_request", message, param="model")
         asked = self._cheapest_entry(named.entries)
-        baseline = plan.reference if policy.baseline == "reference" or asked is None else asked
+        baseline = reference if policy.baseline == "reference" or asked is None else asked
         # Vectors of two embedding models cannot be compared, so none ever takes another's place.
         substitutable = facts.endpoint == "chat" and not named.explicit
         entries = " ".join(model.name for model in named.entries)
@@ -144,7 +155,13 @@ class Snapshot:
             and option.tier in rule.tiers
         ]
         candidates.sort(key=lambda pair: _preference(pair[1]))
-        by_reference = tuple(o for o in (reference[1] if reference else ()) if o.provider in self.world.offered)
+        by_reference = tuple(
+            option
+            for model in (reference[1] if reference else ())
+            if (option := self._by_entry.get(model.name)) is not None
+            and option.provider in self.world.offered
+            and (quality is None or judge.reaches(model, quality))
+        )
         given_up: tuple[str, ...] = ()
         levels = [level("", (option for model, option in candidates if not judge.faults(model, option)))]
         if policy.without_quality == "use reference" and any(judge.unknown_quality(model) for model, _ in candidates):
@@ -152,6 +169,8 @@ class Snapshot:
         for step in policy.when_nothing_fits:
             if step == "refuse":
                 break
+            if step == "relax quality" and quality is not None:
+                continue  # a policy may give up its own floor, not one that the caller ordered
             if step in _RELAX:
                 given_up += (_RELAX[step],)
                 options = tuple(o for model, o in candidates if not judge.faults(model, o).keys() - set(given_up))
@@ -165,16 +184,17 @@ class Snapshot:
             candidates=tuple(option for _, option in candidates),
             faults={option.entry: faults for model, option in candidates if (faults := judge.faults(model, option))},
             max_cost_pico=rule.max_cost_pico,
-            reference=None if reference is None else self._cheapest_entry(reference[2]),
+            reference=None if reference is None else self._cheapest_entry(reference[1]),
         )
 
-    def _reference(self, policy: Policy, task: str) -> tuple[Model, tuple[Option, ...], tuple[Model, ...]] | None:
+    def _reference(self, policy: Policy, task: str) -> tuple[Model, tuple[Model, ...]] | None:
+        """The entry that a relative floor goes by, and all entries of the reference."""
         if policy.reference is None:
             return None
         entries = self.world.catalog.by_id(policy.reference)
         # A relative floor goes by the best of them: a provider may serve a weaker copy, or nobody may have scored it.
         best = max(entries, key=lambda model: score.milli if (score := model.score(task)) else -1)
-        return best, tuple(o for m in entries if (o := self._by_entry.get(m.name)) is not None), entries
+        return best, entries
 
     def _pinned(self, policy: Policy, rule: Rule, entries: Collection[Model], asked: str) -> Plan:
         allowed = [model for model in policy.candidates(self.world.catalog) if model in entries]
@@ -189,7 +209,7 @@ class Snapshot:
         return Plan(
             policy=policy.version,
             rule=rule.name,
-            levels=(level("", options),),
+            levels=(level("", options, headroom=False),),
             candidates=options,
             faults={},
             max_cost_pico=rule.max_cost_pico,
@@ -227,7 +247,8 @@ def _at_most(plan: Plan, entries: Collection[Model]) -> Plan:
     may. Unchanged where it is no candidate.
     """
     names = {model.name for model in entries}
-    asked = level("the model asked for", (option for option in plan.candidates if option.entry in names))
+    options = (option for option in plan.candidates if option.entry in names)
+    asked = level("the model asked for", options, headroom=False)
     if not asked.options:
         return plan
     return msgspec.structs.replace(plan, levels=(*plan.levels, asked), asked=asked)
@@ -246,6 +267,11 @@ class Judge:
         """Which limits an option misses, by the name under which a policy may relax them."""
         found = {"quality": self._quality(model), **self._latency(option)}
         return {name: fault for name, fault in found.items() if fault is not None}
+
+    def reaches(self, model: Model, milli: int) -> bool:
+        """Whether the model's lower bound reaches a floor of the caller's."""
+        score = model.score(self._task)
+        return score is not None and self._rule.lower_milli(score) >= milli
 
     def unknown_quality(self, model: Model) -> bool:
         """Whether there is a floor and nobody knows how the model stands to it."""
@@ -329,6 +355,7 @@ def compile_snapshot(
             ttft=ttft if live and ttft else _prior_ttft(model.latency),
             tpot=tpot if live and tpot else _flat(model.latency.tpot_us),
             live=live,
+            headroom=model.output.mean if REASONING in model.tags else 0,
         )
     return Snapshot(snapshot_id, world, now, options)
 

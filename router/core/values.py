@@ -166,3 +166,5 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     snapshot: str
     unit: str = ""
     choices: int = 1
+    max_output: int = 0
+    """The caller's output limit; 0 for none."""

@@ -207,6 +207,7 @@ WRONG = [
     ({"candidates": {"include": ["*"], "exclude": ["*"]}}, ("candidates",), "leave no model"),
     ({"rules": [rule(), rule(name="later")]}, ("rules", 0), "'later' can never be reached"),
     ({"rules": [rule(when={"task": "code"}), rule()]}, ("rules", 1, "name"), "two rules are called 'everyday'"),
+    ({"policy": "auto"}, ("policy",), "'auto' leaves the choice to the policy that is bound; call this one otherwise"),
     ({"reference": "acme/lage"}, ("reference",), "did you mean acme/large"),
     (
         {"rules": [rule(require={"quality": "95% of reference"})]},

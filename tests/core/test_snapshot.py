@@ -11,6 +11,7 @@ from router.core.catalog_compile import compile_catalog
 from router.core.catalog_schema import CatalogSchema
 from router.core.decide import decide
 from router.core.errors import RouterError
+from router.core.explain import refusal
 from router.core.names import Names
 from router.core.policy_compile import compile_policy
 from router.core.policy_schema import PolicySchema
@@ -524,3 +525,44 @@ def test_a_pinned_plan_is_compiled_once():
     snapshot = a_snapshot(LARGE)
     first, again = (snapshot.route(facts(asked_model="acme/large"), Wish()).plan for _ in range(2))
     assert first is again
+
+
+THINKER = a_model(
+    "acme/thinker", tags=["chat", "reasoning"], quality={"chat": a_score("0.900", "0.010")},
+    output={"mean": 600, "p90": 900}, prices=[a_price(input="0.01", output="0.01")],
+)  # fmt: skip
+
+
+def test_a_model_that_thinks_gets_no_request_whose_limit_it_would_use_up():
+    snapshot = a_snapshot(THINKER, LARGE)
+
+    def chosen(limit, asked="auto"):
+        route = snapshot.route(facts(asked_model=asked, max_output=limit), Wish())
+        return decide(route.plan, facts(asked_model=asked, max_output=limit), route.baseline).option.model
+
+    assert chosen(None) == chosen(600) == "acme/thinker"
+    assert chosen(599) == "acme/large"
+    assert chosen(10, asked="acme/thinker") == chosen(10, asked="thinker") == "acme/thinker"
+
+
+def test_a_refusal_says_which_limit_a_thinking_model_needs():
+    plan = a_snapshot(THINKER).route(facts(max_output=10), Wish()).plan
+    assert refusal(plan, facts(max_output=10)).message.startswith("max_tokens 10 → 600 would admit acme/thinker")
+
+
+def test_a_floor_that_the_caller_ordered_is_not_given_up():
+    policy = relaxing("relax quality", "use reference", "refuse", reference="acme/large")
+    snapshot = a_snapshot(SMALL, LARGE, default=policy)
+    assert snapshot.route(facts(), Wish(quality_milli=950)).plan.levels == ()
+    assert levels(snapshot.route(facts(), Wish(quality_milli=850)).plan)["use reference"] == ["acme/large@acme"]
+
+
+def test_a_name_that_cannot_serve_the_endpoint_is_refused():
+    error = refused(a_snapshot(LARGE, EMBED), facts(asked_model="embed"))
+    assert (error.code, error.param) == ("invalid_request", "model")
+    assert "does not serve chat" in error.message
+
+
+def test_savings_on_embeddings_are_not_measured_by_a_chat_model():
+    policy = relaxing("refuse", reference="acme/large")
+    assert a_snapshot(LARGE, EMBED, default=policy).route(facts(**EMBEDDINGS), Wish()).baseline is None

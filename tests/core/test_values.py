@@ -28,9 +28,9 @@ def test_a_range_is_exact_when_nothing_is_left_open():
 
 def test_a_stored_row_that_lacks_newer_fields_is_still_read():
     names = Row.__struct_fields__
-    assert names[-2:] == ("unit", "choices")
+    assert names[-3:] == ("unit", "choices", "max_output")
     kinds = {"tags": ()} | {name: 0 for name in names if name.endswith(("_ms", "_tokens", "_pico", "_nano", "status"))}
-    row = Row(**{name: kinds.get(name, name) for name in names[:-2]})
-    stored = msgspec.msgpack.encode(msgspec.msgpack.decode(msgspec.msgpack.encode(row))[:-2])
+    row = Row(**{name: kinds.get(name, name) for name in names[:-3]})
+    stored = msgspec.msgpack.encode(msgspec.msgpack.decode(msgspec.msgpack.encode(row))[:-3])
     assert msgspec.msgpack.decode(stored, type=Row) == row
-    assert (row.unit, row.choices) == ("", 1)
+    assert (row.unit, row.choices, row.max_output) == ("", 1, 0)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.core.errors import RouterError
-from router.dialects.openai_errors import error_body, error_event, provider_error
+from router.dialects.openai_errors import error_body, error_event, provider_error, reported_error
 
 SECRET = "sk-live-1234"
 
@@ -176,3 +176,19 @@ def test_our_own_errors_have_the_shape_that_sdks_read():
     }
     assert json.loads(error_body(error)) == {"error": wanted}
     assert error_event(error) == b"data: " + error_body(error) + b"\n\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ({"message": "The model is busy."}, "acme reported: The model is busy."),
+        ({"message": "Your organization org-1 is disabled."}, "acme reported an error"),
+        ({"message": "no", "code": "insufficient_quota"}, "acme reported an error"),
+        ({}, "acme reported an error"),
+        ({"message": 5}, "acme reported an error"),
+    ],
+)
+def test_an_error_within_a_stream_keeps_its_words_unless_they_speak_of_our_account(said, shown):
+    error = reported_error(json.dumps({"error": said}).encode(), provider="acme")
+    assert error.code == "upstream_error"
+    assert error.message.startswith(shown)

@@ -211,3 +211,22 @@ async def test_a_restarted_store_hears_sigterm_and_ends_with_its_node(tmp_path):
         assert not blocked_signals(store) & 1 << signal.SIGTERM - 1
         assert await asyncio.to_thread(node.stop) == 0
         assert not alive(store)
+
+
+async def test_a_node_takes_over_the_store_that_another_shared_with_it(tmp_path):
+    (tmp_path / "second").mkdir()
+    (tmp_path / "second" / "data").symlink_to(tmp_path / "first" / "data")
+    with Node(tmp_path / "first") as first, Node(tmp_path / "second") as second:
+        async with openai.AsyncOpenAI(base_url=second.base_url, api_key=second.key, max_retries=0) as sdk:
+            assert await served(sdk)
+            first.stop()
+            for _ in range(50):
+                if await served(sdk):
+                    return
+                await asyncio.sleep(0.1)
+    pytest.fail(second.log)
+
+
+async def test_a_closed_terminal_stops_a_node_in_order(tmp_path):
+    with Node(tmp_path / "node") as node:
+        assert await asyncio.to_thread(node.stop, signal.SIGHUP) == 0
