@@ -233,7 +233,7 @@ async def test_user_password_and_database_come_from_the_url(own_store):
 def certificate(tmp_path):
     openssl = shutil.which("openssl")
     if openssl is None:
-        pytest.skip("openssl is not installed; it makes the certificate")
+        pytest.fail("openssl is not installed; it makes the certificate: apt-get install openssl")
     command = f"{openssl} req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
     files = ["-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"]
     subprocess.run(
