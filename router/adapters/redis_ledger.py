@@ -109,7 +109,8 @@ class RedisLedger:
         drained: asyncio.Future[None] = self._loop.create_future()
         self._drained.append(drained)
         try:
-            await asyncio.wait_for(drained, self._flush_s)
+            async with asyncio.timeout(self._flush_s):
+                await drained
         except TimeoutError:
             raise StoreUnavailable(f"{self._waiting} rows still wait for the store after {self._flush_s:g} s") from None
 

@@ -7,7 +7,6 @@ mean (redis_ledger, redis_keys, spend), topology and subscriptions (redis-py).
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import random
 import time
@@ -110,7 +109,8 @@ class RespConnection:
         if self._keeper is None:
             self._keeper = self._loop.create_task(self._keep_connected())
         try:
-            await asyncio.wait_for(self._ready.wait(), wait_s)
+            async with asyncio.timeout(wait_s):
+                await self._ready.wait()
         except TimeoutError:
             raise StoreUnavailable(
                 f"no connection to the store at {self.address} in {wait_s:g} s: {self._why}"
@@ -121,8 +121,7 @@ class RespConnection:
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
             keeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await keeper
+            await asyncio.wait([keeper])
         if self._wire is not None:
             self._wire.drop("connection closed by us")
         self._why = "connection closed by us"
@@ -165,7 +164,9 @@ class RespConnection:
         pause = _FIRST_PAUSE_S
         while True:
             try:
-                wire = await asyncio.wait_for(self._open(), _HANDSHAKE_S)
+                # Not wait_for: until Python 3.12 it forgets a cancelling that meets the failure it waits for.
+                async with asyncio.timeout(_HANDSHAKE_S):
+                    wire = await self._open()
             except (OSError, StoreUnavailable, ValueError) as failure:  # ValueError: a host that is no name
                 self._why = str(failure) or type(failure).__name__
                 # Spread over half the pause, so that a fleet does not come back in step.

@@ -186,6 +186,24 @@ async def test_a_closed_connection_fails_what_is_under_way_and_refuses_the_rest(
             connection.call("PING")
 
 
+@pytest.mark.parametrize("turns", range(6))
+async def test_closing_ends_even_where_a_connect_fails_at_the_same_moment(turns):
+    async def fail():
+        await gate
+        raise OSError("refused")
+
+    gate = asyncio.get_running_loop().create_future()
+    connection = RespConnection(StoreAddress(path="/none"))
+    connection._open = fail
+    with pytest.raises(StoreUnavailable):
+        await connection.start(0)
+    gate.set_result(None)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    closing = asyncio.create_task(connection.close())
+    assert await asyncio.wait([closing], timeout=2) == ({closing}, set())
+
+
 @pytest.mark.parametrize("reply", [b"nonsense\r\n", b"+OK\r\n+OK\r\n"], ids=["no RESP", "a reply nobody asked for"])
 async def test_a_broken_protocol_ends_the_connection(tmp_path, reply):
     listener = Scripted(reply)
