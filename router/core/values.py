@@ -168,3 +168,7 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     choices: int = 1
     max_output: int = 0
     """The caller's output limit; 0 for none."""
+    budgets: tuple[str, ...] = ()
+    """Budget periods the attempt was held against, as the store names them: they get its cost."""
+    correction_of: str = ""
+    """The attempt that this row corrects, by signed differences; "" for an attempt's own row."""

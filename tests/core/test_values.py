@@ -28,9 +28,10 @@ def test_a_range_is_exact_when_nothing_is_left_open():
 
 def test_a_stored_row_that_lacks_newer_fields_is_still_read():
     names = Row.__struct_fields__
-    assert names[-3:] == ("unit", "choices", "max_output")
+    newer = ("unit", "choices", "max_output", "budgets", "correction_of")
+    assert names[-5:] == newer
     kinds = {"tags": ()} | {name: 0 for name in names if name.endswith(("_ms", "_tokens", "_pico", "_nano", "status"))}
-    row = Row(**{name: kinds.get(name, name) for name in names[:-3]})
-    stored = msgspec.msgpack.encode(msgspec.msgpack.decode(msgspec.msgpack.encode(row))[:-3])
+    row = Row(**{name: kinds.get(name, name) for name in names[:-5]})
+    stored = msgspec.msgpack.encode(msgspec.msgpack.decode(msgspec.msgpack.encode(row))[:-5])
     assert msgspec.msgpack.decode(stored, type=Row) == row
-    assert (row.unit, row.choices, row.max_output) == ("", 1, 0)
+    assert [getattr(row, name) for name in newer] == ["", 1, 0, (), ""]
