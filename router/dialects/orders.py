@@ -1,10 +1,10 @@
 """What a caller asks of the router itself: `x-costrouter-*` headers, or the same names in the body's metadata.
 
 Belongs here: reading and checking these orders; they mean the same in every dialect. Does not belong here: acting
-on them. A header wins over metadata.
+on them. A header wins over metadata; a name that is none is refused, since an order misspelt is an order ignored.
 
 ``x-costrouter-deadline`` is checked for its form only: until requests can be put off, every one is served at once, and
-so before any deadline.
+so before any deadline. So are ``-session`` and ``-explain``, which nothing goes by yet.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from difflib import get_close_matches
+from typing import Any, Final, NoReturn
 
 import msgspec
 
@@ -21,6 +22,7 @@ from router.core.money import parse_usd
 from router.core.units import milli, milliseconds
 
 PREFIX: Final = "x-costrouter-"
+_LENGTH: Final = len(PREFIX)
 MAX_TAGS: Final = 8
 _TAG: Final = re.compile(r"[A-Za-z0-9_.-]{1,32}=[A-Za-z0-9_.:/@ -]{1,64}")
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
@@ -47,9 +49,18 @@ def read_orders(headers: Mapping[str, str], metadata: Mapping[str, str]) -> Orde
     Raises:
         RouterError: ``invalid_request`` naming the header and the form that would be right.
     """
+    given = dict(metadata)
+    for name, value in headers.items():
+        if len(name) > _LENGTH and (lower := name.lower()).startswith(PREFIX) and value:
+            given[lower[_LENGTH:]] = value
+    return _read(given) if given else NONE
+
+
+def _read(given: Mapping[str, str]) -> Orders:
     found: dict[str, Any] = {}
-    for name, (field, read) in _READERS.items():
-        value = headers.get(name) or (metadata and metadata.get(name.removeprefix(PREFIX)))
+    for word, value in given.items():
+        name = PREFIX + word
+        field, read = _READERS.get(word) or _unknown(name)
         if not value:
             continue
         try:
@@ -59,6 +70,12 @@ def read_orders(headers: Mapping[str, str], metadata: Mapping[str, str]) -> Orde
         if field:
             found[field] = order
     return Orders(**found) if found else NONE
+
+
+def _unknown(name: str) -> NoReturn:
+    near = get_close_matches(name, [PREFIX + word for word in _READERS], n=1, cutoff=0.8)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(PREFIX + word for word in _READERS)}."
+    raise RouterError("invalid_request", f"{name[:80]} is not a header of the router's; {hint}", param=name[:80])
 
 
 def _tags(text: str) -> tuple[str, ...]:
@@ -74,6 +91,12 @@ def _word(text: str) -> str:
     return text
 
 
+def _truth(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError("write true or false")
+    return text.lower() == "true"
+
+
 def _deadline(text: str) -> str:
     """RFC 3339, or a duration from now."""
     try:
@@ -87,11 +110,13 @@ def _deadline(text: str) -> str:
 
 
 _READERS: Final[dict[str, tuple[str, Callable[[str], object]]]] = {
-    PREFIX + "policy": ("policy", _word),
-    PREFIX + "max-cost-usd": ("max_cost_pico", parse_usd),
-    PREFIX + "quality": ("quality_milli", milli),
-    PREFIX + "tags": ("tags", _tags),
-    PREFIX + "unit": ("unit", _word),
-    PREFIX + "task": ("task", _word),
-    PREFIX + "deadline": ("", _deadline),
+    "policy": ("policy", _word),
+    "max-cost-usd": ("max_cost_pico", parse_usd),
+    "quality": ("quality_milli", milli),
+    "tags": ("tags", _tags),
+    "unit": ("unit", _word),
+    "task": ("task", _word),
+    "deadline": ("", _deadline),
+    "session": ("", _word),
+    "explain": ("", _truth),
 }

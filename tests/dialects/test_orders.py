@@ -19,8 +19,30 @@ def refused(**headers):
 
 def test_no_orders_are_the_usual_case():
     assert ordered() is NONE
-    assert read_orders({"authorization": "Bearer x", "x-costrouter-unheard-of": "1"}, {"ticket": "7"}) is NONE
+    assert read_orders({"authorization": "Bearer x"}, {}) is NONE
     assert Orders() == NONE
+
+
+def test_a_misspelt_order_is_refused_with_the_near_miss():
+    assert refused(polcy="night") == (
+        "x-costrouter-polcy",
+        "x-costrouter-polcy is not a header of the router's; did you mean x-costrouter-policy?",
+    )
+    param, message = refused(unheard_of="1")
+    assert param == "x-costrouter-unheard-of"
+    assert "there are x-costrouter-policy, x-costrouter-max-cost-usd" in message
+    with pytest.raises(RouterError, match="did you mean x-costrouter-quality"):
+        ordered({"qualty": "0.5"})
+
+
+@pytest.mark.parametrize("name", ["X-Costrouter-Policy", "x-CostRouter-policy"])
+def test_headers_have_no_case(name):
+    assert read_orders({name: "night"}, {}) == Orders(policy="night")
+
+
+def test_session_and_explain_are_taken_but_checked():
+    assert ordered(session="s-1", explain="True") is NONE
+    assert "true or false" in refused(explain="yes")[1]
 
 
 def test_every_order_has_a_header():
