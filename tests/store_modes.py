@@ -32,6 +32,7 @@ class Embedded(Store):
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
         self._store = EmbeddedStore(folder)
+        self.nodes = []
 
     def __enter__(self) -> Self:
         self.path = self._store.start()
@@ -77,8 +78,12 @@ async def any_connection(any_store: Store) -> AsyncIterator[StoreConnection]:
 
 
 @contextlib.asynccontextmanager
-async def connected(store: Store, *, timeout_s: float = PATIENT_S) -> AsyncIterator[StoreConnection]:
+async def connected(
+    store: Store, *, timeout_s: float = PATIENT_S, wait_s: float = PATIENT_S
+) -> AsyncIterator[StoreConnection]:
     connection = connection_to(parse_store_url(store.url), timeout_s=timeout_s)
-    await connection.start()
-    yield connection
-    await connection.close()
+    try:
+        await connection.start(wait_s)
+        yield connection
+    finally:
+        await connection.close()

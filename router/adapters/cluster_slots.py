@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from router.adapters.store_layout import PLATFORM_KEYS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from router.adapters.resp import Arg
 
@@ -54,7 +54,7 @@ def key_of(command: tuple[Arg, ...]) -> Arg:
     return PLATFORM_KEYS if name in _KEYLESS or len(command) <= at else command[at]
 
 
-def read_slots(reply: list[Any], asked: str) -> Iterator[tuple[range, Place]]:
+def read_slots(reply: Iterable[Any], asked: str) -> Iterator[tuple[range, Place]]:
     """Slots and their primaries from the reply to CLUSTER SLOTS; ``asked`` is the host that gave it.
 
     A node that does not know its own address, or is told not to say it, means the host that was asked.
