@@ -105,6 +105,13 @@ class Server:
         with self.client() as client:
             return client.info(section)
 
+    def cut_off_replicas(self) -> None:
+        """From now on no replica hears what is written here; who is connected stays so."""
+        with self.client() as client:
+            client.config_set("requirepass", "changed")
+            client.execute_command("CLIENT", "KILL", "TYPE", "replica")
+        self.client_options = {"password": "changed"}
+
     def cluster_info(self) -> str:
         return str(self.ask("CLUSTER", "INFO").decode())
 

@@ -71,7 +71,7 @@ def _node(address: StoreAddress, *, replicated: bool) -> Iterator[str]:
     if replicated and not guarded:
         yield (
             "the store's primary takes writes that no replica has, and a failover may lose them; set "
-            f"min-replicas-to-write 1 and min-replicas-max-lag {_MOST_LAG_S}"
+            f"min-replicas-to-write 1 and min-replicas-max-lag {_MOST_LAG_S}, with two replicas or more"
         )
 
 
