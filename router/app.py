@@ -37,8 +37,8 @@ from router.adapters.providers import ProviderError, needed, reachable, real_lin
 from router.adapters.redis_keys import RedisKeys
 from router.adapters.redis_ledger import FLUSH_S, RedisLedger
 from router.adapters.request_log import RequestLog, configure
-from router.adapters.resp import RespConnection
 from router.adapters.store_check import StoreUnfitError, check_store
+from router.adapters.store_connection import connection_to
 from router.adapters.store_url import parse_store_url
 from router.adapters.upstream import RawUpstream
 from router.adapters.upstream_aiohttp import AiohttpUpstream
@@ -182,10 +182,10 @@ class _Worker:
         stop = asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         plan, clock = self._plan, self._clock
-        address = parse_store_url(plan.store_url)
-        connection = RespConnection(address)
+        place = parse_store_url(plan.store_url)
+        connection = connection_to(place)
         # Long replies (spend, totals) must not hold up reservations, so they have a connection of their own.
-        reader = RespConnection(address, timeout_s=5.0)
+        reader = connection_to(place, timeout_s=5.0)
         await asyncio.gather(connection.start(), reader.start())
         ledger = RedisLedger(connection, self._name, clock)
         fleet = Fleet(reader, self._name, self._observations)

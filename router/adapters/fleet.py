@@ -22,7 +22,7 @@ from router.core.stats import KEPT_SLICES, SLICE_MS, Delta, History, Series, Sum
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
 
-    from router.adapters.resp import RespConnection
+    from router.adapters.store_connection import StoreConnection
 
 STREAM: Final = "cr:{@}:stats"
 TOTALS: Final = "cr:{@}:totals"
@@ -123,7 +123,7 @@ class Fleet:
         observations: what it learns.
     """
 
-    def __init__(self, connection: RespConnection, worker: str, observations: Observations) -> None:
+    def __init__(self, connection: StoreConnection, worker: str, observations: Observations) -> None:
         self._connection = connection
         self._worker = worker
         self._observations = observations

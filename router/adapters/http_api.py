@@ -29,7 +29,7 @@ from router.ports import StoreUnavailable
 if TYPE_CHECKING:
     from router.adapters.fleet import Fleet
     from router.adapters.redis_keys import RedisKeys
-    from router.adapters.resp import RespConnection
+    from router.adapters.store_connection import StoreConnection
     from router.core.values import Identity
 
 HOME: Final = "default"
@@ -72,7 +72,7 @@ class Api:
         *,
         pipeline: Pipeline,
         keys: RedisKeys,
-        reader: RespConnection,
+        reader: StoreConnection,
         fleet: Fleet,
         gauges: Callable[[], dict[str, int]],
         health: Health,

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from router.adapters.resp import Arg, RespConnection, Script
+from router.adapters.resp import Arg, Script
 from router.ports import StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from router.adapters.store_connection import StoreConnection
     from router.core.values import Hold
 
 FEW: Final = 2
@@ -46,7 +47,7 @@ class ReserveLane:
 
     def __init__(
         self,
-        connection: RespConnection,
+        connection: StoreConnection,
         keys: tuple[str, ...],
         worker: str,
         heard: Callable[[int], None],

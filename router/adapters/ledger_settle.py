@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from functools import partial
 from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
-from router.adapters.resp import Arg, RespConnection, Script, StoreRefused
+from router.adapters.resp import Arg, Script, StoreRefused
 from router.adapters.store_layout import (
     DIMENSIONS,
     HOUR_MS,
@@ -30,6 +31,7 @@ from router.ports import StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from router.adapters.store_connection import StoreConnection
     from router.core.values import Row
 
 TRIGGER_ROWS: Final = 64
@@ -68,7 +70,7 @@ class Owner(Protocol):
         """The store says that it has a batch which it cannot have booked whole."""
 
 
-class Batch(msgspec.Struct):
+class Batch(msgspec.Struct, eq=False):
     """One script call, encoded once, so that a repetition is the same to the byte."""
 
     keys: list[str]
@@ -95,7 +97,7 @@ class SettleLane:
         "_prefix", "_pruner", "_retry", "_sequence", "due", "ends", "rows",
     )  # fmt: skip  # one name a line would be longer than the class's state is worth
 
-    def __init__(self, connection: RespConnection, prefix: str, journal: str, owner: Owner) -> None:
+    def __init__(self, connection: StoreConnection, prefix: str, journal: str, owner: Owner) -> None:
         self.rows: list[Row] = []
         self.ends: list[str] = []
         """Attempts whose holds are to be freed without a row."""
@@ -134,10 +136,11 @@ class SettleLane:
         For a new connection: the store may have lost them. What it has, it knows by number.
         """
         again = sum(batch.entries for batch in self._booked)
-        self._batches.extendleft(reversed(self._booked))
+        # By number: behind a later mark an earlier batch would never be booked again.
+        self._batches = deque(sorted((*self._booked, *self._batches), key=attrgetter("sequence")))
         self._booked.clear()
         self._cancel_retry()
-        if self._batches:
+        if self._batches and not self._flying:
             self._send()
         return again
 
@@ -158,18 +161,19 @@ class SettleLane:
         try:
             reply = self._connection.script(SETTLE, batch.keys, batch.args)
         except StoreUnavailable as failure:
-            self._failed(failure)
+            self._failed(batch, failure)
             return
         self._flying = True
-        reply.add_done_callback(self._landed)
+        reply.add_done_callback(partial(self._landed, batch))
 
-    def _landed(self, reply: asyncio.Future[Any]) -> None:
+    def _landed(self, batch: Batch, reply: asyncio.Future[Any]) -> None:
         self._flying = False
         failure = reply.exception()
         if failure is not None:
-            self._failed(failure)
+            self._failed(batch, failure)
             return
-        batch = self._batches.popleft()
+        # Not always the first: a replay may have put others before it, when another node of a cluster came back.
+        self._batches.remove(batch)
         now = self._owner.monotonic()
         if self._pause:
             self._pause = 0.0
@@ -196,12 +200,12 @@ class SettleLane:
         again_s = _KEPT_S / 4
         self._pruner = asyncio.get_running_loop().call_later(again_s, self._prune) if self._booked else None
 
-    def _failed(self, failure: BaseException) -> None:
+    def _failed(self, batch: Batch, failure: BaseException) -> None:
         if not self._pause:
             self._failing_since = self._owner.monotonic()
             self._owner.failing(self._prefix, failure)
         if not isinstance(failure, StoreRefused):
-            self._batches[0].maybe_booked = True
+            batch.maybe_booked = True
         self._pause = min(max(2 * self._pause, _FIRST_PAUSE_S), _LAST_PAUSE_S)
         self._retry = asyncio.get_running_loop().call_later(self._pause, self._send)
 

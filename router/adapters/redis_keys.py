@@ -24,7 +24,7 @@ from router.core.values import Identity
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from router.adapters.resp import RespConnection
+    from router.adapters.store_connection import StoreConnection
     from router.ports import Clock
 
 SECRET_PREFIX: Final = "cr-"  # noqa: S105  # how secrets begin, not one
@@ -54,7 +54,7 @@ class RedisKeys:
         static: secret to identity, known without the store (development and admin keys).
     """
 
-    def __init__(self, connection: RespConnection, clock: Clock, static: Mapping[str, Identity] | None = None) -> None:
+    def __init__(self, connection: StoreConnection, clock: Clock, static: Mapping[str, Identity] | None = None) -> None:
         self._connection = connection
         self._clock = clock
         self._static = {_digest(secret): identity for secret, identity in (static or {}).items()}

@@ -18,7 +18,7 @@ from router.adapters.store_layout import PLATFORM_TENANTS, tenant_prefix
 from router.ports import StoreUnavailable
 
 if TYPE_CHECKING:
-    from router.adapters.resp import RespConnection
+    from router.adapters.store_connection import StoreConnection
     from router.core.values import Hold, Row
     from router.ports import Clock
 
@@ -44,7 +44,7 @@ class RedisLedger:
 
     def __init__(
         self,
-        connection: RespConnection,
+        connection: StoreConnection,
         worker_id: str,
         clock: Clock,
         *,

@@ -1,7 +1,7 @@
 """One auto-pipelined connection to one node of the store, for the calls of the hot path.
 
 Belongs here: the wire protocol, its timeouts, reconnecting, scripts by hash. Does not belong here: what the calls
-mean (redis_ledger, redis_keys, spend), topology and subscriptions (redis-py).
+mean (redis_ledger, redis_keys, spend), and which node to speak to (store_sentinel, store_cluster).
 """
 
 from __future__ import annotations
@@ -86,6 +86,8 @@ class RespConnection:
         self.address = address
         self.on_connect: list[Callable[[], None]] = []
         """Called after every connect, first or again: the store may have lost its last moments."""
+        self.on_loss: list[Callable[[], None]] = []
+        """Called after a connection is lost; not after `close`, and not when a connect fails."""
         self._timeout_s = timeout_s
         self._wire: _Wire | None = None
         self._why = "not started"
@@ -94,10 +96,26 @@ class RespConnection:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
+    def place(self) -> str:
+        """Where the store is, for errors and logs."""
+        return str(self.address)
+
+    @property
     def up(self) -> bool:
         """True while calls have a connection to go to."""
         wire = self._wire
         return wire is not None and not wire.closed
+
+    @property
+    def why(self) -> str:
+        """Why there is no connection, where there is none."""
+        return self._why
+
+    def keep(self) -> None:
+        """Connect in the background, and keep connected until `close`."""
+        self._loop = asyncio.get_running_loop()
+        if self._keeper is None:
+            self._keeper = self._loop.create_task(self._keep_connected())
 
     async def start(self, wait_s: float = 5.0) -> None:
         """Connect, and keep connected until `close`.
@@ -105,26 +123,22 @@ class RespConnection:
         Raises:
             StoreUnavailable: no connection within ``wait_s`` seconds; it is still being tried.
         """
-        self._loop = asyncio.get_running_loop()
-        if self._keeper is None:
-            self._keeper = self._loop.create_task(self._keep_connected())
+        self.keep()
         try:
             async with asyncio.timeout(wait_s):
                 await self._ready.wait()
         except TimeoutError:
-            raise StoreUnavailable(
-                f"no connection to the store at {self.address} in {wait_s:g} s: {self._why}"
-            ) from None
+            raise StoreUnavailable(f"no connection to the store at {self.place} in {wait_s:g} s: {self._why}") from None
 
-    async def close(self) -> None:
-        """Fail what is under way and stay disconnected."""
+    async def close(self, why: str = "connection closed by us") -> None:
+        """Fail what is under way, for the reason given, and stay disconnected."""
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
             keeper.cancel()
             await asyncio.wait([keeper])
         if self._wire is not None:
-            self._wire.drop("connection closed by us")
-        self._why = "connection closed by us"
+            self._wire.drop(why)
+        self._why = why
 
     def call(self, *command: Arg) -> asyncio.Future[Any]:
         """Send one command; the future gives the reply (bytes, int, None, list) or `StoreUnavailable`.
@@ -154,10 +168,32 @@ class RespConnection:
         tail = (len(keys), *keys, *args)
         wire.send(("EVALSHA", script.sha, *tail), ("EVAL", script.source, *tail), reply, now=True)
 
+    def send(
+        self, command: tuple[Arg, ...], in_full: tuple[Arg, ...] | None, reply: Reply, *, now: bool = False
+    ) -> None:
+        """What the calls above are made of: a command, what to send instead if its script is unknown, and who hears.
+
+        Raises:
+            StoreUnavailable: there is no connection; nothing was sent.
+        """
+        self._usable().send(command, in_full, reply, now=now)
+
+    def leave(self, why: str) -> None:
+        """Fail what is under way and connect anew: the node is no longer the one to speak to."""
+        if self._wire is not None:
+            self._wire.drop(why)
+
+    async def locate(self) -> StoreAddress:
+        """Where to connect; asked before each attempt. Raises `StoreUnavailable` if that is not known now."""
+        return self.address
+
+    async def accept(self, ask: Callable[[tuple[Arg, ...], None], asyncio.Future[Any]]) -> None:
+        """Look at a new connection before anybody uses it. Raises `StoreUnavailable` if it is not to be used."""
+
     def _usable(self) -> _Wire:
         wire = self._wire
         if wire is None or wire.closed:
-            raise StoreUnavailable(f"no connection to the store at {self.address}: {self._why}")
+            raise StoreUnavailable(f"no connection to the store at {self.place}: {self._why}")
         return wire
 
     async def _keep_connected(self) -> None:
@@ -179,10 +215,13 @@ class RespConnection:
                 callback()
             self._why = await wire.lost
             self._wire = None
+            for callback in self.on_loss:
+                callback()
             await asyncio.sleep(_FIRST_PAUSE_S)
 
     async def _open(self) -> _Wire:
-        loop, address = asyncio.get_running_loop(), self.address
+        loop = asyncio.get_running_loop()
+        self.address = address = await self.locate()
         wire = _Wire(self._timeout_s)
         try:
             if address.path:
@@ -194,8 +233,10 @@ class RespConnection:
                 await wire.ask(("AUTH", *user, address.password), None)
             if address.db:
                 await wire.ask(("SELECT", address.db), None)
-            # A server that still loads its file takes AUTH and SELECT, but refuses this.
-            await wire.ask(("EXISTS", "cr:{@}:keys"), None)
+            # A server that still loads its file takes AUTH and SELECT, but refuses this; and it names no key, which
+            # another node of a cluster may serve.
+            await wire.ask(("DBSIZE",), None)
+            await self.accept(wire.ask)
         except BaseException:
             wire.drop("handshake not finished")
             raise

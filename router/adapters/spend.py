@@ -25,7 +25,7 @@ from router.adapters.store_layout import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from router.adapters.resp import RespConnection
+    from router.adapters.store_connection import StoreConnection
 
 Dimension = Literal[
     "hour", "team", "app", "key", "endpoint", "policy", "rule", "model", "provider", "tier", "outcome", "certainty"
@@ -50,7 +50,7 @@ class SpendRow(msgspec.Struct, frozen=True):
 
 
 async def spend(
-    connection: RespConnection,
+    connection: StoreConnection,
     tenant: str,
     since_hour: int,
     until_hour: int,
@@ -88,7 +88,7 @@ async def spend(
     return rows
 
 
-async def tenants(connection: RespConnection) -> list[str]:
+async def tenants(connection: StoreConnection) -> list[str]:
     """Every tenant that ever had a row, sorted.
 
     Raises:

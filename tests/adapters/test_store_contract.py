@@ -1,10 +1,11 @@
-"""What every ledger promises, asked of the fake and of the real one."""
+"""What every ledger promises, asked of the fake and of the real one over every kind of store."""
 
 from __future__ import annotations
 
 import pytest
 from fakes import FakeClock, FakeLedger
 from store import PATIENT_S, Machine, make_hold, make_row, now_ms, stored_holds, stored_rows
+from store_modes import MODES, connected
 
 from router.adapters.redis_ledger import RedisLedger
 from router.ports import StoreUnavailable
@@ -35,14 +36,17 @@ class OverRedis:
         return {attempt: int(text.split(":")[0]) for attempt, text in held.items()}
 
 
-@pytest.fixture(params=["fake", "redis"])
-async def case(request, connection):
+@pytest.fixture(params=["fake", *MODES])
+async def case(request, store_of):
     if request.param == "fake":
         yield OverFake()
         return
-    case = OverRedis(connection)
-    yield case
-    await case.ledger.close()
+    store = store_of(request.param)
+    store.flush()
+    async with connected(store) as connection:
+        case = OverRedis(connection)
+        yield case
+        await case.ledger.close()
 
 
 async def test_reserving_gives_the_stores_time_and_holds_the_amount(case):

@@ -50,7 +50,7 @@ class Scripted:
     async def __call__(self, reader, writer):
         self.connections += 1
         while data := await reader.read(65536):
-            if b"EXISTS" in data:
+            if b"DBSIZE" in data:
                 writer.write(b":0\r\n")
             else:
                 self.reads.append(data)
