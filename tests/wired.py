@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 from catalogs import NOW, a_catalog, a_model, a_policy
-from fakes import FakeClock, FakeCounter, FakeKeys, FakeLedger, FakeListener, FakeUpstream
+from fakes import FakeBook, FakeClock, FakeCounter, FakeKeys, FakeLedger, FakeListener, FakeUpstream
 
 from router.attempt import Desk
 from router.core.names import Names
@@ -43,6 +43,7 @@ class Wired:
         self.ledger = FakeLedger(self.clock)
         self.counter = FakeCounter()
         self.listener = FakeListener()
+        self.book = FakeBook()
         self.upstream = FakeUpstream(*script)
         self.keys = FakeKeys({SECRET: WHO})
         link = ProviderLink(
@@ -55,7 +56,7 @@ class Wired:
         self.pipeline = Pipeline(
             keys=self.keys,
             upstream=self.upstream,
-            desk=Desk(self.ledger, self.counter, self.clock, (self.listener,)),
+            desk=Desk(self.ledger, self.counter, self.clock, (self.listener,), self.book),
             links={"acme": link},
             snapshot=snapshot(),
         )

@@ -141,7 +141,7 @@ class ReserveLane:
         for number, (hold, result) in enumerate(group):
             if number in refused:
                 if not result.done():
-                    result.set_exception(_refusal(hold, terms, now_ms, *refused[number]))
+                    result.set_exception(_refusal(hold, terms, now_ms, refused[number]))
             elif result.done():
                 if not hold.grows:
                     orphans.append(hold)
@@ -195,7 +195,8 @@ def _fail(group: list[Entry], failure: BaseException) -> None:
             result.set_exception(StoreUnavailable(str(failure)))
 
 
-def _refusal(hold: Hold, terms: list[Term], now_ms: int, why: int, spent: bytes, held: bytes) -> Exception:
+def _refusal(hold: Hold, terms: list[Term], now_ms: int, said: list[Any]) -> Exception:
+    why, spent, held = said
     if why == _TOO_LATE:
         late_ms = now_ms - hold.not_after_ms
         return StoreUnavailable(f"the reservation of {hold.attempt} reached the store {late_ms} ms too late")

@@ -146,6 +146,8 @@ class Plan(msgspec.Struct, frozen=True):
     asked: Level | None = None
     """The model whose bare name was asked for, if it may be called. It is the last of the levels, and what it would
     cost caps what takes its place."""
+    clamp: bool = False
+    """Whether an answer may be limited to its likely length where a hard budget has no room for the worst case."""
 
 
 class Decision(msgspec.Struct, frozen=True):
