@@ -132,6 +132,14 @@ class Attempt:
         )
         return ledger.reserve(self.hold)
 
+    async def count(self, texts: Sequence[str]) -> int:
+        """Tokens of all these texts in the reference encoding."""
+        return sum(await self._desk.counter.count(texts))
+
+    def store_ms(self) -> int:
+        """The store's time in ms since the epoch."""
+        return self._desk.ledger.store_ms()
+
     def worst_nano(self) -> int:
         """The most that it can cost, in nano-dollars."""
         return nano_ceil(worst_case(self.decision.option, self.facts))

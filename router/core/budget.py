@@ -198,7 +198,9 @@ class Budgets:
         return found
 
     def matching(self, dims: Dims) -> list[Budget]:
-        """The budgets whose scope an attempt falls under, in the order of their ids."""
+        """The budgets whose scope an attempt falls under, those that stop running streams first: of several without room
+        the first one speaks.
+        """
         found: list[Budget] = []
         for named, by_values in self._groups:
             if named and named[-1] == _TAG:
@@ -207,7 +209,7 @@ class Budgets:
                     found += by_values.get((*plain, tag), ())
             else:
                 found += by_values.get(tuple(str(dims[field]) for field in named), ())
-        return sorted(found, key=lambda budget: budget.id)
+        return sorted(found, key=lambda budget: (budget.running != "stop", budget.id))
 
     def _compiled(self, budgets: list[Budget], now_ms: int) -> Terms:
         terms = tuple(term_at(budget, self._zones[budget.zone], now_ms) for budget in budgets)
