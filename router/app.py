@@ -27,13 +27,16 @@ from aiohttp import web
 
 from router.adapters.encoders import Encoders, TiktokenCounter
 from router.adapters.fleet import Fleet, Observations
-from router.adapters.http_api import HOME, OPERATOR, Api, Health
+from router.adapters.http_admin import HOME, OPERATOR
+from router.adapters.http_api import Api, Health
+from router.adapters.http_budgets import BudgetApi
 from router.adapters.http_server import HttpServer
 from router.adapters.key_files import KeyFileError, kept_key
 from router.adapters.learning import Learning
 from router.adapters.metrics import Metrics
 from router.adapters.policy_files import PolicyFileError, load_policies, packaged_policies_dir
 from router.adapters.providers import ProviderError, needed, reachable, real_link, simulated_link
+from router.adapters.redis_budgets import RedisBudgets
 from router.adapters.redis_keys import RedisKeys
 from router.adapters.redis_ledger import FLUSH_S, RedisLedger
 from router.adapters.request_log import RequestLog, configure
@@ -43,10 +46,12 @@ from router.adapters.store_url import parse_store_url
 from router.adapters.upstream import RawUpstream
 from router.adapters.upstream_aiohttp import AiohttpUpstream
 from router.attempt import Desk
+from router.core.budget import Budget
 from router.core.catalog import Provider
 from router.core.decide import Facts, decide
 from router.core.errors import RouterError
 from router.core.explain import refusal
+from router.core.money import NANO_PER_USD
 from router.core.names import AUTO, Names
 from router.core.snapshot import DEFAULT_POLICY, Snapshot, Wish, World, compile_snapshot
 from router.core.tokens import exactly
@@ -68,6 +73,8 @@ AFTER_DRAIN_S: Final = 2 * CANCEL_S + LEAVE_S + FLUSH_S + TELL_S
 FAILED_TICKS: Final = 3
 """Ticks in a row that must fail before /readyz speaks of it."""
 BACKLOG: Final = 4096
+GENERATED_USD: Final = 5
+"""What a generated key may spend in a day, in dollars."""
 _log = structlog.get_logger("router.app")
 
 
@@ -88,6 +95,8 @@ class Plan(msgspec.Struct):
     dev_key: str
     """Empty for none."""
     admin_key: str
+    built_in_budgets: tuple[Budget, ...]
+    """Of the keys that the node generated."""
     encoders: Encoders
 
 
@@ -156,6 +165,7 @@ def prepare(settings: Settings, store_url: str, port: int) -> Plan:
         example=example,
         dev_key=dev_key,
         admin_key=admin_key,
+        built_in_budgets=_built_in(settings, dev_key),
         encoders=encoders,
     )
 
@@ -190,6 +200,8 @@ class _Worker:
         ledger = RedisLedger(connection, self._name, clock)
         fleet = Fleet(reader, self._name, self._observations)
         await fleet.catch_up(clock.now_ms())
+        budgets = RedisBudgets(reader, plan.built_in_budgets)
+        await budgets.refresh()
         keys = RedisKeys(connection, clock, self._static_keys())
         executor = ThreadPoolExecutor(1, thread_name_prefix="count")
         proxy = plan.settings.upstream_proxy
@@ -198,7 +210,7 @@ class _Worker:
         pipeline = Pipeline(
             keys=keys,
             upstream=upstream,
-            desk=Desk(ledger, TiktokenCounter(plan.encoders.get(), executor=executor), clock, listeners),
+            desk=Desk(ledger, TiktokenCounter(plan.encoders.get(), executor=executor), clock, listeners, budgets),
             links=plan.links,
             snapshot=self._snapshot(),
         )
@@ -213,7 +225,8 @@ class _Worker:
             started=clock.now_ms() // 1000,
             max_body=max_body,
         )
-        server = HttpServer(pipeline, api.table(), max_body=max_body)
+        table = api.table() | BudgetApi(pipeline, budgets, ledger.store_ms).table()
+        server = HttpServer(pipeline, table, max_body=max_body)
         handlers = server.protocol_factory()
         listening = await loop.create_server(handlers, sock=self._socket(), backlog=BACKLOG)
         gc.collect()
@@ -222,12 +235,14 @@ class _Worker:
         os.write(ready, b"1")
         os.close(ready)
         ticking = loop.create_task(self._tick(pipeline, fleet))
+        refreshing = loop.create_task(budgets.keep_fresh())
         await stop.wait()
         listening.close()
         self._health.down = "shutting down"
         await _drain(handlers, plan.settings.drain_s)
         await pipeline.close(LEAVE_S)
         ticking.cancel()
+        refreshing.cancel()
         await self._settle_all(ledger, fleet)
         self._log.flush()
         await upstream.close()
@@ -329,6 +344,24 @@ def _keys(settings: Settings) -> tuple[str, str]:
     if dev == admin:
         raise SettingsError("COSTROUTER_DEV_KEY and COSTROUTER_ADMIN_KEY must differ: they have different rights")
     return dev, admin
+
+
+def _built_in(settings: Settings, dev_key: str) -> tuple[Budget, ...]:
+    """A limit for keys that nobody chose."""
+    generated = [("admin", OPERATOR)] if settings.admin_key is None else []
+    if settings.dev_key is None and dev_key:
+        generated.append(("dev", "dev"))
+    return tuple(
+        Budget(
+            id=f"generated-{kind}",
+            tenant=HOME,
+            scope=(("key", key),),
+            limit_nano=GENERATED_USD * NANO_PER_USD,
+            period="day",
+            built_in=True,
+        )
+        for kind, key in generated
+    )
 
 
 def _links(offered: list[Provider], settings: Settings, sim_socket: socket.socket | None) -> dict[str, ProviderLink]:

@@ -14,10 +14,11 @@ import msgspec
 
 from router.core.decide import Decision, Facts, believable, prompt_tokens
 from router.core.errors import RouterError
+from router.core.holds import likely_output, output_limit, worst_case
 from router.core.money import nano_ceil, usd
 from router.core.pricing import cost_pico
 from router.core.values import Certainty, Hold, Identity, Outcome, Row, Usage
-from router.ports import Clock, Ledger, Listener, ProviderLink, TextCounter
+from router.ports import BudgetBook, Clock, Ledger, Listener, NotHeld, ProviderLink, TextCounter
 
 if TYPE_CHECKING:
     from router.dialects.openai_chat import Request
@@ -33,6 +34,7 @@ class Desk(msgspec.Struct, frozen=True):
     counter: TextCounter
     clock: Clock
     listeners: tuple[Listener, ...]
+    budgets: BudgetBook
 
 
 class Attempt:
@@ -42,9 +44,11 @@ class Attempt:
         "_booked",
         "_desk",
         "at_ms",
+        "clamped",
         "decision",
         "facts",
         "first_at",
+        "hold",
         "identity",
         "link",
         "number",
@@ -83,6 +87,10 @@ class Attempt:
         self.started = desk.clock.monotonic()
         self.first_at = 0.0
         self.at_ms = 0
+        self.hold: Hold | None = None
+        """What was set aside last, budgets and all."""
+        self.clamped: int | None = None
+        """The output limit, where a budget has made it smaller than the caller's."""
         self.row: Row | None = None
         self._booked = False
 
@@ -91,18 +99,79 @@ class Attempt:
         """Identifies it everywhere: ``request-id/n``."""
         return f"{self.request_id}/{self.number}"
 
-    def reserve(self, grace_ms: int) -> asyncio.Future[int]:
-        """Have the expected upper cost set aside; gives ``at_ms``. Raises `StoreUnavailable`, now or when awaited.
+    def reserve(self, grace_ms: int, not_before_ms: int = 0) -> asyncio.Future[int]:
+        """Have its upper cost set aside in all budgets that it falls under; gives ``at_ms``. Raises what `Ledger.reserve`
+        raises, now or when awaited.
 
         Whoever does not go on with the attempt gives the future to `call_off`.
+
+        Args:
+            grace_ms: how late the store may get to it.
+            not_before_ms: the store's time is known to be that at least.
         """
-        hold = Hold(
-            attempt=self.name,
-            tenant=self.identity.tenant,
-            amount_nano=nano_ceil(self.decision.hold_pico),
-            not_after_ms=self._desk.ledger.store_ms() + grace_ms,
+        ledger = self._desk.ledger
+        now_ms = max(ledger.store_ms(), not_before_ms)
+        self.hold = self._hold(now_ms, now_ms + grace_ms)
+        return ledger.reserve(self.hold)
+
+    def grow(self, likely_nano: int, grace_ms: int) -> asyncio.Future[int]:
+        """Have more set aside while it runs, up to its worst case. Raises what `Ledger.reserve` raises.
+
+        Raises:
+            NotHeld: nothing is set aside for it.
+        """
+        hold, ledger = self.hold, self._desk.ledger
+        if hold is None:
+            raise NotHeld(f"{self.name} is not held")
+        self.hold = msgspec.structs.replace(
+            hold,
+            amount_nano=hold.amount_nano if hold.terms.hard else likely_nano,
+            likely_nano=likely_nano if hold.terms.hard else None,
+            not_after_ms=ledger.store_ms() + grace_ms,
+            grows=True,
         )
-        return self._desk.ledger.reserve(hold)
+        return ledger.reserve(self.hold)
+
+    async def count(self, texts: Sequence[str]) -> int:
+        """Tokens of all these texts in the reference encoding."""
+        return sum(await self._desk.counter.count(texts))
+
+    def store_ms(self) -> int:
+        """The store's time in ms since the epoch."""
+        return self._desk.ledger.store_ms()
+
+    def worst_nano(self) -> int:
+        """The most that it can cost, in nano-dollars."""
+        return nano_ceil(worst_case(self.decision.option, self.facts))
+
+    def _hold(self, now_ms: int, not_after_ms: int) -> Hold:
+        who, option, decision, user = self.identity, self.decision.option, self.decision, self.request.user
+        dims = (who.team, who.app, who.key, user, option.model, option.provider, self.orders.tags)
+        terms = self._desk.budgets.terms(who.tenant, dims, now_ms)
+        likely = nano_ceil(decision.hold_pico)
+        worst = self.worst_nano() if terms.hard else likely
+        return Hold(
+            attempt=self.name,
+            tenant=who.tenant,
+            amount_nano=worst,
+            not_after_ms=not_after_ms,
+            likely_nano=min(likely, worst) if terms.hard and terms.statistical else None,
+            terms=terms,
+            dims=(
+                who.team, who.app, who.key, user, decision.policy, decision.rule, option.model, option.provider,
+                option.tier, self.facts.endpoint,
+            ),
+        )  # fmt: skip  # ten names in a row are the record's layout
+
+    def clamp(self) -> bool:
+        """Limit the answer to what is likely; False where that is no less than what it is limited to already."""
+        output = likely_output(self.decision.option, self.facts)
+        if self.facts.endpoint != "chat" or output >= output_limit(self.decision.option, self.facts):
+            return False
+        self.clamped = output
+        self.facts = msgspec.structs.replace(self.facts, max_output=output)
+        self.request = msgspec.structs.replace(self.request, max_output=output, clamped=True)
+        return True
 
     def call_off(self, reservation: asyncio.Future[int]) -> None:
         """Nothing will be sent: the money goes back, however far its reservation has come."""
@@ -193,6 +262,7 @@ class Attempt:
             unit=self.orders.unit,
             choices=self.facts.choices,
             max_output=self.facts.max_output or 0,
+            budgets=() if self.hold is None else self.hold.budgets,
         )
         if not later:
             self.book(None if error is None else error.code)
@@ -253,6 +323,8 @@ class Attempt:
             found.append(("x-costrouter-baseline-cost-usd", usd(row.baseline_nano)))
         else:
             found.append(("x-costrouter-baseline-cost-usd", usd(nano_ceil(decision.baseline_pico))))
+        if self.clamped is not None:
+            found.append(("x-costrouter-max-tokens-clamped", str(self.clamped)))
         if decision.could_have_pico is not None:
             found.append(("x-costrouter-could-have-cost-usd", usd(nano_ceil(decision.could_have_pico))))
         return found

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from router.attempt import Attempt, Desk, Headers
+from router.core.budget_words import budget_refusal
 from router.core.decide import Decision, Facts, decide
 from router.core.errors import RouterError
 from router.core.explain import refusal
@@ -26,7 +27,16 @@ from router.dialects.openai_errors import provider_error
 from router.dialects.openai_stream import answered_text, is_answer
 from router.dialects.openai_usage import usage_of
 from router.dialects.orders import Orders, read_orders
-from router.ports import Keys, ProviderLink, StoreUnavailable, Upstream, UpstreamFailure, UpstreamRequest
+from router.ports import (
+    BudgetExceeded,
+    Keys,
+    PeriodOver,
+    ProviderLink,
+    StoreUnavailable,
+    Upstream,
+    UpstreamFailure,
+    UpstreamRequest,
+)
 from router.streaming import AnswerStream, broken
 
 if TYPE_CHECKING:
@@ -35,6 +45,8 @@ if TYPE_CHECKING:
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 HOLD_GRACE_MS: Final = 1_000
 """A reservation that reaches the store later than this after it was asked for is refused there."""
+RESERVATIONS: Final = 5
+"""Most calls for one reservation: a budget period may end just now, or a smaller answer be asked for."""
 PATHS: Final[dict[str, str]] = {"chat": "/chat/completions", "embeddings": "/embeddings"}
 _READ: Final = {"chat": read_chat, "embeddings": read_embeddings}
 _FAULTS: Final = {"connect": "upstream_unreachable", "tls": "upstream_unreachable", "timeout": "upstream_timeout"}
@@ -104,8 +116,8 @@ class Pipeline:
         identity: Identity | None = None
         try:
             identity = await self.authenticate(call.headers)
-            attempt = await self._prepare(call, identity)
-            sending = await self._reserve(attempt)
+            attempt, clamps = await self._prepare(call, identity)
+            sending = await self._reserve(attempt, clamps=clamps)
         except RouterError as error:
             for listener in self._desk.listeners:
                 listener.on_refusal(call.endpoint, error.code, identity)
@@ -163,11 +175,11 @@ class Pipeline:
             decision = _try(route, facts)
         return Considered(request, orders, facts, route, decision, snapshot)
 
-    async def _prepare(self, call: Call, identity: Identity) -> Attempt:
+    async def _prepare(self, call: Call, identity: Identity) -> tuple[Attempt, bool]:
         seen = await self.consider(call.endpoint, call.headers, await call.read())
         if seen.decision is None:
             raise refusal(seen.route.plan, seen.facts)
-        return Attempt(
+        attempt = Attempt(
             self._desk,
             request_id=call.request_id,
             identity=identity,
@@ -178,22 +190,34 @@ class Pipeline:
             link=self._links[seen.decision.option.provider],
             snapshot=seen.snapshot.id,
         )
+        return attempt, seen.route.plan.clamp
 
-    async def _reserve(self, attempt: Attempt) -> UpstreamRequest:
+    async def _reserve(self, attempt: Attempt, *, clamps: bool) -> UpstreamRequest:
         """Set the money aside; what is to be sent is put together while the store is at it."""
-        try:
-            reservation = attempt.reserve(HOLD_GRACE_MS)
-        except StoreUnavailable:
-            raise _store_unavailable() from None
-        try:
-            sending = _to_send(attempt)
-            attempt.at_ms = await reservation
-        except StoreUnavailable:
-            raise _store_unavailable() from None
-        except BaseException:
-            attempt.call_off(reservation)
-            raise
-        return sending
+        over_ms = 0
+        for _ in range(RESERVATIONS):
+            try:
+                reservation = attempt.reserve(HOLD_GRACE_MS, over_ms)
+            except StoreUnavailable:
+                raise _store_unavailable() from None
+            try:
+                sending = _to_send(attempt)
+                attempt.at_ms = await reservation
+            except StoreUnavailable:
+                raise _store_unavailable() from None
+            except PeriodOver as over:
+                over_ms = over.now_ms
+            except BudgetExceeded as no:
+                hard = no.term.budget.mode == "hard"
+                if not (clamps and hard and attempt.clamped is None and attempt.clamp()):
+                    now_ms = self._desk.ledger.store_ms()
+                    raise budget_refusal(no.term, no.spent_nano, no.held_nano, no.amount_nano, now_ms) from None
+            except BaseException:
+                attempt.call_off(reservation)
+                raise
+            else:
+                return sending
+        raise _store_unavailable()
 
     async def _forward(self, attempt: Attempt, sending: UpstreamRequest) -> UpstreamResponse:
         """Send it; returns with a 200 head, or books a row and raises."""

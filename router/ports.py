@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import msgspec
 
 if TYPE_CHECKING:
+    from router.core.budget import Dims, Term, Terms
     from router.core.values import Hold, Identity, Row
 
 UpstreamFault = Literal["connect", "tls", "timeout", "reset", "protocol", "too_large"]
@@ -93,6 +94,41 @@ class StoreUnavailable(Exception):  # noqa: N818 - as above
     """The store did not answer in time, or refused. The caller gets 503 and a Retry-After."""
 
 
+class PeriodOver(Exception):  # noqa: N818 - as above
+    """A reservation named a budget period that does not hold in the store's time. It may be asked for again in the right
+    one; nothing is held.
+
+    Args:
+        now_ms: the store's time.
+    """
+
+    def __init__(self, now_ms: int) -> None:
+        super().__init__(f"at {now_ms} another budget period holds")
+        self.now_ms = now_ms
+
+
+class BudgetExceeded(Exception):  # noqa: N818 - as above
+    """A budget has no room for a reservation; nothing is held.
+
+    Args:
+        term: the budget and its period.
+        spent_nano: spent in that period.
+        held_nano: held in it for attempts under way.
+        amount_nano: what was asked for.
+    """
+
+    def __init__(self, term: Term, spent_nano: int, held_nano: int, amount_nano: int) -> None:
+        super().__init__(f"the budget {term.budget.id} has no room for {amount_nano} nano-dollars")
+        self.term = term
+        self.spent_nano = spent_nano
+        self.held_nano = held_nano
+        self.amount_nano = amount_nano
+
+
+class NotHeld(Exception):  # noqa: N818 - as above
+    """An attempt that should grow is not held (any more)."""
+
+
 class Ledger(Protocol):
     """Holds and rows. One hold and one row per attempt."""
 
@@ -100,6 +136,8 @@ class Ledger(Protocol):
         """Set the amount aside; the future gives the store's time in ms since the epoch. The call is on its way at once.
 
         A future that is cancelled before its result is there leaves no hold behind. Raises, now or when awaited, `StoreUnavailable` after 250 ms, and when ``not_after_ms`` has passed.
+        The future raises `BudgetExceeded` where one of the hold's budgets has no room, `PeriodOver` where a period of
+        theirs is over, and `NotHeld` where a hold should grow that there is not.
         """
 
     def store_ms(self) -> int:
@@ -110,6 +148,13 @@ class Ledger(Protocol):
 
     async def flush(self) -> None:
         """Return once every queued row is in the store. Raises `StoreUnavailable`."""
+
+
+class BudgetBook(Protocol):
+    """Which budgets an attempt falls under, without asking the store."""
+
+    def terms(self, tenant: str, dims: Dims, now_ms: int) -> Terms:
+        """The budgets and their periods at an instant of the store's time."""
 
 
 class Keys(Protocol):

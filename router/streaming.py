@@ -13,6 +13,7 @@ from router.core.errors import RouterError
 from router.core.money import usd
 from router.dialects.openai_errors import error_event, reported_error
 from router.dialects.openai_stream import StreamScanner, streamed_text
+from router.growth import Growth
 from router.ports import UpstreamFailure
 
 if TYPE_CHECKING:
@@ -41,7 +42,17 @@ class AnswerStream:
         gone: whether the caller has hung up meanwhile.
     """
 
-    __slots__ = ("_attempt", "_ended", "_gone", "_kept", "_kept_bytes", "_response", "_scanner")
+    __slots__ = (
+        "_attempt",
+        "_ended",
+        "_gone",
+        "_growth",
+        "_kept",
+        "_kept_bytes",
+        "_response",
+        "_scanner",
+        "_stopped",
+    )
 
     def __init__(self, attempt: Attempt, response: UpstreamResponse, gone: Callable[[], bool]) -> None:
         self._attempt = attempt
@@ -51,6 +62,8 @@ class AnswerStream:
         self._kept: list[bytes] = []
         self._kept_bytes = 0
         self._ended = False
+        self._growth = Growth(attempt)
+        self._stopped: RouterError | None = None
 
     async def first_part(self) -> bytes:
         """The first bytes for the caller, before anything has been promised to them.
@@ -76,6 +89,8 @@ class AnswerStream:
 
     async def next_part(self) -> bytes:
         """More bytes for the caller, ``b""`` after the last."""
+        if self._stopped is not None:
+            await self._read_on("budget_stopped", self._stopped)
         if self._ended:
             return b""
         try:
@@ -84,10 +99,25 @@ class AnswerStream:
             return await self._break(broken(failure))
         if not part or self._over():
             return part + await self._end()
+        if self._kept_bytes >= self._growth.look_at:
+            stop = await self._growth.look(self._kept)
+            if stop is not None:
+                return part + await self._stop(stop)
         return part
 
     async def abandon(self) -> None:
         """The caller has gone. Where the provider bills anyway, read on for its meters, within `DRAIN_S`."""
+        await self._read_on("client_left" if self._stopped is None else "budget_stopped", self._stopped)
+
+    async def _stop(self, error: RouterError) -> bytes:
+        """A budget has no room for more of this: say so. Where the provider bills anyway, its meters are still wanted."""
+        if self._attempt.link.bills_after_disconnect:
+            self._stopped = error
+        else:
+            await self._settle("budget_stopped", error)
+        return error_event(error)
+
+    async def _read_on(self, outcome: Outcome, error: RouterError | None) -> None:
         if self._ended:
             return
         try:
@@ -98,7 +128,7 @@ class AnswerStream:
         except (TimeoutError, UpstreamFailure, asyncio.CancelledError):
             pass  # what has come by until now is booked below
         finally:
-            await self._settle("client_left", None)
+            await self._settle(outcome, error)
 
     def _over(self) -> bool:
         return self._scanner.done or self._scanner.failed

@@ -6,13 +6,17 @@ Belongs here: one fake for each contract of router/ports.py. Does not belong her
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+from collections import Counter
 from typing import TYPE_CHECKING
 
-from router.ports import StoreUnavailable, UpstreamFailure
+from router.core.budget import BUCKETS, NO_TERMS, Budget, Budgets
+from router.ports import BudgetExceeded, NotHeld, PeriodOver, StoreUnavailable, UpstreamFailure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from router.core.budget import Dims, Term, Terms
     from router.core.values import Hold, Identity, Row
     from router.ports import UpstreamRequest
 
@@ -41,6 +45,8 @@ class FakeLedger:
     def __init__(self, clock: FakeClock) -> None:
         self.available = True
         self.holds: dict[str, Hold] = {}
+        self.spent: Counter[str] = Counter()
+        """By budget period; a rolling budget's by bucket."""
         self._clock = clock
         self._rows: list[Row] = []
         self._queued: list[Row] = []
@@ -61,18 +67,54 @@ class FakeLedger:
             result.set_exception(StoreUnavailable(f"the reservation of {hold.attempt} reached the store too late"))
         else:
             self._book()
-            self.holds[hold.attempt] = hold
-            loop.call_soon(self._granted, hold, result, now_ms)
+            refusal = self._refusal(hold, now_ms)
+            if refusal is not None:
+                result.set_exception(refusal)
+            else:
+                if hold.grows or hold.attempt not in self.holds:
+                    self.holds[hold.attempt] = hold
+                loop.call_soon(self._granted, hold, result, now_ms)
         return result
+
+    def counted(self, term: Term, but: str = "") -> tuple[int, int]:
+        """(spent, held) that count for a budget's period, without one attempt."""
+        held = [
+            held_amount(hold, other)
+            for hold in self.holds.values()
+            for other in hold.terms.terms
+            if hold.attempt != but
+            and (other.name == term.name or (term.bucket >= 0 and other.budget.id == term.budget.id))
+        ]
+        if term.bucket < 0:
+            return self.spent[term.name], sum(held)
+        buckets = range(term.bucket - BUCKETS, term.bucket + 1)
+        return sum(self.spent[f"{term.budget.id}~{number}"] for number in buckets), sum(held)
+
+    def _refusal(self, hold: Hold, now_ms: int) -> Exception | None:
+        had = self.holds.get(hold.attempt)
+        if hold.grows and had is None:
+            return NotHeld(f"{hold.attempt} is not held, so it cannot grow")
+        if not hold.grows and had is not None:
+            return None
+        for term in hold.terms.terms:
+            if not hold.grows and not term.from_ms <= now_ms < term.until_ms:
+                return PeriodOver(now_ms)
+        for term in hold.terms.terms:
+            spent, held = self.counted(term, but=hold.attempt)
+            amount = held_amount(hold, term)
+            before = held_amount(had, term) if had is not None else 0
+            if amount > before and spent + held + amount > term.budget.limit_nano:
+                return BudgetExceeded(term, spent, held + before, amount)
+        return None
 
     def store_ms(self) -> int:
         return self._clock.now_ms()
 
     def _granted(self, hold: Hold, result: asyncio.Future[int], now_ms: int) -> None:
-        if result.cancelled():
-            self.holds.pop(hold.attempt, None)
-        else:
+        if not result.cancelled():
             result.set_result(now_ms)
+        elif not hold.grows:
+            self.holds.pop(hold.attempt, None)
 
     def settle(self, row: Row) -> None:
         self._queued.append(row)
@@ -91,6 +133,31 @@ class FakeLedger:
             self.holds.pop(row.attempt, None)
             if row.outcome != "released":
                 self._rows.append(row)
+                for name in row.budgets:
+                    self.spent[name] += row.cost_nano
+
+
+def held_amount(hold: Hold, term: Term) -> int:
+    """What a hold sets aside in one of its budgets."""
+    likely = hold.amount_nano if hold.likely_nano is None else hold.likely_nano
+    return hold.amount_nano if term.budget.mode == "hard" else likely
+
+
+class FakeBook:
+    """Budgets by tenant, in UTC."""
+
+    def __init__(self, *budgets: Budget) -> None:
+        self._by_tenant: dict[str, Budgets] = {}
+        self.put(*budgets)
+
+    def put(self, *budgets: Budget) -> None:
+        for tenant in {budget.tenant for budget in budgets}:
+            own = [budget for budget in budgets if budget.tenant == tenant]
+            self._by_tenant[tenant] = Budgets(own, {"UTC": dt.UTC})
+
+    def terms(self, tenant: str, dims: Dims, now_ms: int) -> Terms:
+        found = self._by_tenant.get(tenant)
+        return NO_TERMS if found is None else found.terms(dims, now_ms)
 
 
 class FakeKeys:

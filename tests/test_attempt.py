@@ -1,7 +1,7 @@
 import asyncio
 
 import pytest
-from fakes import FakeClock, FakeCounter, FakeLedger, FakeListener
+from fakes import FakeBook, FakeClock, FakeCounter, FakeLedger, FakeListener
 from options import facts, option, plan
 from wired import TIMEOUTS, WHO, asked
 
@@ -21,10 +21,11 @@ class Case:
         self.clock = FakeClock()
         self.ledger = FakeLedger(self.clock)
         self.listener = FakeListener()
+        self.book = FakeBook()
         self.counter = FakeCounter()
         asked_facts = facts()
         self.attempt = Attempt(
-            Desk(self.ledger, self.counter, self.clock, (self.listener,)),
+            Desk(self.ledger, self.counter, self.clock, (self.listener,), self.book),
             request_id="r1",
             identity=WHO,
             orders=NONE,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 from catalogs import NOW, a_catalog, a_model, a_policy
-from fakes import FakeClock, FakeCounter, FakeKeys, FakeLedger, FakeListener, FakeUpstream
+from fakes import FakeBook, FakeClock, FakeCounter, FakeKeys, FakeLedger, FakeListener, FakeUpstream
 
 from router.attempt import Desk
 from router.core.names import Names
@@ -27,22 +27,23 @@ METERS = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}
 TIMEOUTS = Timeouts(connect=1, first_byte=2, between_chunks=3, total=40)
 
 
-def snapshot():
-    catalog = a_catalog(a_model())
-    document = a_policy(policy="default", candidates={"include": ["*"]})
+def snapshot(*models, **changes):
+    catalog = a_catalog(*(models or [a_model()]))
+    document = a_policy(policy="default", **{"candidates": {"include": ["*"]}, **changes})
     policy = compile_policy(validate(PolicySchema, document), catalog, NOW).policy
     world = World(catalog=catalog, policies={"default": policy}, names=Names(catalog), offered=frozenset({"acme"}))
     return compile_snapshot("w1-1", world, NOW, {}.get)
 
 
 class Wired:
-    """``script`` is what the upstream answers, in turn."""
+    """``script`` is what the upstream answers, in turn; ``world`` the snapshot that decides."""
 
-    def __init__(self, *script, bills=True):
+    def __init__(self, *script, bills=True, world=None):
         self.clock = FakeClock()
         self.ledger = FakeLedger(self.clock)
         self.counter = FakeCounter()
         self.listener = FakeListener()
+        self.book = FakeBook()
         self.upstream = FakeUpstream(*script)
         self.keys = FakeKeys({SECRET: WHO})
         link = ProviderLink(
@@ -55,9 +56,9 @@ class Wired:
         self.pipeline = Pipeline(
             keys=self.keys,
             upstream=self.upstream,
-            desk=Desk(self.ledger, self.counter, self.clock, (self.listener,)),
+            desk=Desk(self.ledger, self.counter, self.clock, (self.listener,), self.book),
             links={"acme": link},
-            snapshot=snapshot(),
+            snapshot=world or snapshot(),
         )
 
     async def serve(self, body=None, *, headers=None, gone=lambda: False, **fields):

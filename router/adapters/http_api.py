@@ -16,11 +16,17 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from router.adapters import metrics
+from router.adapters.http_admin import LABEL
+from router.adapters.http_admin import governs as _governs
+from router.adapters.http_admin import json_reply as _json
+from router.adapters.http_admin import silent_store as _silent_store
+from router.adapters.http_admin import tenant_of as _tenant
 from router.adapters.http_server import Handler, read_body
 from router.adapters.http_spend import read_query, spend_body
 from router.adapters.spend import spend
 from router.core.errors import RouterError
 from router.core.explain import verdicts
+from router.core.holds import worst_case
 from router.core.money import nano_ceil, usd
 from router.dialects.models_list import anthropic_models, openai_model, openai_models
 from router.pipeline import Considered, Pipeline
@@ -32,15 +38,10 @@ if TYPE_CHECKING:
     from router.adapters.store_connection import StoreConnection
     from router.core.values import Identity
 
-HOME: Final = "default"
-"""The tenant of the keys from the settings."""
-OPERATOR: Final = "admin"
-"""The id of the settings' admin key, the only one with a say in every tenant."""
 READY_S: Final = 1.0
 """How long /readyz waits for the store."""
 ADMIN_BODY: Final = 64 * 1024
 _NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9 _.@-]{0,63}$"
-_LABEL: Final = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
 
 
 class NewKey(BaseModel):
@@ -49,9 +50,9 @@ class NewKey(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str = Field(pattern=_NAME)
-    team: str = Field(default="", pattern=f"{_LABEL}|^$")
-    app: str = Field(default="", pattern=f"{_LABEL}|^$")
-    tenant: str | None = Field(default=None, pattern=_LABEL)
+    team: str = Field(default="", pattern=f"{LABEL}|^$")
+    app: str = Field(default="", pattern=f"{LABEL}|^$")
+    tenant: str | None = Field(default=None, pattern=LABEL)
     role: Literal["app", "admin"] = "app"
 
 
@@ -244,6 +245,7 @@ def estimate_body(seen: Considered) -> dict[str, Any]:
             "relaxed": decision.relaxed or None,
             "estimated_cost_usd": usd(nano_ceil(decision.expected_pico)),
             "hold_usd": usd(nano_ceil(decision.hold_pico)),
+            "worst_case_usd": usd(nano_ceil(worst_case(decision.option, facts))),
             "price": decision.option.price.version,
         },
         "baseline": None
@@ -265,33 +267,12 @@ def estimate_body(seen: Considered) -> dict[str, Any]:
     }
 
 
-def _json(document: Any, request_id: str, status: int = 200) -> web.Response:
-    headers = {"content-type": "application/json", "x-request-id": request_id}
-    return web.Response(body=msgspec.json.encode(document), status=status, headers=headers)
-
-
 def _is_embeddings(body: bytes) -> bool:
     try:
         keys = msgspec.json.decode(body, type=dict[str, msgspec.Raw]).keys()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return "input" in keys and "messages" not in keys
-
-
-def _governs(identity: Identity, tenant: str) -> bool:
-    """An administrator has a say in their own tenant; the node's operator in all of them."""
-    return identity.role == "admin" and (
-        tenant == identity.tenant or (identity.tenant, identity.key) == (HOME, OPERATOR)
-    )
-
-
-def _tenant(identity: Identity, asked: str | None) -> str:
-    """The tenant that is asked about, or the caller's own."""
-    if asked is None or asked == identity.tenant:
-        return identity.tenant
-    if not _governs(identity, asked):
-        raise RouterError("not_allowed", f"Another tenant than {identity.tenant} needs the node's own admin key.")
-    return asked
 
 
 def _key_body(identity: Identity) -> dict[str, Any]:
@@ -304,7 +285,3 @@ def _key_body(identity: Identity) -> dict[str, Any]:
         "app": identity.app,
         "role": identity.role,
     }
-
-
-def _silent_store() -> RouterError:
-    return RouterError("store_unavailable", "The store does not answer; try again.", retry_after_s=1)

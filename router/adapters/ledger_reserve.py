@@ -7,15 +7,17 @@ what becomes of a hold whose fate is unknown (the ledger frees it later).
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from router.adapters.resp import Arg, Script
-from router.ports import StoreUnavailable
+from router.adapters.store_layout import budget_key, dims_text, term_args
+from router.ports import BudgetExceeded, NotHeld, PeriodOver, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from router.adapters.store_connection import StoreConnection
+    from router.core.budget import Term, Terms
     from router.core.values import Hold
 
 FEW: Final = 2
@@ -25,10 +27,17 @@ FLIGHTS: Final = 4
 GROUP: Final = 256
 """Most holds in one call: a call of this size keeps the store busy for well under a millisecond."""
 
+_MOST_HEADS: Final = 256
+_TOO_LATE: Final = 0
+_NOT_NOW: Final = -1
+_NOT_HELD: Final = -2
+
 RESERVE: Final = Script("reserve")
 
 Entry = tuple["Hold", "asyncio.Future[int]"]
 """A hold and who waits for it."""
+Head = tuple["list[str]", "list[Arg]", "list[Term]"]
+"""Keys, first arguments, and the budget periods in the order in which the store numbers them, from 1."""
 
 
 class ReserveLane:
@@ -37,24 +46,27 @@ class ReserveLane:
 
     Args:
         connection: where calls go.
-        keys: the tenant's hash of holds.
+        prefix: of the tenant's keys.
         worker: whose holds these are.
         heard: told the store's time in ms with every answer.
         orphaned: told the holds that may lie in the store without a caller to free them.
     """
 
-    __slots__ = ("_connection", "_flying", "_heard", "_keys", "_last", "_loop", "_orphaned", "_waiting", "_worker")
+    __slots__ = (
+        "_connection", "_flying", "_heads", "_heard", "_last", "_loop", "_orphaned", "_prefix", "_waiting", "_worker",
+    )  # fmt: skip  # one name a line would be longer than the class's state is worth
 
     def __init__(
         self,
         connection: StoreConnection,
-        keys: tuple[str, ...],
+        prefix: str,
         worker: str,
         heard: Callable[[int], None],
         orphaned: Callable[[list[Hold]], None],
     ) -> None:
         self._connection = connection
-        self._keys = keys
+        self._prefix = prefix
+        self._heads: dict[tuple[Terms, ...], Head] = {}
         self._worker = worker
         self._heard = heard
         self._orphaned = orphaned
@@ -78,12 +90,24 @@ class ReserveLane:
         group, self._waiting = waiting[:GROUP], waiting[GROUP:]
         if not group:
             return
-        args: list[Arg] = [self._worker]
-        for hold, _ in group:
-            args += (hold.attempt, hold.amount_nano, hold.not_after_ms)
         self._last = len(group)
+        numbers: dict[Terms, int] = {}
+        tail: list[Arg] = []
+        for hold, _ in group:
+            terms, likely = hold.terms, hold.likely_nano
+            number = numbers.setdefault(terms, len(numbers) + 1) if terms.terms else 0
+            tail += (
+                hold.attempt,
+                hold.amount_nano,
+                hold.amount_nano if likely is None else likely,
+                hold.not_after_ms,
+                number,
+                1 if hold.grows else 0,
+                dims_text(hold.dims),
+            )
+        keys, args, flat = self._head(tuple(numbers))
         try:
-            self._connection.script_now(RESERVE, self._keys, args, _Flight(self, group))
+            self._connection.script_now(RESERVE, keys, args + tail, _Flight(self, group, flat))
         except StoreUnavailable as failure:
             group += self._waiting
             self._waiting = []
@@ -91,19 +115,37 @@ class ReserveLane:
             return
         self._flying += 1
 
-    def landed(self, group: list[Entry], reply: list[int]) -> None:
-        """The store's time, and the numbers of those of the group that came too late."""
+    def _head(self, sets: tuple[Terms, ...]) -> Head:
+        """Keys and first arguments of a call, the same for every group that falls under the same budgets."""
+        head = self._heads.get(sets)
+        if head is None:
+            terms = list({term.name: term for found in sets for term in found.terms}.values())
+            places = {term.name: place for place, term in enumerate(terms, 1)}
+            args: list[Arg] = [self._worker, len(terms), *(arg for term in terms for arg in term_args(term)), len(sets)]
+            for found in sets:
+                args.append(len(found.terms))
+                for term in found.terms:
+                    args += (places[term.name], 1 if term.budget.mode == "hard" else 2)
+            keys = [f"{self._prefix}holds", *(budget_key(self._prefix, term.name) for term in terms)]
+            if len(self._heads) >= _MOST_HEADS:
+                self._heads.clear()
+            head = self._heads[sets] = (keys, args, terms)
+        return head
+
+    def landed(self, group: list[Entry], terms: list[Term], reply: list[Any]) -> None:
+        """The store's time, and what it says of those of the group that it refuses."""
         self._fly_on()
-        now_ms, *late = reply
+        now_ms = reply[0]
         self._heard(now_ms)
-        refused = set(late)
+        refused = {reply[i]: reply[i + 1 : i + 4] for i in range(1, len(reply), 4)}
         orphans = []
         for number, (hold, result) in enumerate(group):
             if number in refused:
                 if not result.done():
-                    result.set_exception(_too_late(hold, now_ms))
+                    result.set_exception(_refusal(hold, terms, now_ms, refused[number]))
             elif result.done():
-                orphans.append(hold)
+                if not hold.grows:
+                    orphans.append(hold)
             else:
                 result.set_result(now_ms)
         if orphans:
@@ -113,7 +155,8 @@ class ReserveLane:
         """The call failed, or its fate is not known."""
         self._fly_on()
         _fail(group, failure)
-        self._orphaned([hold for hold, _ in group])
+        # One that should have grown has its row still to come.
+        self._orphaned([hold for hold, _ in group if not hold.grows])
 
     def _fly_on(self) -> None:
         self._flying -= 1
@@ -126,19 +169,20 @@ class ReserveLane:
 class _Flight:
     """One call under way: the connection's `Reply`. Replies of several need not come in order (a script sent again)."""
 
-    __slots__ = ("_group", "_lane")
+    __slots__ = ("_group", "_lane", "_terms")
 
-    def __init__(self, lane: ReserveLane, group: list[Entry]) -> None:
+    def __init__(self, lane: ReserveLane, group: list[Entry], terms: list[Term]) -> None:
         self._lane = lane
         self._group = group
+        self._terms = terms
 
     def done(self) -> bool:
         """Every answer is wanted: even that of a group whose callers have all gone."""
         return False
 
-    def set_result(self, reply: list[int]) -> None:
+    def set_result(self, reply: list[Any]) -> None:
         """The script's reply."""
-        self._lane.landed(self._group, reply)
+        self._lane.landed(self._group, self._terms, reply)
 
     def set_exception(self, failure: BaseException) -> None:
         """A `StoreUnavailable`."""
@@ -152,7 +196,16 @@ def _fail(group: list[Entry], failure: BaseException) -> None:
             result.set_exception(StoreUnavailable(str(failure)))
 
 
-def _too_late(hold: Hold, now_ms: int) -> StoreUnavailable:
-    return StoreUnavailable(
-        f"the reservation of {hold.attempt} reached the store {now_ms - hold.not_after_ms} ms too late"
-    )
+def _refusal(hold: Hold, terms: list[Term], now_ms: int, said: list[Any]) -> Exception:
+    why, spent, held = said
+    if why == _TOO_LATE:
+        late_ms = now_ms - hold.not_after_ms
+        return StoreUnavailable(f"the reservation of {hold.attempt} reached the store {late_ms} ms too late")
+    if why == _NOT_NOW:
+        return PeriodOver(now_ms)
+    if why == _NOT_HELD:
+        return NotHeld(f"{hold.attempt} is not held, so it cannot grow")
+    term = terms[why - 1]
+    likely = hold.amount_nano if hold.likely_nano is None else hold.likely_nano
+    amount = hold.amount_nano if term.budget.mode == "hard" else likely
+    return BudgetExceeded(term, int(spent), int(held), amount)

@@ -216,7 +216,8 @@ class SettleLane:
         ends += [row.attempt for row in rows]
         self._sequence += 1
         keys = [f"{self._prefix}applied", f"{self._prefix}holds", f"{self._prefix}hours"]
-        args: list[Arg] = [self._journal, self._sequence, len(ends), *ends]
+        charges = _charges(rows)
+        args: list[Arg] = [self._journal, self._sequence, len(ends), *ends, len(charges) // 2, *charges]
         by_hour: dict[int, list[Row]] = {}
         for row in rows:
             if row.outcome != "released":
@@ -235,6 +236,19 @@ class SettleLane:
             text = hour_of(hour * HOUR_MS)
             names = self._hours[hour] = (text, f"{self._prefix}rows:{text}", f"{self._prefix}cube:{text}")
         return names
+
+
+def _charges(rows: list[Row]) -> list[Arg]:
+    """Budget periods and what these rows spend in each."""
+    alike: dict[tuple[str, ...], int] = {}
+    for row in rows:
+        if row.budgets and row.cost_nano:
+            alike[row.budgets] = alike.get(row.budgets, 0) + row.cost_nano
+    sums: dict[str, int] = {}
+    for names, spent in alike.items():
+        for name in names:
+            sums[name] = sums.get(name, 0) + spent
+    return [part for name, spent in sums.items() if spent for part in (name, spent)]
 
 
 def _hour_args(hour: str, rows: list[Row]) -> Iterable[Arg]:

@@ -140,7 +140,7 @@ class RedisLedger:
                 self._free_later(settle, holds)
 
             settle = SettleLane(self._connection, prefix, self._journal, self)
-            reserve = ReserveLane(self._connection, (f"{prefix}holds",), self._worker, self.heard, orphaned)
+            reserve = ReserveLane(self._connection, prefix, self._worker, self.heard, orphaned)
             lanes = self._lanes[tenant] = (reserve, settle)
             self._unregistered.add(tenant)
             self._register()

@@ -1,9 +1,16 @@
-"""How the store is laid out: key names, the spend cube's dimensions and measures, and rows as bytes.
+r"""How the store is laid out: key names, the spend cube's dimensions and measures, and rows as bytes.
 
 Belongs here: names and encodings that a writer and a reader must agree on. Does not belong here: any call to
 the store (redis_ledger, spend, redis_keys do that), and the Lua scripts, which get every key handed in.
 
-    cr:{tenant}:holds              hash    attempt → amount_nano:admitted_ms:worker
+    cr:{tenant}:holds              hash    attempt → amount_nano:admitted_ms:worker, then, each after \x1e: budget
+                                           periods, dimensions, and amounts where they differ by period; each list's
+                                           parts stand between \x1f
+    cr:{tenant}:budget:ID:START    hash    s spent, h held, in nano-dollars, of a budget's period that began then
+                                           (minutes since the epoch, UTC)
+    cr:{tenant}:budget:ID~         hash    of a rolling budget: bucket → spent, s their sum, h held, o the oldest bucket
+    cr:{tenant}:budgets            hash    budget id → JSON of its definition
+    cr:{@}:budgets                 hash    tenant → version of its budgets; "" → version of them all
     cr:{tenant}:applied            hash    journal → last settled sequence number
     cr:{tenant}:hours              zset    YYYYMMDDHH with rows, scored by itself
     cr:{tenant}:rows:YYYYMMDDHH    stream  one entry a row, field r = msgpack of Row, by hour of admission (UTC)
@@ -22,6 +29,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from router.core.budget import BUCKETS, LENGTHS_MS, Term
 from router.core.values import Row
 
 HOUR_MS: Final = 3_600_000
@@ -60,6 +68,18 @@ REQUESTS: Final = "n"
 
 PLATFORM_KEYS: Final = "cr:{@}:keys"
 PLATFORM_TENANTS: Final = "cr:{@}:tenants"
+PLATFORM_BUDGETS: Final = "cr:{@}:budgets"
+
+UNIT: Final = "\x1e"
+_DAY_MS: Final = 86_400_000
+KEPT_MS: Final = {
+    "minute": 7 * _DAY_MS,
+    "hour": 35 * _DAY_MS,
+    "day": 100 * _DAY_MS,
+    "week": 400 * _DAY_MS,
+    "month": 400 * _DAY_MS,
+}
+"""How long a budget period's counter is kept after its end: late rows and corrections still find it."""
 
 
 def tenant_prefix(tenant: str) -> str:
@@ -69,6 +89,29 @@ def tenant_prefix(tenant: str) -> str:
     ``{@}`` cannot be met. An empty id becomes ``%``: an empty tag would be no tag.
     """
     return f"cr:{{{quote(tenant, safe='', errors='surrogatepass') or '%'}}}:"
+
+
+def budget_key(prefix: str, name: str) -> str:
+    """The counter of a budget period; that of a rolling budget holds all its buckets."""
+    return f"{prefix}budget:{name.partition('~')[0]}~" if "~" in name else f"{prefix}budget:{name}"
+
+
+def term_args(term: Term) -> tuple[str | int, ...]:
+    """What the reserve script is told of a period."""
+    kept = 0
+    if term.bucket >= 0:
+        kept = 2 * LENGTHS_MS[term.budget.period]
+    elif term.budget.period != "total":
+        kept = term.until_ms - term.from_ms + KEPT_MS[term.budget.period]
+    return (term.name, term.budget.limit_nano, term.from_ms, term.until_ms, term.bucket, BUCKETS, kept)
+
+
+def dims_text(dims: tuple[str, ...]) -> bytes:
+    """An attempt's dimensions as a hold keeps them."""
+    text = SEPARATOR.join(dims)
+    if UNIT in text or text.count(SEPARATOR) != max(len(dims) - 1, 0):
+        text = SEPARATOR.join(value.replace(SEPARATOR, " ").replace(UNIT, " ") for value in dims)
+    return text.encode("utf-8", "replace")
 
 
 def hour_of(at_ms: int) -> str:

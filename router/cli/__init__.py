@@ -1,10 +1,11 @@
-"""The command line: `costrouter serve`, `sim`, `explain`, `spend`. One file a command."""
+"""The command line: `costrouter serve`, `sim`, `explain`, `spend`, `budgets`. One file a command."""
 
 from __future__ import annotations
 
 import click
 
 from router import __version__
+from router.cli.budgets import budgets
 from router.cli.explain import explain
 from router.cli.serve import serve
 from router.cli.sim import sim
@@ -17,5 +18,5 @@ def main() -> None:
     """Send every prompt to the cheapest model that meets the policy, and meter every cent."""
 
 
-for command in (serve, sim, explain, spend):
+for command in (serve, sim, explain, spend, budgets):
     main.add_command(command)

@@ -146,6 +146,8 @@ class Plan(msgspec.Struct, frozen=True):
     asked: Level | None = None
     """The model whose bare name was asked for, if it may be called. It is the last of the levels, and what it would
     cost caps what takes its place."""
+    clamp: bool = False
+    """Whether an answer may be limited to its likely length where a hard budget has no room for the worst case."""
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -328,8 +330,13 @@ def hold(option: Option, facts: Facts) -> int:
     output = max(option.output_p90, option.output_mean)
     if facts.max_output is not None:
         output = min(output, facts.max_output)
+    return upper_cost(option, prompt, facts.choices * output)
+
+
+def upper_cost(option: Option, prompt: int, output: int) -> int:
+    """Pico-dollars for so many tokens and no more, at the dearest band that they may reach, caches written."""
     reached = (band.rates for band in option.price.bands if band.above == 0 or band.above < prompt)
-    return max(_upper_cost(rates, prompt, facts.choices * output) for rates in reached)
+    return max(_upper_cost(rates, prompt, output) for rates in reached)
 
 
 def _upper_cost(rates: Rates, prompt: int, output: int) -> int:

@@ -99,6 +99,8 @@ class Policy(msgspec.Struct, frozen=True):
     without_quality: NoQuality
     without_latency: NoLatency
     when_nothing_fits: tuple[Step, ...]
+    clamp: bool = False
+    """Whether an answer may be limited to its likely length where a hard budget has no room for the worst case."""
     version: str = ""
     """``name@hash``; booked with every attempt."""
 

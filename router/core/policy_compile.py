@@ -49,6 +49,7 @@ def compile_policy(file: PolicySchema, catalog: Catalog, instant: dt.datetime) -
             without_quality=file.without_data.quality,
             without_latency=file.without_data.latency,
             when_nothing_fits=file.when_nothing_fits,
+            clamp=file.clamp,
         )
     )
     errors = [*_names(policy, catalog), *_rules(policy), *_reference(policy, catalog), *_steps(policy)]

@@ -94,3 +94,4 @@ class PolicySchema(Strict):
     rules: tuple[RuleSchema, ...]
     without_data: WithoutDataSchema = WithoutDataSchema()
     when_nothing_fits: Annotated[tuple[Step, ...], _OneOrMore] = ("refuse",)
+    clamp: bool = False

@@ -185,6 +185,7 @@ class Snapshot:
             faults={option.entry: faults for model, option in candidates if (faults := judge.faults(model, option))},
             max_cost_pico=rule.max_cost_pico,
             reference=None if reference is None else self._cheapest_entry(reference[1]),
+            clamp=policy.clamp,
         )
 
     def _reference(self, policy: Policy, task: str) -> tuple[Model, tuple[Model, ...]] | None:
@@ -214,6 +215,7 @@ class Snapshot:
             faults={},
             max_cost_pico=rule.max_cost_pico,
             reference=None,
+            clamp=policy.clamp,
         )
 
     def _why_absent(self, models: Collection[Model]) -> str:

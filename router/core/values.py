@@ -12,11 +12,13 @@ from typing import Final, Literal
 
 import msgspec
 
+from router.core.budget import NO_TERMS, Terms
+
 Endpoint = Literal["chat", "embeddings"]
 Certainty = Literal["metered", "counted", "estimated"]
 """metered: the provider's own usage; counted: our count of what was streamed; estimated: neither was to be had."""
 
-Outcome = Literal["ok", "client_left", "upstream_error", "upstream_interrupted", "released"]
+Outcome = Literal["ok", "client_left", "upstream_error", "upstream_interrupted", "budget_stopped", "released"]
 """How an attempt ended. ``released`` attempts were never sent and cost nothing."""
 
 
@@ -121,8 +123,24 @@ class Hold(msgspec.Struct, frozen=True):
     """``request-id/n``"""
     tenant: str
     amount_nano: int
+    """Held against hard budgets; against all, if ``likely_nano`` is None."""
     not_after_ms: int
     """The store refuses a reservation that reaches it later than this (store clock)."""
+    likely_nano: int | None = None
+    """Held against statistical budgets."""
+    terms: Terms = NO_TERMS
+    """The budgets that must have room for it, each with the period that it is asked for in."""
+    dims: tuple[str, ...] = ()
+    """Team, app, key, user, policy, rule, model, provider, tier, endpoint: what is left to say of the attempt if its
+    worker and its disk are lost."""
+    grows: bool = False
+    """True where the attempt is held already and needs more: limits are checked for the difference, in the periods of
+    its admission."""
+
+    @property
+    def budgets(self) -> tuple[str, ...]:
+        """The budget periods, as the store names them."""
+        return self.terms.names
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True):

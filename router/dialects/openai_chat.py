@@ -32,6 +32,8 @@ class Request(msgspec.Struct, frozen=True):
     stream: bool = False
     wants_usage: bool = False
     max_output: int | None = None
+    clamped: bool = False
+    """Whether ``max_output`` is ours, smaller than what the body says or in place of nothing."""
     choices: int = 1
     user: str = ""
     ready_tokens: int = 0
@@ -224,6 +226,9 @@ def outgoing(request: Request, upstream_model: str, quirks: frozenset[str]) -> b
         changes["stream_options"] = _with_usage(request.top.get("stream_options"))
     if request.own:
         changes["metadata"] = _foreign_metadata(request.top.get("metadata"))
+    if request.clamped:
+        name = "max_tokens" if "max_tokens" in members or "max_tokens_name" in quirks else "max_completion_tokens"
+        changes |= {"max_tokens": None, "max_completion_tokens": None, name: msgspec.json.encode(request.max_output)}
     for quirk, wanted, other in _LIMIT_NAMES:
         if quirk in quirks and other in members:
             # The limit that was decided and held by, whichever of the two names it came under.

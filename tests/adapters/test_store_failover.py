@@ -9,7 +9,7 @@ import signal
 from collections import Counter
 
 import pytest
-from store import Machine, make_hold, make_row, stored_holds, stored_rows, until
+from store import ONE_HOLD, Machine, make_hold, make_row, stored_holds, stored_rows, until
 from store_modes import connected
 from store_servers import Cluster, SentinelSet, Server
 
@@ -248,7 +248,7 @@ async def test_while_a_slot_moves_what_is_new_is_kept_at_its_new_place(cluster):
             assert await connection.call("INCR", "cr:{moves}:new") == 1
             # By its text, as the node may not know the script, and admits a stranger's one call only.
             for _ in range(2):
-                assert len(await connection.script(Script("reserve"), ["cr:{moves}:h"], ("w", "a/1", 5, 2**50))) == 1
+                assert len(await connection.script(Script("reserve"), ["cr:{moves}:h"], ONE_HOLD)) == 1
         assert await connection.call("MGET", "cr:{moves}:old", "cr:{moves}:new") == [b"2", b"1"]
 
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from fakes import FakeClock
-from store import PATIENT_S, Machine, make_hold, make_row, now_ms, stored_holds, stored_rows, until
+from store import ONE_HOLD, PATIENT_S, Machine, make_hold, make_row, now_ms, stored_holds, stored_rows, until
 from store_modes import connected
 
 from router.adapters.fleet import Fleet, Observations
@@ -47,7 +47,7 @@ async def test_a_script_takes_several_keys_of_one_tenant(connection):
     script = Script("settle")
     for tenant in TENANTS:
         keys = [f"cr:{{{tenant}}}:{name}" for name in ("applied", "holds", "hours", "rows:1", "cube:1")]
-        arguments = ("journal", 1, 0, "1", 1, b"row", 1, "cell", 2**53 + 1)
+        arguments = ("journal", 1, 0, 0, "1", 1, b"row", 1, "cell", 2**53 + 1)
         assert [fresh for _, fresh in [await connection.script(script, keys, arguments)]] == [1]
         assert (await connection.script(script, keys, arguments))[1] == 0
         assert await connection.call("HGET", keys[4], "cell") == str(2**53 + 1).encode()
@@ -56,7 +56,7 @@ async def test_a_script_takes_several_keys_of_one_tenant(connection):
 async def test_a_script_may_be_told_of_at_once(connection):
     replies = [asyncio.get_running_loop().create_future() for _ in TENANTS]
     for tenant, reply in zip(TENANTS, replies, strict=True):
-        connection.script_now(Script("reserve"), [f"cr:{{{tenant}}}:h"], ("w", "a/1", 5, 2**50), reply)
+        connection.script_now(Script("reserve"), [f"cr:{{{tenant}}}:h"], ONE_HOLD, reply)
     assert [len(await reply) for reply in replies] == [1] * len(TENANTS)
 
 

@@ -1,21 +1,183 @@
--- Sets aside money for a group of attempts of one tenant, each on its own terms.
--- KEYS   1 holds
--- ARGV   1 worker; then for each hold: attempt, amount in nano-dollars, last store time in ms at which it may start
--- Reply  the store's time in ms, then the 0-based number of every hold that came too late
--- Amounts travel as text: a Lua number prints 14 digits, an amount may have more.
+-- Sets aside money for a group of attempts of one tenant, in their order, each on its own terms and in all its budgets
+-- or in none.
+-- KEYS   1 holds; then the counter of each budget period that is asked for
+-- ARGV   1 worker, 2 count of budget periods;
+--        for each: name, limit, first ms, ms after the last, bucket (-1 in a calendar), buckets, ms to keep (0 for ever);
+--        count of sets; for each set: count of its periods, (number of the period, 1 if hard else 2) each;
+--        for each hold: attempt, amount, amount for statistical budgets, last ms at which it may start, number of its set
+--        (0 for none), 1 if it grows, its dimensions
+-- Reply  the store's time in ms; then for each refused hold: its 0-based number, why, spent, held. Why: the number of the
+--        period without room (the figures are that period's), 0 too late, -1 outside of a period, -2 no longer held
+-- A counter is a hash: s spent, h held. Of a rolling budget it holds a field a bucket besides, s is their sum, and o is
+-- the oldest bucket that counts. Amounts are at most 2^53, so Lua's numbers are exact as long as there is room.
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local stamp = string.format(':%.0f:', now) .. ARGV[1]
 local reply, fields = {now}, {}
-for i = 2, #ARGV, 3 do
-  if tonumber(ARGV[i + 2]) < now then
-    reply[#reply + 1] = (i - 2) / 3
-  else
-    fields[#fields + 1] = ARGV[i]
-    fields[#fields + 1] = ARGV[i + 1] .. stamp
+
+local function refresh(key, period)
+  -- Buckets that have aged out no longer count.
+  local oldest = period.bucket - period.buckets
+  local kept = redis.call('HGET', key, 'o')
+  if kept and tonumber(kept) >= oldest then
+    return
+  end
+  local all = redis.call('HGETALL', key)
+  for i = 1, #all, 2 do
+    local bucket = tonumber(all[i])
+    if bucket and bucket < oldest then
+      redis.call('HDEL', key, all[i])
+      redis.call('HINCRBY', key, 's', string.format('%.0f', 0 - tonumber(all[i + 1])))
+    end
+  end
+  redis.call('HSET', key, 'o', string.format('%.0f', oldest))
+  redis.call('PEXPIRE', key, period.keep)
+end
+
+local at, periods = 3, {}
+for number = 1, tonumber(ARGV[2]) do
+  local key = KEYS[number + 1]
+  local period = {
+    name = ARGV[at], limit = tonumber(ARGV[at + 1]), bucket = tonumber(ARGV[at + 4]), buckets = tonumber(ARGV[at + 5]),
+    keep = ARGV[at + 6], more = 0,
+    open = tonumber(ARGV[at + 2]) <= now and now < tonumber(ARGV[at + 3]),
+  }
+  if period.bucket >= 0 and period.open then
+    refresh(key, period)
+  end
+  local counted = redis.call('HMGET', key, 's', 'h')
+  period.fresh = period.bucket < 0 and not counted[1] and not counted[2]
+  period.spent, period.held = tonumber(counted[1] or '0'), tonumber(counted[2] or '0')
+  periods[number] = period
+  at = at + 7
+end
+
+local sets = {}
+at = at + 1
+for number = 1, tonumber(ARGV[at - 1]) do
+  local set = {names = {}}
+  for i = 1, tonumber(ARGV[at]) do
+    local period = periods[tonumber(ARGV[at + 2 * i - 1])]
+    set[i] = {period = period, number = ARGV[at + 2 * i - 1], hard = ARGV[at + 2 * i] == '1'}
+    set.names[i] = period.name
+  end
+  set.names = table.concat(set.names, '\31')
+  sets[number] = set
+  at = at + 1 + 2 * #set
+end
+
+local function refuse(i, why, spent, held)
+  reply[#reply + 1] = (i - at) / 7
+  reply[#reply + 1] = why
+  reply[#reply + 1] = string.format('%.0f', spent)
+  reply[#reply + 1] = string.format('%.0f', held)
+end
+
+local function without_room(set, hard, statistical)
+  for j = 1, #set do
+    local place = set[j]
+    local period, amount = place.period, place.hard and hard or statistical
+    if amount > 0 and period.spent + period.held + amount > period.limit then
+      return place
+    end
   end
 end
+
+local function take(set, hard, statistical)
+  for j = 1, #set do
+    local place = set[j]
+    local amount = place.hard and hard or statistical
+    place.period.held = place.period.held + amount
+    place.period.more = place.period.more + amount
+  end
+end
+
+local function outside(set)
+  for j = 1, #set do
+    if not set[j].period.open then
+      return true
+    end
+  end
+end
+
+-- The stored value: amount:at:worker, names, dimensions, and where amounts differ, each period's.
+local function value(head, set, first, second, dims)
+  if #set == 0 and dims == '' then
+    return head
+  end
+  local amounts, mixed = {}, false
+  for j = 1, #set do
+    amounts[j] = set[j].hard and first or second
+    mixed = mixed or amounts[j] ~= first
+  end
+  local told = head .. '\30' .. set.names .. '\30' .. dims
+  return mixed and told .. '\30' .. table.concat(amounts, '\31') or told
+end
+
+local attempts = {}
+for i = at, #ARGV, 7 do
+  attempts[#attempts + 1] = ARGV[i]
+end
+local known = #attempts > 0 and redis.call('HMGET', KEYS[1], unpack(attempts)) or {}
+
+local none = {names = ''}
+for i = at, #ARGV, 7 do
+  local set = sets[tonumber(ARGV[i + 4])] or none
+  local hard, statistical = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
+  if tonumber(ARGV[i + 3]) < now then
+    refuse(i, 0, 0, 0)
+  elseif ARGV[i + 5] == '1' then
+    -- The stored amounts say how much more it is, so that asking twice changes nothing.
+    local stored = known[(i - at) / 7 + 1]
+    if not stored then
+      refuse(i, -2, 0, 0)
+    else
+      local first, rest = string.match(stored, '^(%d+)(:[^\30]*)')
+      local had, amounts = tonumber(first), string.match(stored, '^[^\30]*\30[^\30]*\30[^\30]*\30(.*)$')
+      if amounts then
+        local j = 0
+        for amount in string.gmatch(amounts, '[^\31]+') do
+          j = j + 1
+          if set[j] and not set[j].hard then
+            had = tonumber(amount)
+          end
+        end
+      end
+      local more_hard, more = math.max(hard - tonumber(first), 0), math.max(statistical - had, 0)
+      local place = without_room(set, more_hard, more)
+      if place then
+        refuse(i, tonumber(place.number), place.period.spent, place.period.held)
+      elseif more_hard > 0 or more > 0 then
+        take(set, more_hard, more)
+        local kept = string.format('%.0f', math.max(hard, tonumber(first)))
+        local grown = string.format('%.0f', math.max(statistical, had))
+        redis.call('HSET', KEYS[1], ARGV[i], value(kept .. rest, set, kept, grown, ARGV[i + 6]))
+      end
+    end
+  elseif not known[(i - at) / 7 + 1] then -- what is held already is not held twice
+    local place = not outside(set) and without_room(set, hard, statistical)
+    if outside(set) then
+      refuse(i, -1, 0, 0)
+    elseif place then
+      refuse(i, tonumber(place.number), place.period.spent, place.period.held)
+    else
+      take(set, hard, statistical)
+      fields[#fields + 1] = ARGV[i]
+      fields[#fields + 1] = value(ARGV[i + 1] .. stamp, set, ARGV[i + 1], ARGV[i + 2], ARGV[i + 6])
+    end
+  end
+end
+
 if #fields > 0 then
   redis.call('HSET', KEYS[1], unpack(fields))
+end
+for number = 1, #periods do
+  local period = periods[number]
+  if period.more > 0 then
+    redis.call('HINCRBY', KEYS[number + 1], 'h', string.format('%.0f', period.more))
+    if period.fresh and period.keep ~= '0' then
+      redis.call('PEXPIRE', KEYS[number + 1], period.keep)
+    end
+  end
 end
 return reply

@@ -1,10 +1,12 @@
 -- Books one numbered batch of a tenant: rows, the spend cube, and the end of the rows' holds; or does nothing.
 -- KEYS   1 applied, 2 holds, 3 hours; then for each hour of the batch: its stream of rows, its cube
 -- ARGV   1 journal, 2 sequence number, 3 count of holds to end, the attempts;
+--        count of budget periods, (name, increment) each;
 --        then for each hour: YYYYMMDDHH, count of rows, the rows, count of cube cells, (field, increment) each
 -- Reply  the store's time in ms, 1 if booked now or 0 if it had been booked before
 -- A batch that comes again after a lost reply or a lost connection has a number at or below the mark. The mark is set
 -- first: what fails half-way (scripts do not roll back) must not be booked twice, so its sender reports it instead.
+-- The counters of budget periods lie beside the holds, under the same hash tag: an ended hold says which ones held what.
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local mark = redis.call('HGET', KEYS[1], ARGV[1])
@@ -12,11 +14,87 @@ if mark and tonumber(ARGV[2]) <= tonumber(mark) then
   return {now, 0}
 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+local counters = string.sub(KEYS[2], 1, -6) .. 'budget:'
+
+local function place(name)
+  -- The counter of a period, and the bucket if its budget is a rolling one.
+  local id, bucket = string.match(name, '^(.*~)(%d+)$')
+  if id then
+    return counters .. id, bucket
+  end
+  return counters .. name
+end
+
+local freed = {}
+
+local function free(name, amount)
+  local sum = (freed[name] or 0) + amount
+  if freed[name] and sum > 2 ^ 53 then
+    redis.call('HINCRBY', place(name), 'h', string.format('%.0f', -freed[name]))
+    sum = amount
+  end
+  freed[name] = sum
+end
+
 local at, ends = 4, tonumber(ARGV[3])
 if ends > 0 then
+  local alike = {}
+  for _, hold in ipairs(redis.call('HMGET', KEYS[2], unpack(ARGV, at, at + ends - 1))) do
+    local head, names, _, amounts
+    if hold then
+      head, names, _, amounts = string.match(hold, '^(%d+)[^\30]*\30([^\30]*)\30([^\30]*)\30?(.*)$')
+    end
+    if names and names ~= '' then
+      if amounts ~= '' then
+        local each = string.gmatch(amounts, '[^\31]+')
+        for name in string.gmatch(names, '[^\31]+') do
+          free(name, tonumber(each()))
+        end
+      else
+        local sum = (alike[names] or 0) + tonumber(head)
+        if alike[names] and sum > 2 ^ 53 then
+          for name in string.gmatch(names, '[^\31]+') do
+            free(name, alike[names])
+          end
+          sum = tonumber(head)
+        end
+        alike[names] = sum
+      end
+    end
+  end
+  for names, sum in pairs(alike) do
+    for name in string.gmatch(names, '[^\31]+') do
+      free(name, sum)
+    end
+  end
+  for name, sum in pairs(freed) do
+    local key = place(name)
+    -- A counter that has had its time is gone, and stays so.
+    if sum > 0 and redis.call('HEXISTS', key, 'h') == 1 then
+      redis.call('HINCRBY', key, 'h', string.format('%.0f', -sum))
+    end
+  end
   redis.call('HDEL', KEYS[2], unpack(ARGV, at, at + ends - 1))
   at = at + ends
 end
+local charged = tonumber(ARGV[at])
+for i = at + 1, at + 2 * charged, 2 do
+  local key, bucket = place(ARGV[i])
+  if not bucket then
+    local fresh = redis.call('EXISTS', key) == 0
+    redis.call('HINCRBY', key, 's', ARGV[i + 1])
+    if fresh and string.sub(key, -2) ~= ':0' then
+      redis.call('EXPIRE', key, 34560000)
+    end
+  else
+    local oldest = redis.call('HGET', key, 'o')
+    if oldest and tonumber(bucket) >= tonumber(oldest) then
+      redis.call('HINCRBY', key, bucket, ARGV[i + 1])
+      redis.call('HINCRBY', key, 's', ARGV[i + 1])
+    end
+  end
+end
+at = at + 1 + 2 * charged
 for k = 4, #KEYS, 2 do
   redis.call('ZADD', KEYS[3], ARGV[at], ARGV[at])
   local last = at + 1 + tonumber(ARGV[at + 1])

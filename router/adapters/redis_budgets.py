@@ -1,0 +1,170 @@
+"""Budget definitions in the store, and each worker's compiled copy of them.
+
+Belongs here: creating, changing and removing definitions, noticing changes of others, and what has been counted.
+Does not belong here: admission (the reserve script), who may do what (http_budgets), matching (core/budget.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zoneinfo
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import structlog
+
+from router.adapters.store_layout import PLATFORM_BUDGETS, budget_key, tenant_prefix
+from router.core.budget import BUCKETS, NO_TERMS, Budget, Budgets, Dims, Term, Terms, term_at
+from router.ports import StoreUnavailable
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Iterable
+
+    from router.adapters.store_connection import StoreConnection
+
+FRESH_S: Final = 0.4
+"""Between two looks for changes: a new budget holds on every worker within a second."""
+_ALL: Final = b""
+_log: Final = structlog.get_logger(__name__)
+_decode: Final = msgspec.json.Decoder(Budget).decode
+
+
+def zone_of(name: str) -> dt.tzinfo:
+    """A time zone by its name, such as ``Europe/Berlin``.
+
+    Raises:
+        ValueError: this machine knows no such zone.
+    """
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{name[:40]!r} is no time zone of this machine; write one such as Europe/Berlin") from None
+
+
+class RedisBudgets:
+    """Implements `router.ports.BudgetBook`.
+
+    Args:
+        connection: to the store; not the one of the hot path, as a tenant's definitions may be many.
+        built_in: budgets that the node brings along.
+    """
+
+    def __init__(self, connection: StoreConnection, built_in: Iterable[Budget] = ()) -> None:
+        self._connection = connection
+        self._built_in: dict[str, list[Budget]] = {}
+        for budget in built_in:
+            self._built_in.setdefault(budget.tenant, []).append(budget)
+        self._versions: dict[bytes, bytes] = {}
+        self._compiled: dict[str, Budgets] = {}
+        for tenant in self._built_in:
+            self._compile(tenant, [])
+
+    def terms(self, tenant: str, dims: Dims, now_ms: int) -> Terms:
+        """The budgets that an attempt falls under, each with its period at ``now_ms``."""
+        found = self._compiled.get(tenant)
+        return NO_TERMS if found is None else found.terms(dims, now_ms)
+
+    async def refresh(self) -> None:
+        """Take over what has changed in the store.
+
+        Raises:
+            StoreUnavailable: no answer; what was known stays in force.
+        """
+        version = await self._connection.call("HGET", PLATFORM_BUDGETS, _ALL)
+        if version == self._versions.get(_ALL):
+            return
+        flat = await self._connection.call("HGETALL", PLATFORM_BUDGETS)
+        versions = dict(zip(flat[::2], flat[1::2], strict=True))
+        for name in versions.keys() | self._versions.keys():
+            if name != _ALL and versions.get(name) != self._versions.get(name):
+                tenant = name.decode()
+                self._compile(tenant, await self._stored(tenant))
+        self._versions = versions
+
+    async def keep_fresh(self) -> None:
+        """`refresh` again and again, until cancelled."""
+        failed = False
+        while True:
+            await asyncio.sleep(FRESH_S)
+            try:
+                await self.refresh()
+            except StoreUnavailable as error:
+                if not failed:
+                    _log.warning("budgets_not_refreshed", reason=str(error))
+                failed = True
+            except Exception as error:  # noqa: BLE001 - the known budgets stay in force; the next turn tries again
+                _log.exception("budgets_refresh_failed", kind=type(error).__name__)
+            else:
+                failed = False
+
+    async def put(self, budget: Budget) -> None:
+        """Create a budget, or change the one with its id.
+
+        Raises:
+            StoreUnavailable: no answer; it may or may not be in force.
+        """
+        key = f"{tenant_prefix(budget.tenant)}budgets"
+        await self._connection.call("HSET", key, budget.id, msgspec.json.encode(budget))
+        await self._changed(budget.tenant)
+
+    async def remove(self, tenant: str, budget: str) -> bool:
+        """End a budget by its id; False when there is none. What it has counted ages out by itself.
+
+        Raises:
+            StoreUnavailable: no answer; ask again.
+        """
+        gone = await self._connection.call("HDEL", f"{tenant_prefix(tenant)}budgets", budget)
+        await self._changed(tenant)
+        return bool(gone)
+
+    async def of_tenant(self, tenant: str) -> list[Budget]:
+        """A tenant's budgets, the node's own first.
+
+        Raises:
+            StoreUnavailable: no answer.
+        """
+        return [*self._built_in.get(tenant, ()), *await self._stored(tenant)]
+
+    async def counted(self, budgets: Iterable[Budget], now_ms: int) -> list[tuple[Term, int, int]]:
+        """(period, spent, held in nano-dollars) of each budget, at an instant of the store's time.
+
+        Raises:
+            StoreUnavailable: no answer.
+        """
+        terms = [term_at(budget, zone_of(budget.zone), now_ms) for budget in budgets]
+        keys = [budget_key(tenant_prefix(term.budget.tenant), term.name) for term in terms]
+        found = await asyncio.gather(*(self._connection.call("HGETALL", key) for key in keys))
+        return [(term, *_counts(term, flat)) for term, flat in zip(terms, found, strict=True)]
+
+    async def _changed(self, tenant: str) -> None:
+        await self._connection.call("HINCRBY", PLATFORM_BUDGETS, tenant, 1)
+        await self._connection.call("HINCRBY", PLATFORM_BUDGETS, _ALL, 1)
+        await self.refresh()
+
+    async def _stored(self, tenant: str) -> list[Budget]:
+        budgets = []
+        for text in await self._connection.call("HVALS", f"{tenant_prefix(tenant)}budgets"):
+            try:
+                budget = _decode(text)
+                zone_of(budget.zone)
+            except (msgspec.DecodeError, ValueError) as error:
+                _log.error("budget_unreadable", tenant=tenant, reason=str(error))
+                continue
+            budgets.append(budget)
+        return sorted(budgets, key=lambda budget: (budget.scope, budget.period, budget.id))
+
+    def _compile(self, tenant: str, stored: list[Budget]) -> None:
+        budgets = [*self._built_in.get(tenant, ()), *stored]
+        if budgets:
+            self._compiled[tenant] = Budgets(budgets, {budget.zone: zone_of(budget.zone) for budget in budgets})
+        else:
+            self._compiled.pop(tenant, None)
+
+
+def _counts(term: Term, flat: list[Any]) -> tuple[int, int]:
+    fields = {name.decode(): int(value) for name, value in zip(flat[::2], flat[1::2], strict=True)}
+    if term.bucket < 0:
+        return fields.get("s", 0), fields.get("h", 0)
+    counted = (value for name, value in fields.items() if name.isdigit() and int(name) >= term.bucket - BUCKETS)
+    return sum(counted), fields.get("h", 0)

@@ -1,0 +1,87 @@
+"""`costrouter budgets`: what may be spent, and how much of it is left."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import click
+from rich.table import Table
+
+from router.cli.client import ask
+from router.cli.output import console
+
+_PATH = "/costrouter/v1/budgets"
+_tenant = click.option("--tenant", help="Another tenant than the key's own.")
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def budgets(context: click.Context) -> None:
+    """List budgets, set one, or remove one."""
+    if context.invoked_subcommand is None:
+        _show(ask("GET", _PATH)["data"])
+
+
+@budgets.command("list")
+@_tenant
+def list_(tenant: str | None) -> None:
+    """List budgets with what is spent, held and left."""
+    _show(ask("GET", _PATH + (f"?{urlencode({'tenant': tenant})}" if tenant else ""))["data"])
+
+
+@budgets.command("set")
+@_tenant
+@click.option("--team")
+@click.option("--app")
+@click.option("--key", help="A key's id.")
+@click.option("--user", help="As the request's `user` says.")
+@click.option("--model", help="Such as openai/gpt-4o-mini.")
+@click.option("--provider")
+@click.option("--tag", help="Such as env=prod.")
+@click.option("--limit", "limit_usd", required=True, help="US dollars, such as 1.50.")
+@click.option("--period", type=click.Choice(["minute", "hour", "day", "week", "month", "total"]), required=True)
+@click.option("--rolling", is_flag=True, help="Count the last so many hours instead of a calendar's.")
+@click.option("--time-zone", default="UTC", show_default=True)
+@click.option("--statistical", is_flag=True, help="Hold what is likely instead of the worst case.")
+@click.option("--stop", is_flag=True, help="Stop running streams that no longer fit, instead of letting them finish.")
+@click.option("--alert", "alerts", multiple=True, help="A percentage of the limit, such as 80%.")
+def set_(*, statistical: bool, stop: bool, alerts: tuple[str, ...], **given: Any) -> None:
+    """Set a budget. The same scope and period again changes it, and keeps what was counted."""
+    plain = {name: given.pop(name) for name in ("limit_usd", "period", "rolling", "time_zone")}
+    body = {
+        "scope": {name: value for name, value in given.items() if value is not None},
+        **plain,
+        "hard": not statistical,
+        "running_streams": "stop" if stop else "finish",
+        "alerts": alerts,
+    }
+    _show([ask("POST", _PATH, json.dumps(body).encode())])
+
+
+@budgets.command("remove")
+@click.argument("budget")
+@_tenant
+def remove(budget: str, tenant: str | None) -> None:
+    """Remove a budget by its id."""
+    query = f"?{urlencode({'tenant': tenant})}" if tenant else ""
+    ask("DELETE", f"{_PATH}/{quote(budget, safe='')}{query}")
+    click.echo(f"removed {budget}")
+
+
+def _show(found: list[dict[str, Any]]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("id", "scope", "period", "mode"):
+        table.add_column(name)
+    for name in ("limit $", "spent $", "held $", "left $"):
+        table.add_column(name, justify="right")
+    table.add_column("resets at")
+    for one in found:
+        scope = ", ".join(f"{name}={value}" for name, value in one["scope"].items()) or f"tenant={one['tenant']}"
+        period = ("rolling " if one["rolling"] else "") + one["period"]
+        zone = "" if one["time_zone"] == "UTC" else f" ({one['time_zone']})"
+        mode = ("hard" if one["hard"] else "statistical") + (" (built in)" if one["built_in"] else "")
+        figures = [one[name] for name in ("limit_usd", "spent_usd", "held_usd", "remaining_usd")]
+        table.add_row(one["id"], scope, period + zone, mode, *figures, one["resets_at"] or "")
+    console().print(table)
