@@ -119,6 +119,9 @@ class Captured(Machine):
     def booked(self, entries):
         """Not needed here."""
 
+    def spent(self, prefix, periods):
+        """Not needed here."""
+
 
 async def theirs(client, holds, rows, group):
     captured = Captured()

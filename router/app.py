@@ -25,6 +25,7 @@ import structlog
 import uvloop
 from aiohttp import web
 
+from router.adapters.budget_alerts import alerts_by
 from router.adapters.encoders import Encoders, TiktokenCounter
 from router.adapters.fleet import Fleet, Observations
 from router.adapters.http_admin import HOME, OPERATOR
@@ -45,13 +46,13 @@ from router.adapters.store_connection import connection_to
 from router.adapters.store_url import parse_store_url
 from router.adapters.upstream import RawUpstream
 from router.adapters.upstream_aiohttp import AiohttpUpstream
+from router.adapters.webhook import Webhook
 from router.attempt import Desk
-from router.core.budget import Budget
+from router.core.budget import Budget, generated_budget
 from router.core.catalog import Provider
 from router.core.decide import Facts, decide
 from router.core.errors import RouterError
 from router.core.explain import refusal
-from router.core.money import NANO_PER_USD
 from router.core.names import AUTO, Names
 from router.core.snapshot import DEFAULT_POLICY, Snapshot, Wish, World, compile_snapshot
 from router.core.tokens import exactly
@@ -73,8 +74,8 @@ AFTER_DRAIN_S: Final = 2 * CANCEL_S + LEAVE_S + FLUSH_S + TELL_S
 FAILED_TICKS: Final = 3
 """Ticks in a row that must fail before /readyz speaks of it."""
 BACKLOG: Final = 4096
-GENERATED_USD: Final = 5
-"""What a generated key may spend in a day, in dollars."""
+DEV: Final = "dev"
+"""The id of the settings' development key."""
 _log = structlog.get_logger("router.app")
 
 
@@ -165,7 +166,7 @@ def prepare(settings: Settings, store_url: str, port: int) -> Plan:
         example=example,
         dev_key=dev_key,
         admin_key=admin_key,
-        built_in_budgets=_built_in(settings, dev_key),
+        built_in_budgets=tuple(generated_budget(HOME, key) for key in _generated(settings, dev_key)),
         encoders=encoders,
     )
 
@@ -202,6 +203,8 @@ class _Worker:
         await fleet.catch_up(clock.now_ms())
         budgets = RedisBudgets(reader, plan.built_in_budgets)
         await budgets.refresh()
+        alerts = alerts_by(_webhook(plan.settings), reader, budgets, self._name, ledger.store_ms)
+        ledger.on_spent = alerts.spent if alerts is not None else None
         keys = RedisKeys(connection, clock, self._static_keys())
         executor = ThreadPoolExecutor(1, thread_name_prefix="count")
         proxy = plan.settings.upstream_proxy
@@ -243,6 +246,8 @@ class _Worker:
         await pipeline.close(LEAVE_S)
         ticking.cancel()
         refreshing.cancel()
+        if alerts is not None:
+            await alerts.close()
         await self._settle_all(ledger, fleet)
         self._log.flush()
         await upstream.close()
@@ -294,7 +299,7 @@ class _Worker:
         plan = self._plan
         keys = {plan.admin_key: Identity(tenant=HOME, key=OPERATOR, name="administrator", role="admin")}
         if plan.dev_key:
-            keys[plan.dev_key] = Identity(tenant=HOME, key="dev", name="development")
+            keys[plan.dev_key] = Identity(tenant=HOME, key=DEV, name="development")
         return keys
 
     def _socket(self) -> socket.socket:
@@ -304,6 +309,13 @@ class _Worker:
         place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         place.bind((host, self._plan.port))
         return place
+
+
+def _webhook(settings: Settings) -> Webhook | None:
+    if settings.alert_url is None:
+        return None
+    secret = settings.alert_secret.get_secret_value() if settings.alert_secret else ""
+    return Webhook(settings.alert_url, secret, shape=settings.alert_format, private=settings.alert_private)
 
 
 async def _drain(handlers: web.Server, bound_s: float) -> None:
@@ -346,22 +358,10 @@ def _keys(settings: Settings) -> tuple[str, str]:
     return dev, admin
 
 
-def _built_in(settings: Settings, dev_key: str) -> tuple[Budget, ...]:
-    """A limit for keys that nobody chose."""
-    generated = [("admin", OPERATOR)] if settings.admin_key is None else []
-    if settings.dev_key is None and dev_key:
-        generated.append(("dev", "dev"))
-    return tuple(
-        Budget(
-            id=f"generated-{kind}",
-            tenant=HOME,
-            scope=(("key", key),),
-            limit_nano=GENERATED_USD * NANO_PER_USD,
-            period="day",
-            built_in=True,
-        )
-        for kind, key in generated
-    )
+def _generated(settings: Settings, dev_key: str) -> list[str]:
+    """Ids of the keys that nobody chose."""
+    admin = [OPERATOR] if settings.admin_key is None else []
+    return [*admin, DEV] if settings.dev_key is None and dev_key else admin
 
 
 def _links(offered: list[Provider], settings: Settings, sim_socket: socket.socket | None) -> dict[str, ProviderLink]:

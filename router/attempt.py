@@ -58,6 +58,7 @@ class Attempt:
         "row",
         "snapshot",
         "started",
+        "stops",
     )
 
     def __init__(
@@ -73,6 +74,7 @@ class Attempt:
         link: ProviderLink,
         snapshot: str,
         number: int = 1,
+        stops: bool = False,
     ) -> None:
         self._desk = desk
         self.request_id = request_id
@@ -84,6 +86,8 @@ class Attempt:
         self.link = link
         self.snapshot = snapshot
         self.number = number
+        self.stops = stops
+        """Whether its stream is stopped where it no longer fits into a budget, even one that would let it finish."""
         self.started = desk.clock.monotonic()
         self.first_at = 0.0
         self.at_ms = 0

@@ -76,7 +76,7 @@ class Growth:
             await attempt.grow(nano_ceil(worst_case(option, attempt.facts, -(-target // choices))), GRACE_MS)
         except BudgetExceeded as no:
             self.look_at = _NEVER
-            if no.term.budget.running == "finish":
+            if no.term.budget.running == "finish" and not attempt.stops:
                 return None
             return budget_refusal(no.term, no.spent_nano, no.held_nano, no.amount_nano, attempt.store_ms())
         except (StoreUnavailable, NotHeld, PeriodOver):

@@ -116,8 +116,7 @@ class Pipeline:
         identity: Identity | None = None
         try:
             identity = await self.authenticate(call.headers)
-            attempt, clamps = await self._prepare(call, identity)
-            sending = await self._reserve(attempt, clamps=clamps)
+            attempt, sending = await self._admit(call, identity)
         except RouterError as error:
             for listener in self._desk.listeners:
                 listener.on_refusal(call.endpoint, error.code, identity)
@@ -175,22 +174,37 @@ class Pipeline:
             decision = _try(route, facts)
         return Considered(request, orders, facts, route, decision, snapshot)
 
-    async def _prepare(self, call: Call, identity: Identity) -> tuple[Attempt, bool]:
+    async def _admit(self, call: Call, identity: Identity) -> tuple[Attempt, UpstreamRequest]:
+        """Describe, decide and reserve; where a budget has no room, with the model that the policy names for that."""
         seen = await self.consider(call.endpoint, call.headers, await call.read())
-        if seen.decision is None:
-            raise refusal(seen.route.plan, seen.facts)
-        attempt = Attempt(
+        plan, decision = seen.route.plan, seen.decision
+        if decision is None:
+            raise refusal(plan, seen.facts)
+        attempt = self._attempt(call, identity, seen, decision)
+        try:
+            return attempt, await self._reserve(attempt, clamps=plan.clamp)
+        except RouterError as refused:
+            if refused.code != "budget_exceeded" or plan.exhausted is None:
+                raise
+            instead = decide(plan.exhausted, seen.facts, seen.route.baseline)
+            if instead is None or instead.option is decision.option:
+                raise
+            attempt = self._attempt(call, identity, seen, instead)
+            return attempt, await self._reserve(attempt, clamps=plan.clamp)
+
+    def _attempt(self, call: Call, identity: Identity, seen: Considered, decision: Decision) -> Attempt:
+        return Attempt(
             self._desk,
             request_id=call.request_id,
             identity=identity,
             orders=seen.orders,
             request=seen.request,
             facts=seen.facts,
-            decision=seen.decision,
-            link=self._links[seen.decision.option.provider],
+            decision=decision,
+            link=self._links[decision.option.provider],
             snapshot=seen.snapshot.id,
+            stops=seen.route.plan.stops_streams,
         )
-        return attempt, seen.route.plan.clamp
 
     async def _reserve(self, attempt: Attempt, *, clamps: bool) -> UpstreamRequest:
         """Set the money aside; what is to be sent is put together while the store is at it."""

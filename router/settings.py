@@ -44,6 +44,13 @@ class Settings(BaseModel):
     max_body_mb: int = Field(default=64, ge=1, le=1024)
     upstream_proxy: str | None = None
     """URL of an HTTP proxy for calls to providers."""
+    alert_url: str | None = Field(default=None, pattern="^https?://[^/@ ]+(/[^ ]*)?$")
+    """Where budget alerts are sent."""
+    alert_secret: SecretStr | None = None
+    """Signs them."""
+    alert_format: str = Field(default="json", pattern="^(json|slack)$")
+    alert_private: bool = False
+    """Whether they may be sent to an address that is not public."""
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     environment: Mapping[str, str] = Field(default_factory=dict, repr=False)
     """The whole environment, for provider keys named by the catalog (`key_env`, `env:` base URLs)."""

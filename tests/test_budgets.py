@@ -171,6 +171,29 @@ async def test_where_not_even_the_likely_fits_it_is_refused(fields):
     assert case.ledger.holds == {}
 
 
+# -- what a policy says of used up budgets
+
+
+FREE = a_model("acme/free", prices=[a_price(input="0", output="0")], tags=["spare"])
+SPARE = {"candidates": {"include": ["acme/large"]}, "budget_exhausted": {"new_requests": "use acme/free"}}
+
+
+async def test_a_policy_may_name_the_model_that_serves_where_a_budget_has_no_room():
+    case = wired(FakeResponse([answer()]), budgets=[budget(0)], world=snapshot(a_model(), FREE, **SPARE))
+    reply = await case.serve()
+    assert dict(reply.headers)["x-costrouter-model"] == "acme/free"
+    reply.after()
+    assert (case.row.model, case.row.cost_nano, case.ledger.holds) == ("acme/free", 0, {})
+
+
+async def test_where_that_model_has_no_room_either_it_is_refused():
+    spare = {**SPARE, "budget_exhausted": {"new_requests": "use acme/small"}}
+    world = snapshot(a_model(), a_model("acme/small"), **spare)
+    assert (await refusal(wired(budgets=[budget(0)], world=world))).code == "budget_exceeded"
+    same = snapshot(**{**SPARE, "budget_exhausted": {"new_requests": "use acme/large"}})
+    assert (await refusal(wired(budgets=[budget(0)], world=same))).code == "budget_exceeded"
+
+
 # -- streams that grow
 
 
@@ -241,6 +264,14 @@ async def test_a_stream_that_no_longer_fits_is_stopped_with_an_event_and_a_row(b
     assert (case.row.outcome, case.row.certainty) == ("budget_stopped", "metered" if bills else "counted")
     assert [error for _, error in case.listener.rows] == ["budget_exceeded"]
     assert case.ledger.holds == {}
+
+
+async def test_a_policy_may_stop_streams_that_the_budget_lets_finish():
+    world = snapshot(budget_exhausted={"running_streams": "stop"})
+    case = speaking(1_500, budgets=[budget((P90 + 100) * OUTPUT_NANO, mode="statistical")], world=world)
+    _, text = await grown(case)
+    assert b"budget_exceeded" in text
+    assert case.row.outcome == "budget_stopped"
 
 
 async def test_a_caller_who_leaves_a_stopped_stream_leaves_a_row():

@@ -60,6 +60,9 @@ class Owner(Protocol):
     def monotonic(self) -> float:
         """Seconds; differences only."""
 
+    def spent(self, tenant_prefix: str, periods: dict[str, int]) -> None:
+        """What budget periods have spent by now."""
+
     def failing(self, tenant_prefix: str, failure: BaseException) -> None:
         """A batch failed for the first time."""
 
@@ -77,6 +80,8 @@ class Batch(msgspec.Struct, eq=False):
     args: list[Arg]
     entries: int
     sequence: int
+    periods: list[str] = []
+    """Names of the budget periods that it charges, in the order of its arguments."""
     booked_at: float = 0.0
     maybe_booked: bool = False
     """True once an answer may have been lost, so that the store may know the number already."""
@@ -178,7 +183,9 @@ class SettleLane:
         if self._pause:
             self._pause = 0.0
             self._owner.recovered(now - self._failing_since)
-        now_ms, fresh = reply.result()
+        now_ms, fresh, *spent = reply.result()
+        if spent:
+            self._owner.spent(self._prefix, dict(zip(batch.periods, spent, strict=True)))
         if not fresh and not batch.maybe_booked:
             # Scripts do not roll back: one that failed half-way has left its mark, and the rest of it is missing.
             self._owner.doubtful(self._prefix, batch.sequence, batch.entries)
@@ -226,7 +233,7 @@ class SettleLane:
             text, *names = self._hour(hour)
             keys += names
             args += _hour_args(text, booked)
-        return Batch(keys, args, entries, self._sequence)
+        return Batch(keys, args, entries, self._sequence, [str(name) for name in charges[::2]])
 
     def _hour(self, hour: int) -> tuple[str, str, str]:
         names = self._hours.get(hour)

@@ -57,6 +57,8 @@ class RedisBudgets:
             self._built_in.setdefault(budget.tenant, []).append(budget)
         self._versions: dict[bytes, bytes] = {}
         self._compiled: dict[str, Budgets] = {}
+        self.alerting: dict[tuple[str, str], Budget] = {}
+        """Budgets with thresholds, by their tenant's prefix and their id."""
         for tenant in self._built_in:
             self._compile(tenant, [])
 
@@ -156,6 +158,9 @@ class RedisBudgets:
 
     def _compile(self, tenant: str, stored: list[Budget]) -> None:
         budgets = [*self._built_in.get(tenant, ()), *stored]
+        prefix = tenant_prefix(tenant)
+        others = {key: budget for key, budget in self.alerting.items() if key[0] != prefix}
+        self.alerting = others | {(prefix, budget.id): budget for budget in budgets if budget.alerts}
         if budgets:
             self._compiled[tenant] = Budgets(budgets, {budget.zone: zone_of(budget.zone) for budget in budgets})
         else:

@@ -18,6 +18,8 @@ from router.adapters.store_layout import PLATFORM_TENANTS, tenant_prefix
 from router.ports import StoreUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from router.adapters.store_connection import StoreConnection
     from router.core.values import Hold, Row
     from router.ports import Clock
@@ -68,6 +70,8 @@ class RedisLedger:
         self._drained: list[asyncio.Future[None]] = []
         self._ahead_ms = 0
         self._failing = 0
+        self.on_spent: Callable[[str, dict[str, int]], None] | None = None
+        """Told the tenant's prefix and what its budget periods have spent by now."""
         connection.on_connect.append(self._reconnected)
 
     @property
@@ -204,6 +208,11 @@ class RedisLedger:
     def monotonic(self) -> float:
         """Seconds; differences only."""
         return self._clock.monotonic()
+
+    def spent(self, tenant_prefix: str, periods: dict[str, int]) -> None:
+        """What budget periods have spent by now."""
+        if self.on_spent is not None:
+            self.on_spent(tenant_prefix, periods)
 
     def failing(self, tenant_prefix: str, failure: BaseException) -> None:
         """A batch failed for the first time; it is kept and repeated. Told once, not for every tenant."""

@@ -23,6 +23,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from router.core.money import NANO_PER_USD
+
 Field = Literal["team", "app", "key", "user", "model", "provider", "tag"]
 Period = Literal["minute", "hour", "day", "week", "month", "total"]
 Mode = Literal["hard", "statistical"]
@@ -41,6 +43,8 @@ LENGTHS_MS: Final[Mapping[str, int]] = {
 BUCKETS: Final = 60
 """A rolling period is counted in so many buckets. The bucket under way and the last 60 whole ones count, so the limit
 holds for any stretch of the period's length, and money comes back at most 1/60 of that length late."""
+GENERATED_NANO: Final = 5 * NANO_PER_USD
+"""What a key may spend in a day if nobody chose it."""
 FOREVER_MS: Final = 2**52
 MOST_KNOWN: Final = 4_096
 _TAG: Final = FIELDS.index("tag")
@@ -107,6 +111,13 @@ def budget_id(tenant: str, scope: Iterable[tuple[str, str]], period: str, zone: 
     """Names a budget by what it counts: ten letters and digits."""
     said = msgspec.json.encode([tenant, sorted(scope), period, rolling, zone])
     return base64.b32encode(hashlib.sha256(said).digest()[:7])[:10].decode().lower()
+
+
+def generated_budget(tenant: str, key: str) -> Budget:
+    """The limit of a key that the node made for itself."""
+    name = f"generated-{key}"
+    scope: tuple[tuple[Field, str], ...] = (("key", key),)
+    return Budget(name, tenant, scope, GENERATED_NANO, "day", built_in=True)
 
 
 def term_at(budget: Budget, zone: dt.tzinfo, now_ms: int) -> Term:

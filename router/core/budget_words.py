@@ -62,6 +62,16 @@ def budget_state(term: Term, spent_nano: int, held_nano: int) -> dict[str, objec
     }
 
 
+def alert_words(term: Term, spent_nano: int, percent: int) -> str:
+    """One sentence for people: a threshold was reached."""
+    budget = term.budget
+    reset = resets_at(term)
+    return (
+        f"{percent} % of the budget of {scope_words(budget)} are spent: ${usd(spent_nano)} of ${usd(budget.limit_nano)} "
+        f"{period_words(budget)}." + (f" It resets at {reset}." if reset else "")
+    )
+
+
 def budget_refusal(term: Term, spent_nano: int, held_nano: int, amount_nano: int, now_ms: int) -> RouterError:
     """402 ``budget_exceeded``: which budget, and its figures.
 

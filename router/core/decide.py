@@ -148,6 +148,10 @@ class Plan(msgspec.Struct, frozen=True):
     cost caps what takes its place."""
     clamp: bool = False
     """Whether an answer may be limited to its likely length where a hard budget has no room for the worst case."""
+    exhausted: Plan | None = None
+    """What is tried where a budget has no room."""
+    stops_streams: bool = False
+    """Whether streams that no longer fit into a budget are stopped, whatever the budget says."""
 
 
 class Decision(msgspec.Struct, frozen=True):

@@ -101,6 +101,10 @@ class Policy(msgspec.Struct, frozen=True):
     when_nothing_fits: tuple[Step, ...]
     clamp: bool = False
     """Whether an answer may be limited to its likely length where a hard budget has no room for the worst case."""
+    exhausted: str | None = None
+    """Canonical id of the model that takes requests which a budget has no room for; None refuses them."""
+    stops_streams: bool = False
+    """Whether streams that no longer fit into a budget are stopped, even where the budget lets them finish."""
     version: str = ""
     """``name@hash``; booked with every attempt."""
 

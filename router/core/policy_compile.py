@@ -50,9 +50,17 @@ def compile_policy(file: PolicySchema, catalog: Catalog, instant: dt.datetime) -
             without_latency=file.without_data.latency,
             when_nothing_fits=file.when_nothing_fits,
             clamp=file.clamp,
+            exhausted=file.budget_exhausted.new_requests,
+            stops_streams=file.budget_exhausted.running_streams == "stop",
         )
     )
-    errors = [*_names(policy, catalog), *_rules(policy), *_reference(policy, catalog), *_steps(policy)]
+    errors = [
+        *_names(policy, catalog),
+        *_rules(policy),
+        *_reference(policy, catalog),
+        *_steps(policy),
+        *_exhausted(policy, catalog),
+    ]
     if errors:
         raise SchemaError(errors)
     return CompiledPolicy(policy=policy, warnings=tuple(_doubts(policy, catalog, instant)))
@@ -156,6 +164,13 @@ def _steps(policy: Policy) -> list[Problem]:
     if "refuse" in steps[:-1]:
         wrong.append(Problem(("when_nothing_fits", steps.index("refuse")), "nothing after 'refuse' is ever tried"))
     return wrong
+
+
+def _exhausted(policy: Policy, catalog: Catalog) -> list[Problem]:
+    if policy.exhausted is None or catalog.by_id(policy.exhausted):
+        return []
+    hint = did_you_mean(policy.exhausted, catalog.ids)
+    return [Problem(("budget_exhausted", "new_requests"), f"the catalog has no model {policy.exhausted!r}{hint}")]
 
 
 def _doubts(policy: Policy, catalog: Catalog, instant: dt.datetime) -> list[Problem]:

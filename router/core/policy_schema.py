@@ -33,6 +33,17 @@ def _confidence(text: str) -> int:
     return found
 
 
+def _instead(text: str) -> str | None:
+    words = text.split()
+    if words == ["refuse"]:
+        return None
+    if len(words) != 2 or words[0] != "use":
+        raise ValueError(
+            f"{text!r} must be `refuse`, or `use` and the id of a model, such as `use deepseek/deepseek-flash`"
+        )
+    return words[1]
+
+
 _OneOrMore = BeforeValidator(one_or_more)
 _Limit = Annotated[LatencyLimit, written(latency_limit)]
 _Glob = Annotated[str, Field(min_length=1)]
@@ -82,6 +93,13 @@ class WithoutDataSchema(Strict):
     latency: NoLatency = "use prior"
 
 
+class ExhaustedSchema(Strict):
+    """``budget_exhausted``: what becomes of requests that a budget has no room for."""
+
+    new_requests: Annotated[str | None, written(_instead)] = None
+    running_streams: Literal["finish", "stop"] = "finish"
+
+
 class PolicySchema(Strict):
     """One policy file."""
 
@@ -95,3 +113,4 @@ class PolicySchema(Strict):
     without_data: WithoutDataSchema = WithoutDataSchema()
     when_nothing_fits: Annotated[tuple[Step, ...], _OneOrMore] = ("refuse",)
     clamp: bool = False
+    budget_exhausted: ExhaustedSchema = ExhaustedSchema()

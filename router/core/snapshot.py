@@ -186,6 +186,8 @@ class Snapshot:
             max_cost_pico=rule.max_cost_pico,
             reference=None if reference is None else self._cheapest_entry(reference[1]),
             clamp=policy.clamp,
+            exhausted=self._exhausted(policy, rule),
+            stops_streams=policy.stops_streams,
         )
 
     def _reference(self, policy: Policy, task: str) -> tuple[Model, tuple[Model, ...]] | None:
@@ -216,7 +218,18 @@ class Snapshot:
             max_cost_pico=rule.max_cost_pico,
             reference=None,
             clamp=policy.clamp,
+            exhausted=self._exhausted(policy, rule),
+            stops_streams=policy.stops_streams,
         )
+
+    def _exhausted(self, policy: Policy, rule: Rule) -> Plan | None:
+        """The plan where a budget has no room; the policy need not name its model among the candidates."""
+        entries = () if policy.exhausted is None else self.world.catalog.by_id(policy.exhausted)
+        options = tuple(o for m in entries if (o := self._by_entry.get(m.name)) and o.provider in self.world.offered)
+        if not options:
+            return None
+        found = level("budget exhausted", sorted(options, key=_preference), headroom=False)
+        return Plan(policy.version, rule.name, (found,), options, {}, rule.max_cost_pico, None)
 
     def _why_absent(self, models: Collection[Model]) -> str:
         reasons = []

@@ -294,3 +294,24 @@ def test_an_unverified_score_clears_a_lower_floor_than_a_measured_one():
     everyday = first_rule(quality="0.60", confidence="90%")
     measured, placed = (the_model(quality={"chat": a_score("0.640", sd)}).score("chat") for sd in ("0.020", "0.050"))
     assert everyday.lower_milli(measured) >= 600 > everyday.lower_milli(placed)
+
+
+# -- budgets
+
+
+def test_what_becomes_of_requests_without_room_is_read():
+    policy = the_policy(
+        clamp=True, budget_exhausted={"new_requests": "use acme/small", "running_streams": "stop"}
+    ).policy
+    assert (policy.clamp, policy.exhausted, policy.stops_streams) == (True, "acme/small", True)
+    policy = the_policy(budget_exhausted={"new_requests": "refuse"}).policy
+    assert (policy.clamp, policy.exhausted, policy.stops_streams) == (False, None, False)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [("use acme/smal", "did you mean"), ("acme/small", "must be `refuse`, or `use`"), ("use a b", "must be `refuse`")],
+)
+def test_a_model_for_used_up_budgets_that_means_nothing_is_refused(words, said):
+    with pytest.raises(SchemaError, match=said):
+        the_policy(budget_exhausted={"new_requests": words})

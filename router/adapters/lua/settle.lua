@@ -3,7 +3,8 @@
 -- ARGV   1 journal, 2 sequence number, 3 count of holds to end, the attempts;
 --        count of budget periods, (name, increment) each;
 --        then for each hour: YYYYMMDDHH, count of rows, the rows, count of cube cells, (field, increment) each
--- Reply  the store's time in ms, 1 if booked now or 0 if it had been booked before
+-- Reply  the store's time in ms, 1 if booked now or 0 if it had been booked before; if now, what each of the budget
+--        periods has spent by now, in their order
 -- A batch that comes again after a lost reply or a lost connection has a number at or below the mark. The mark is set
 -- first: what fails half-way (scripts do not roll back) must not be booked twice, so its sender reports it instead.
 -- The counters of budget periods lie beside the holds, under the same hash tag: an ended hold says which ones held what.
@@ -77,21 +78,22 @@ if ends > 0 then
   redis.call('HDEL', KEYS[2], unpack(ARGV, at, at + ends - 1))
   at = at + ends
 end
-local charged = tonumber(ARGV[at])
+local charged, reply = tonumber(ARGV[at]), {now, 1}
 for i = at + 1, at + 2 * charged, 2 do
   local key, bucket = place(ARGV[i])
   if not bucket then
     local fresh = redis.call('EXISTS', key) == 0
-    redis.call('HINCRBY', key, 's', ARGV[i + 1])
+    reply[#reply + 1] = redis.call('HINCRBY', key, 's', ARGV[i + 1])
     if fresh and string.sub(key, -2) ~= ':0' then
       redis.call('EXPIRE', key, 34560000)
     end
   else
-    local oldest = redis.call('HGET', key, 'o')
+    local oldest, spent = redis.call('HGET', key, 'o'), 0
     if oldest and tonumber(bucket) >= tonumber(oldest) then
       redis.call('HINCRBY', key, bucket, ARGV[i + 1])
-      redis.call('HINCRBY', key, 's', ARGV[i + 1])
+      spent = redis.call('HINCRBY', key, 's', ARGV[i + 1])
     end
+    reply[#reply + 1] = spent
   end
 end
 at = at + 1 + 2 * charged
@@ -108,4 +110,4 @@ for k = 4, #KEYS, 2 do
   end
   at = last + 1
 end
-return {now, 1}
+return reply
