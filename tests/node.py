@@ -209,7 +209,7 @@ class Tenant:
         self.name = f"t{next(_numbers)}"
         self.key = node.new_key(tenant=self.name)
         self.headers = bearer(self.key)
-        self._store = store
+        self.store = store
 
     def sdk(self, **options: Any) -> openai.AsyncOpenAI:
         return openai.AsyncOpenAI(base_url=self.node.base_url, api_key=self.key, **{"max_retries": 0} | options)
@@ -218,10 +218,10 @@ class Tenant:
         """All rows, once there are so many; there must not be more, and no hold may be left."""
 
         async def booked() -> bool:
-            return len(await stored_rows(self._store, self.name)) >= count and not await self.holds()
+            return len(await stored_rows(self.store, self.name)) >= count and not await self.holds()
 
         await until(booked, 20)
-        rows = await stored_rows(self._store, self.name)
+        rows = await stored_rows(self.store, self.name)
         assert len(rows) == count, rows
         return rows
 
@@ -230,7 +230,7 @@ class Tenant:
         return row
 
     async def holds(self) -> dict[str, str]:
-        return await stored_holds(self._store, self.name)
+        return await stored_holds(self.store, self.name)
 
 
 def run(

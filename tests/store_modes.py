@@ -43,8 +43,18 @@ class Embedded(Store):
         self._store.stop()
 
     def flush(self) -> None:
+        self.ask_all("FLUSHALL")
+
+    def ask_all(self, *words: str) -> None:
         with redis.Redis(unix_socket_path=str(self.path)) as client:
-            client.flushall()
+            client.execute_command(*words)
+
+
+class Elsewhere:
+    """Another URL."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
 
 
 @pytest.fixture(scope="session")

@@ -148,6 +148,11 @@ class Store:
             if node.alive and node.info("replication")["role"] == "master":
                 node.ask("FLUSHALL")
 
+    def ask_all(self, *words: Any) -> None:
+        """The same of every data node."""
+        for node in self.nodes:
+            node.ask(*words)
+
 
 class Single(Store):
     """One node over TCP, with a password."""

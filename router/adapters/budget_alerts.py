@@ -22,7 +22,7 @@ from router.ports import StoreUnavailable
 
 if TYPE_CHECKING:
     from router.adapters.redis_budgets import RedisBudgets
-    from router.adapters.resp import RespConnection
+    from router.adapters.store_connection import StoreConnection
     from router.adapters.webhook import Webhook
 
 CLAIM_MS: Final = 60_000
@@ -46,7 +46,7 @@ class BudgetAlerts:
     """
 
     def __init__(
-        self, connection: RespConnection, budgets: RedisBudgets, worker: str, send: Send, now_ms: Callable[[], int]
+        self, connection: StoreConnection, budgets: RedisBudgets, worker: str, send: Send, now_ms: Callable[[], int]
     ) -> None:
         self._connection = connection
         self._budgets = budgets
@@ -109,7 +109,7 @@ class BudgetAlerts:
 
 
 def alerts_by(
-    webhook: Webhook | None, connection: RespConnection, budgets: RedisBudgets, worker: str, now_ms: Callable[[], int]
+    webhook: Webhook | None, connection: StoreConnection, budgets: RedisBudgets, worker: str, now_ms: Callable[[], int]
 ) -> BudgetAlerts | None:
     """Alerts by webhook; none without one."""
     return None if webhook is None else BudgetAlerts(connection, budgets, worker, webhook.tell, now_ms)

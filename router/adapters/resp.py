@@ -7,6 +7,7 @@ mean (redis_ledger, redis_keys, spend), and which node to speak to (store_sentin
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import random
 import time
@@ -93,6 +94,7 @@ class RespConnection:
         self._why = "not started"
         self._keeper: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
+        self._hurry = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -183,6 +185,10 @@ class RespConnection:
         if self._wire is not None:
             self._wire.drop(why)
 
+    def hurry(self) -> None:
+        """Do not pause before the next attempt to connect: there is news of where."""
+        self._hurry.set()
+
     async def locate(self) -> StoreAddress:
         """Where to connect; asked before each attempt. Raises `StoreUnavailable` if that is not known now."""
         return self.address
@@ -206,7 +212,11 @@ class RespConnection:
             except (OSError, StoreUnavailable, ValueError) as failure:  # ValueError: a host that is no name
                 self._why = str(failure) or type(failure).__name__
                 # Spread over half the pause, so that a fleet does not come back in step.
-                await asyncio.sleep(pause * (0.5 + random.random() / 2))  # noqa: S311  # no secret depends on it
+                spread_s = pause * (0.5 + random.random() / 2)  # noqa: S311  # no secret depends on it
+                self._hurry.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(spread_s):
+                        await self._hurry.wait()
                 pause = min(pause * 2, _LAST_PAUSE_S)
                 continue
             self._wire, pause = wire, _FIRST_PAUSE_S

@@ -149,7 +149,10 @@ class SentinelConnection(RespConnection):
             pinged = message is None
 
     async def _look_again(self) -> None:
+        if not self.up:
+            self.hurry()
+            return
         with contextlib.suppress(StoreUnavailable):
             found = await self.locate()
-            if self.up and found != self.address:
+            if found != self.address:
                 self.leave(f"the sentinels moved the primary from {self.address} to {found}")

@@ -10,9 +10,10 @@ from collections import Counter
 
 import pytest
 from store import ONE_HOLD, Machine, make_hold, make_row, stored_holds, stored_rows, until
-from store_modes import connected
+from store_modes import Elsewhere, connected
 from store_servers import Cluster, SentinelSet, Server
 
+from router.adapters import store_sentinel
 from router.adapters.cluster_slots import slot_of
 from router.adapters.redis_ledger import RedisLedger
 from router.adapters.resp import Script
@@ -156,9 +157,20 @@ async def test_one_sentinel_that_answers_is_enough(store_of):
         assert await connection.call("PING") == b"PONG"
 
 
-class Elsewhere:
-    def __init__(self, url):
-        self.url = url
+async def test_a_sentinel_that_was_away_is_heard_again_and_a_silent_one_is_not_bothered(store_of, monkeypatch):
+    monkeypatch.setattr(store_sentinel, "CHECK_S", 0.05)
+    monkeypatch.setattr(store_sentinel, "_PAUSE_S", 0.05)
+    looks = []
+    monkeypatch.setattr(store_sentinel.SentinelConnection, "_look_again", lambda _: asyncio.sleep(0, looks.append(1)))
+    store = store_of("sentinel")
+    async with connected(store):
+        await until(lambda: len(looks) == 3)
+        await asyncio.sleep(0.3)
+        assert len(looks) == 3
+        store.sentinels[0].freeze()
+        await asyncio.sleep(0.3)
+        store.sentinels[0].thaw()
+        await until(lambda: len(looks) == 4)
 
 
 # Cluster.

@@ -7,13 +7,15 @@ import asyncio
 import pytest
 from fakes import FakeClock
 from store import ONE_HOLD, PATIENT_S, Machine, make_hold, make_row, now_ms, stored_holds, stored_rows, until
-from store_modes import connected
+from store_modes import Elsewhere, connected
+from store_servers import PASSWORD, QUOTED
 
 from router.adapters.fleet import Fleet, Observations
 from router.adapters.redis_keys import RedisKeys
 from router.adapters.redis_ledger import RedisLedger
 from router.adapters.resp import Script, StoreRefused
 from router.adapters.spend import spend, tenants
+from router.adapters.store_check import check_store
 from router.ports import StoreUnavailable
 
 TENANTS = [f"tenant-{number}" for number in range(12)]
@@ -105,6 +107,19 @@ async def test_after_the_end_nothing_is_sent(any_store):
     assert not connection.up
     with pytest.raises(StoreUnavailable):
         await connection.call("GET", "cr:{@}:keys")
+
+
+async def test_a_user_without_dangerous_commands_is_enough(any_store):
+    url = any_store.url.replace(f":{QUOTED}@", "", 1).replace("://", f"://meter:{QUOTED}@", 1)
+    any_store.ask_all("ACL", "SETUSER", "meter", "on", f">{PASSWORD}", "~cr:*", "+@all", "-@dangerous")
+    assert "hides its configuration" in check_store(url)[-1]
+    async with connected(Elsewhere(url)) as connection:
+        ledger = RedisLedger(connection, "w1", Machine(), flush_s=PATIENT_S)
+        await ledger.reserve(make_hold("r1/1"))
+        ledger.settle(make_row("r1/1"))
+        await ledger.close()
+        assert [row.attempt for row in await stored_rows(connection)] == ["r1/1"]
+        assert await connection.call("PING") == b"PONG"
 
 
 # What is built on them.
