@@ -29,6 +29,7 @@ from router.adapters.encoders import Encoders, TiktokenCounter
 from router.adapters.fleet import Fleet, Observations
 from router.adapters.http_api import HOME, OPERATOR, Api, Health
 from router.adapters.http_server import HttpServer
+from router.adapters.journal import Journal
 from router.adapters.key_files import KeyFileError, kept_key
 from router.adapters.learning import Learning
 from router.adapters.metrics import Metrics
@@ -40,6 +41,7 @@ from router.adapters.request_log import RequestLog, configure
 from router.adapters.resp import RespConnection
 from router.adapters.store_check import StoreUnfitError, check_store
 from router.adapters.store_url import parse_store_url
+from router.adapters.upkeep import Upkeep
 from router.adapters.upstream import RawUpstream
 from router.adapters.upstream_aiohttp import AiohttpUpstream
 from router.attempt import Desk
@@ -187,7 +189,11 @@ class _Worker:
         # Long replies (spend, totals) must not hold up reservations, so they have a connection of their own.
         reader = RespConnection(address, timeout_s=5.0)
         await asyncio.gather(connection.start(), reader.start())
-        ledger = RedisLedger(connection, self._name, clock)
+        journals = plan.settings.data_dir / "journal"
+        journal = Journal(journals, f"{self._name}{secrets.token_hex(4)}")
+        ledger = RedisLedger(connection, self._name, clock, journal=journal)
+        upkeep = Upkeep(reader, journal, journals, clock, sync_s=plan.settings.journal_sync_s)
+        await upkeep.beat()
         fleet = Fleet(reader, self._name, self._observations)
         await fleet.catch_up(clock.now_ms())
         keys = RedisKeys(connection, clock, self._static_keys())
@@ -208,7 +214,10 @@ class _Worker:
             keys=keys,
             reader=reader,
             fleet=fleet,
-            gauges=lambda: {"costrouter_rows_waiting": ledger.waiting},
+            gauges=lambda: {
+                "costrouter_rows_waiting": ledger.waiting,
+                "costrouter_journal_failing": int(bool(journal.fault)),
+            },
             health=self._health,
             started=clock.now_ms() // 1000,
             max_body=max_body,
@@ -221,26 +230,29 @@ class _Worker:
         gc.set_threshold(50_000, 20, 20)
         os.write(ready, b"1")
         os.close(ready)
-        ticking = loop.create_task(self._tick(pipeline, fleet))
+        ticking = loop.create_task(self._tick(pipeline, fleet, journal))
+        looking_after = loop.create_task(upkeep.run())
         await stop.wait()
         listening.close()
         self._health.down = "shutting down"
         await _drain(handlers, plan.settings.drain_s)
         await pipeline.close(LEAVE_S)
         ticking.cancel()
+        await upkeep.end(looking_after)
         await self._settle_all(ledger, fleet)
         self._log.flush()
         await upstream.close()
         await asyncio.gather(connection.close(), reader.close())
         executor.shutdown(cancel_futures=True)
 
-    async def _tick(self, pipeline: Pipeline, fleet: Fleet) -> None:
+    async def _tick(self, pipeline: Pipeline, fleet: Fleet, journal: Journal) -> None:
         failed = 0
         while True:
             await asyncio.sleep(TICK_S)
             fault = await self._exchange(fleet)
             failed = failed + 1 if fault else 0
-            self._health.reasons = [*self._plan.warnings, *([fault] if failed >= FAILED_TICKS else [])]
+            faults = (fault if failed >= FAILED_TICKS else "", journal.fault)
+            self._health.reasons = [*self._plan.warnings, *filter(None, faults)]
             try:
                 if (self._observations.version, self._clock.now_ms() // 60_000) != self._compiled:
                     pipeline.snapshot = self._snapshot()

@@ -26,7 +26,15 @@ from router.dialects.openai_errors import provider_error
 from router.dialects.openai_stream import answered_text, is_answer
 from router.dialects.openai_usage import usage_of
 from router.dialects.orders import Orders, read_orders
-from router.ports import Keys, ProviderLink, StoreUnavailable, Upstream, UpstreamFailure, UpstreamRequest
+from router.ports import (
+    JournalUnavailable,
+    Keys,
+    ProviderLink,
+    StoreUnavailable,
+    Upstream,
+    UpstreamFailure,
+    UpstreamRequest,
+)
 from router.streaming import AnswerStream, broken
 
 if TYPE_CHECKING:
@@ -198,6 +206,13 @@ class Pipeline:
     async def _forward(self, attempt: Attempt, sending: UpstreamRequest) -> UpstreamResponse:
         """Send it; returns with a 200 head, or books a row and raises."""
         link = attempt.link
+        try:
+            attempt.sending()
+        except JournalUnavailable:
+            message = "What is sent cannot be written down at the moment, so nothing was sent; try again."
+            error = RouterError("journal_unavailable", message, retry_after_s=1)
+            attempt.release(error)
+            raise error from None
         try:
             response = await self._upstream.send(sending)
         except UpstreamFailure as failure:

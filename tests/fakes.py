@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from router.ports import StoreUnavailable, UpstreamFailure
+from router.ports import JournalUnavailable, StoreUnavailable, UpstreamFailure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -36,10 +36,14 @@ class FakeClock:
 
 
 class FakeLedger:
-    """Books at once. ``available = False`` makes it a store that is down: rows are kept until it is back."""
+    """Books at once. ``available = False`` makes it a store that is down: rows are kept until it is back.
+    ``writable = False`` makes its journal's disk full. ``sent_rows`` are what would be booked if the process died.
+    """
 
     def __init__(self, clock: FakeClock) -> None:
         self.available = True
+        self.writable = True
+        self.sent_rows: dict[str, Row] = {}
         self.holds: dict[str, Hold] = {}
         self._clock = clock
         self._rows: list[Row] = []
@@ -74,7 +78,13 @@ class FakeLedger:
         else:
             result.set_result(now_ms)
 
+    def sent(self, row: Row) -> None:
+        if not self.writable:
+            raise JournalUnavailable("the fake disk is full")
+        self.sent_rows[row.attempt] = row
+
     def settle(self, row: Row) -> None:
+        self.sent_rows.pop(row.attempt, None)
         self._queued.append(row)
         self._book()
 
