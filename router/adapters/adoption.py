@@ -59,19 +59,18 @@ class Adoption:
         Raises:
             StoreUnavailable, OSError: what was not finished is left for the next time.
         """
-        found = 0
-        for folder in self._folders():
-            held = _claim(folder)
-            if held is None:
-                continue
-            found += 1
-            self.adopting.add(folder.name)
-            try:
-                await self._settle(folder)
-            finally:
-                self.adopting.discard(folder.name)
+        claimed = [(folder, held) for folder in self._folders() if (held := _claim(folder)) is not None]
+        try:
+            self.adopting.update(folder.name for folder, _ in claimed)
+            done = await asyncio.gather(*(self._settle(folder) for folder, _ in claimed), return_exceptions=True)
+        finally:
+            self.adopting.clear()
+            for _, held in claimed:
                 os.close(held)
-        return found
+        for failure in done:
+            if failure is not None:
+                raise failure
+        return len(claimed)
 
     def here(self, journal: str) -> bool:
         """Whether a journal is on this disk, where it needs nobody's guess."""

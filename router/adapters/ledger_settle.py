@@ -111,7 +111,7 @@ class SettleLane:
     """
 
     __slots__ = (
-        "_batches", "_booked", "_connection", "_failing_since", "_flying", "_hours", "_journal", "_owner", "_pause",
+        "_batches", "_booked", "_connection", "_failing_since", "_flying", "_journal", "_owner", "_pause",
         "_prefix", "_pruner", "_retry", "_swept", "due", "ends", "rows",
     )  # fmt: skip  # one name a line would be longer than the class's state is worth
 
@@ -127,7 +127,6 @@ class SettleLane:
         self._owner = owner
         self._batches: deque[Batch] = deque()
         self._booked: deque[Batch] = deque()
-        self._hours: dict[int, tuple[str, str, str]] = {}
         self._swept: dict[str, Row] = {}
         self._flying = False
         self._pause = 0.0
@@ -289,21 +288,8 @@ class SettleLane:
     def _batch(self, entries: list[Entry], freed: list[str]) -> Batch:
         if self._swept:
             entries = [self._corrected(entry) for entry in entries]
-        rows = [entry[1] for entry in entries]
-        ends = freed + [row.attempt for row in rows]
         first, last = (entries[0][0], entries[-1][0]) if entries else (self._journal.next(),) * 2
-        keys = [f"{self._prefix}applied", f"{self._prefix}holds", f"{self._prefix}hours"]
-        args: list[Arg] = [self._journal.name, f"{first}:{last}", len(ends), *ends]
-        by_hour: dict[int, list[Entry]] = {}
-        for entry in entries:
-            row = entry[1]
-            if row.outcome != "released" or row.correction_of:
-                by_hour.setdefault(row.at_ms // HOUR_MS, []).append(entry)
-        for hour, booked in by_hour.items():
-            text, *names = self._hour(hour)
-            keys += names
-            args += _hour_args(text, booked)
-        return Batch(keys, args, entries, freed, last)
+        return batch_of(self._prefix, self._journal.name, (first, last), entries, freed)
 
     def _corrected(self, entry: Entry) -> Entry:
         booked = self._swept.get(entry[1].attempt)
@@ -311,14 +297,30 @@ class SettleLane:
             return entry
         return entry[0], *packed_row(correction(entry[1], booked)), entry[3]
 
-    def _hour(self, hour: int) -> tuple[str, str, str]:
-        names = self._hours.get(hour)
-        if names is None:
-            if len(self._hours) > 100:
-                self._hours.clear()
-            text = hour_of(hour * HOUR_MS)
-            names = self._hours[hour] = (text, f"{self._prefix}rows:{text}", f"{self._prefix}cube:{text}")
-        return names
+
+def batch_of(prefix: str, journal: str, numbers: tuple[int, int], entries: list[Entry], freed: list[str]) -> Batch:
+    """One call of the settle script.
+
+    Args:
+        prefix: of the tenant's keys.
+        journal: the field of the mark.
+        numbers: first and last of the entries'; one of its own, twice, for a batch without any.
+        entries: rows to book; each ends its attempt's hold.
+        freed: attempts whose holds are to be ended without a row.
+    """
+    ends = freed + [entry[1].attempt for entry in entries]
+    keys = [f"{prefix}applied", f"{prefix}holds", f"{prefix}hours"]
+    args: list[Arg] = [journal, f"{numbers[0]}:{numbers[1]}", len(ends), *ends]
+    by_hour: dict[int, list[Entry]] = {}
+    for entry in entries:
+        row = entry[1]
+        if row.outcome != "released" or row.correction_of:
+            by_hour.setdefault(row.at_ms // HOUR_MS, []).append(entry)
+    for hour, booked in by_hour.items():
+        text = hour_of(hour * HOUR_MS)
+        keys += (f"{prefix}rows:{text}", f"{prefix}cube:{text}")
+        args += _hour_args(text, booked)
+    return Batch(keys, args, entries, freed, numbers[1])
 
 
 def packed_row(row: Row) -> tuple[Row, bytes]:

@@ -13,6 +13,7 @@ the store (redis_ledger, spend, redis_keys do that), and the Lua scripts, which 
     cr:{@}:tenants                 set     every tenant that ever had a row
     cr:{@}:journals                hash    journal → the store's time in ms when somebody last looked after it, or "-" and
                                            the time when nothing was left in it
+    cr:{@}:sweeper                 string  there while some worker's turn to sweep lasts
     cr:{@}:keys                    hash    key id → msgpack of its record
 
 Everything of a tenant shares one hash tag, so that one script may touch all of it in a cluster.
@@ -65,6 +66,7 @@ REQUESTS: Final = "n"
 PLATFORM_KEYS: Final = "cr:{@}:keys"
 PLATFORM_TENANTS: Final = "cr:{@}:tenants"
 PLATFORM_JOURNALS: Final = "cr:{@}:journals"
+PLATFORM_SWEEPER: Final = "cr:{@}:sweeper"
 
 
 HELD_DIMENSIONS: Final = (

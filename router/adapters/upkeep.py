@@ -13,6 +13,7 @@ import structlog
 
 from router.adapters.adoption import BEAT, Adoption
 from router.adapters.store_layout import PLATFORM_JOURNALS
+from router.adapters.sweep import Sweep
 from router.ports import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from router.ports import Clock
 
 BEAT_S: Final = 1.0
+SWEEP_S: Final = 5.0
 _log: Final = structlog.get_logger(__name__)
 
 
@@ -46,6 +48,7 @@ class Upkeep:
         self._journal = journal
         self._sync_s = sync_s
         self._adoption = Adoption(root, connection, clock)
+        self._sweep = Sweep(connection, self._adoption.here)
 
     async def beat(self) -> None:
         """Say that this worker lives. Raises `StoreUnavailable`."""
@@ -57,6 +60,7 @@ class Upkeep:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._every(BEAT_S, self.beat, "heartbeat"))
             group.create_task(self._every(BEAT_S, self._adoption.adopt_all, "adoption"))
+            group.create_task(self._every(SWEEP_S, self._sweep.turn, "sweep"))
             if self._sync_s:
                 group.create_task(self._every(self._sync_s, self._sync, "journal_sync"))
 
