@@ -162,7 +162,7 @@ async def proven(node, tenant_name, answers):
 
 
 async def test_a_supervisor_killed_under_load_leaves_a_row_for_every_answer(tmp_path):
-    with Node(tmp_path, workers=2) as node:
+    with Node(tmp_path, workers=2, drain_s=1) as node:
         async with node.store() as store:
             tenant = Tenant(node, store)
 
