@@ -1,4 +1,4 @@
-"""CPU that one request's hold and row cost, client and store, at several group sizes, beside redis-py.
+"""CPU that one request's hold, journal and row cost, client and store, at several group sizes, beside redis-py.
 
 Belongs here: the store path alone. Does not belong here: the whole request (request_path). Run it as
 ``python benchmarks/store_path.py``; it starts an embedded store of its own in a temporary directory.
@@ -6,7 +6,8 @@ Belongs here: the store path alone. Does not belong here: the whole request (req
 As many tasks as the group size reserve, settle and start over, so that reservations go in groups of that size and rows
 in groups of 64. redis-py makes the same script calls with the same arguments on its asyncio client with hiredis, one
 after the other; batches are built by the same code in both. Shown is the median of alternating rounds, in microseconds
-of CPU a request; our columns include the tasks' own switching. "4 budgets" is ours with as many for every hold.
+of CPU a request; our columns include the tasks' own switching. "4 budgets" is ours with as many for every hold. With the
+journal, each attempt is written down twice: before it is sent, and with its row.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ import redis.asyncio
 import uvloop
 
 from router.adapters.embedded_store import EmbeddedStore
+from router.adapters.journal import Journal, Numbers
 from router.adapters.ledger_reserve import RESERVE
-from router.adapters.ledger_settle import SETTLE, TRIGGER_ROWS, SettleLane
+from router.adapters.ledger_settle import SETTLE, TRIGGER_ROWS, SettleLane, packed_row
 from router.adapters.redis_ledger import RedisLedger
 from router.adapters.resp import RespConnection
 from router.adapters.store_layout import dims_text
@@ -89,12 +91,14 @@ def holds_and_rows(count, tenant, terms=NO_TERMS):
     return holds, rows
 
 
-async def ours(ledger, holds, rows, group):
+async def ours(ledger, holds, rows, group, *, written):
     work = iter(zip(holds, rows, strict=True))
 
     async def caller():
         for hold, row in work:
             await ledger.reserve(hold)
+            if written:
+                ledger.sent(row)
             ledger.settle(row)
 
     await asyncio.gather(*[caller() for _ in range(group)])
@@ -125,13 +129,13 @@ class Captured(Machine):
 
 async def theirs(client, holds, rows, group):
     captured = Captured()
-    lane = SettleLane(captured, "cr:{acme}:", f"bench{time.monotonic_ns()}", captured)
+    lane = SettleLane(captured, "cr:{acme}:", Numbers(f"bench{time.monotonic_ns()}"), captured)
     for start in range(0, len(holds), group):
         args = ["w1", 0, 0]
         for hold in holds[start : start + group]:
             args += (hold.attempt, hold.amount_nano, hold.amount_nano, hold.not_after_ms, 0, 0, dims_text(hold.dims))
         await client.evalsha(RESERVE.sha, 1, "cr:{acme}:holds", *args)
-        lane.rows += rows[start : start + group]
+        lane.rows += [(n, *packed_row(row), None) for n, row in enumerate(rows[start : start + group], start + 1)]
         if len(lane.rows) >= TRIGGER_ROWS:
             lane.push()
             await client.evalsha(*captured.call)
@@ -160,16 +164,23 @@ async def main(path):
     for script in (RESERVE, SETTLE):
         await client.script_load(script.source)
     print(f"CPU µs a request, median of {ROUNDS} rounds of {REQUESTS}: reserve + settle + row + cube, {MODELS} models")
-    print(f"{'group':>6} {'ours':>8} {'redis-py':>9} {'ratio':>6} {'store, ours':>12} {'4 budgets':>10} {'store':>8}")
+    print(
+        f"{'group':>6} {'ours':>8} {'+journal':>9} {'4 budgets':>10} {'redis-py':>9} {'ratio':>6} "
+        f"{'store, ours':>12} {'4 budgets':>10}"
+    )
     budgets = four_budgets("acme")
     for group in GROUPS:
-        figures = {"ours": [], "redis-py": [], "budgets": []}
+        figures = {"ours": [], "journal": [], "redis-py": [], "budgets": []}
         for _ in range(ROUNDS):
-            await connection.call("FLUSHALL")
-            ledger = RedisLedger(connection, "w1", Machine())
             holds, rows = holds_and_rows(REQUESTS, "acme")
-            figures["ours"].append(await measured(connection, ours(ledger, holds, rows, group)))
-            await ledger.close()
+            for name in ("ours", "journal"):
+                await connection.call("FLUSHALL")
+                written = name == "journal"
+                journal = Journal(path.parent / "journal", f"w{time.monotonic_ns()}") if written else None
+                ledger = RedisLedger(connection, "w1", Machine(), journal=journal)
+                work = ours(ledger, holds, rows, group, written=written)
+                figures[name].append(await measured(connection, work))
+                await ledger.close()
             await connection.call("FLUSHALL")
             ledger = RedisLedger(connection, "w1", Machine())
             # The store refuses other periods than its own; none ends during a round but by bad luck.
@@ -180,10 +191,11 @@ async def main(path):
             holds, rows = holds_and_rows(REQUESTS, "acme")
             figures["redis-py"].append(await measured(connection, theirs(client, holds, rows, group)))
         mine, store = (statistics.median(column) for column in zip(*figures["ours"], strict=True))
-        other = statistics.median(client_us for client_us, _ in figures["redis-py"])
+        other, kept = (statistics.median(us for us, _ in figures[name]) for name in ("redis-py", "journal"))
         four, store_four = (statistics.median(column) for column in zip(*figures["budgets"], strict=True))
         print(
-            f"{group:>6} {mine:>8.1f} {other:>9.1f} {other / mine:>5.1f}x {store:>12.1f} {four:>10.1f} {store_four:>8.1f}"
+            f"{group:>6} {mine:>8.1f} {kept:>9.1f} {four:>10.1f} {other:>9.1f} {other / mine:>5.1f}x "
+            f"{store:>12.1f} {store_four:>10.1f}"
         )
     await client.aclose()
     await connection.close()

@@ -32,6 +32,7 @@ from router.adapters.http_admin import HOME, OPERATOR
 from router.adapters.http_api import Api, Health
 from router.adapters.http_budgets import BudgetApi
 from router.adapters.http_server import HttpServer
+from router.adapters.journal import Journal
 from router.adapters.key_files import KeyFileError, kept_key
 from router.adapters.learning import Learning
 from router.adapters.metrics import Metrics
@@ -44,6 +45,7 @@ from router.adapters.request_log import RequestLog, configure
 from router.adapters.store_check import StoreUnfitError, check_store
 from router.adapters.store_connection import connection_to
 from router.adapters.store_url import parse_store_url
+from router.adapters.upkeep import Upkeep
 from router.adapters.upstream import RawUpstream
 from router.adapters.upstream_aiohttp import AiohttpUpstream
 from router.adapters.webhook import Webhook
@@ -198,7 +200,11 @@ class _Worker:
         # Long replies (spend, totals) must not hold up reservations, so they have a connection of their own.
         reader = connection_to(place, timeout_s=5.0)
         await asyncio.gather(connection.start(), reader.start())
-        ledger = RedisLedger(connection, self._name, clock)
+        journals = plan.settings.data_dir / "journal"
+        journal = Journal(journals, f"{self._name}{secrets.token_hex(4)}")
+        ledger = RedisLedger(connection, self._name, clock, journal=journal)
+        upkeep = Upkeep(reader, journal, journals, clock, sync_s=plan.settings.journal_sync_s)
+        await upkeep.beat()
         fleet = Fleet(reader, self._name, self._observations)
         await fleet.catch_up(clock.now_ms())
         budgets = RedisBudgets(reader, plan.built_in_budgets)
@@ -207,8 +213,7 @@ class _Worker:
         ledger.on_spent = alerts.spent if alerts is not None else None
         keys = RedisKeys(connection, clock, self._static_keys())
         executor = ThreadPoolExecutor(1, thread_name_prefix="count")
-        proxy = plan.settings.upstream_proxy
-        upstream = AiohttpUpstream(proxy) if proxy else RawUpstream()
+        upstream = AiohttpUpstream(proxy) if (proxy := plan.settings.upstream_proxy) else RawUpstream()
         listeners = (self._log, self._metrics, Learning(self._observations))
         pipeline = Pipeline(
             keys=keys,
@@ -223,22 +228,23 @@ class _Worker:
             keys=keys,
             reader=reader,
             fleet=fleet,
-            gauges=lambda: {"costrouter_rows_waiting": ledger.waiting},
+            gauges=lambda: {
+                "costrouter_rows_waiting": ledger.waiting,
+                "costrouter_journal_failing": int(bool(journal.fault)),
+            },
             health=self._health,
             started=clock.now_ms() // 1000,
             max_body=max_body,
         )
         table = api.table() | BudgetApi(pipeline, budgets, ledger.store_ms).table()
-        server = HttpServer(pipeline, table, max_body=max_body)
-        handlers = server.protocol_factory()
+        handlers = HttpServer(pipeline, table, max_body=max_body).protocol_factory()
         listening = await loop.create_server(handlers, sock=self._socket(), backlog=BACKLOG)
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 20)
+        _keep_garbage_rare()
         os.write(ready, b"1")
         os.close(ready)
-        ticking = loop.create_task(self._tick(pipeline, fleet))
+        ticking = loop.create_task(self._tick(pipeline, fleet, journal))
         refreshing = loop.create_task(budgets.keep_fresh())
+        looking_after = loop.create_task(upkeep.run())
         await stop.wait()
         listening.close()
         self._health.down = "shutting down"
@@ -248,19 +254,21 @@ class _Worker:
         refreshing.cancel()
         if alerts is not None:
             await alerts.close()
+        await upkeep.end(looking_after)
         await self._settle_all(ledger, fleet)
         self._log.flush()
         await upstream.close()
         await asyncio.gather(connection.close(), reader.close())
         executor.shutdown(cancel_futures=True)
 
-    async def _tick(self, pipeline: Pipeline, fleet: Fleet) -> None:
+    async def _tick(self, pipeline: Pipeline, fleet: Fleet, journal: Journal) -> None:
         failed = 0
         while True:
             await asyncio.sleep(TICK_S)
             fault = await self._exchange(fleet)
             failed = failed + 1 if fault else 0
-            self._health.reasons = [*self._plan.warnings, *([fault] if failed >= FAILED_TICKS else [])]
+            faults = (fault if failed >= FAILED_TICKS else "", journal.fault)
+            self._health.reasons = [*self._plan.warnings, *filter(None, faults)]
             try:
                 if (self._observations.version, self._clock.now_ms() // 60_000) != self._compiled:
                     pipeline.snapshot = self._snapshot()
@@ -316,6 +324,13 @@ def _webhook(settings: Settings) -> Webhook | None:
         return None
     secret = settings.alert_secret.get_secret_value() if settings.alert_secret else ""
     return Webhook(settings.alert_url, secret, shape=settings.alert_format, private=settings.alert_private)
+
+
+def _keep_garbage_rare() -> None:
+    """What start-up has made stays; only what requests leave is looked through."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 async def _drain(handlers: web.Server, bound_s: float) -> None:

@@ -183,6 +183,14 @@ class Attempt:
             self.at_ms = reservation.result()
             self.release()
 
+    def sending(self) -> None:
+        """To be called before the first byte goes upstream: from now on it is booked whatever becomes of this process.
+
+        Raises:
+            JournalUnavailable: it must not be sent; the hold stays until `release`.
+        """
+        self._desk.ledger.sent(self._row(self._expected(), "upstream_interrupted", 500, "estimated"))
+
     def answered(self) -> None:
         """The first part of the answer is here."""
         if not self.first_at:
@@ -226,11 +234,17 @@ class Attempt:
         if self.row is not None:
             self.book()
             return self.row
+        row = self.row = self._row(usage, outcome, status, certainty)
+        if not later:
+            self.book(None if error is None else error.code)
+        return row
+
+    def _row(self, usage: Usage, outcome: Outcome, status: int, certainty: Certainty) -> Row:
         decision, identity, option = self.decision, self.identity, self.decision.option
         cost = cost_pico(option.price, usage)
         baseline = decision.baseline
         now = self._desk.clock.monotonic()
-        row = self.row = Row(
+        return Row(
             attempt=self.name,
             at_ms=self.at_ms,
             tenant=identity.tenant,
@@ -268,9 +282,6 @@ class Attempt:
             max_output=self.facts.max_output or 0,
             budgets=() if self.hold is None else self.hold.budgets,
         )
-        if not later:
-            self.book(None if error is None else error.code)
-        return row
 
     def book(self, error: str | None = None) -> None:
         """Queue the row for the ledger and tell the listeners. Does nothing a second time, nor without a row."""
@@ -302,11 +313,13 @@ class Attempt:
 
     def settle_estimated(self, *, outcome: Outcome, status: int, error: RouterError | None = None) -> Row:
         """Book what was expected: it was sent, and nothing is known of what came of it."""
-        usage = Usage(
+        return self.settle(self._expected(), outcome=outcome, status=status, certainty="estimated", error=error)
+
+    def _expected(self) -> Usage:
+        return Usage(
             prompt_tokens=self.decision.prompt_tokens,
             completion_tokens=self.decision.output_tokens * self.facts.choices,
         )
-        return self.settle(usage, outcome=outcome, status=status, certainty="estimated", error=error)
 
     def headers(self) -> Headers:
         """What the caller is told in headers; the cost itself only once the row is there."""

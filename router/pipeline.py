@@ -29,6 +29,7 @@ from router.dialects.openai_usage import usage_of
 from router.dialects.orders import Orders, read_orders
 from router.ports import (
     BudgetExceeded,
+    JournalUnavailable,
     Keys,
     PeriodOver,
     ProviderLink,
@@ -236,6 +237,13 @@ class Pipeline:
     async def _forward(self, attempt: Attempt, sending: UpstreamRequest) -> UpstreamResponse:
         """Send it; returns with a 200 head, or books a row and raises."""
         link = attempt.link
+        try:
+            attempt.sending()
+        except JournalUnavailable:
+            message = "What is sent cannot be written down at the moment, so nothing was sent; try again."
+            error = RouterError("journal_unavailable", message, retry_after_s=1)
+            attempt.release(error)
+            raise error from None
         try:
             response = await self._upstream.send(sending)
         except UpstreamFailure as failure:

@@ -129,6 +129,10 @@ class NotHeld(Exception):  # noqa: N818 - as above
     """An attempt that should grow is not held (any more)."""
 
 
+class JournalUnavailable(Exception):  # noqa: N818 - as above
+    """What is about to be sent cannot be written down (a full disk, mostly), so it must not be sent."""
+
+
 class Ledger(Protocol):
     """Holds and rows. One hold and one row per attempt."""
 
@@ -142,6 +146,13 @@ class Ledger(Protocol):
 
     def store_ms(self) -> int:
         """The store's time in ms since the epoch, as far as its last answer tells; for ``not_after_ms``."""
+
+    def sent(self, row: Row) -> None:
+        """Write down that the attempt is about to be sent, so that it is booked whatever becomes of this process.
+
+        ``row`` is booked as it stands if the process dies before `settle`: an estimate. Raises `JournalUnavailable`:
+        the attempt must not be sent. Called after the reservation, before the first byte goes upstream.
+        """
 
     def settle(self, row: Row) -> None:
         """Queue the row; its hold is freed in the same atomic step. Never blocks, never raises."""

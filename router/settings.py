@@ -39,6 +39,9 @@ class Settings(BaseModel):
     """Simulated providers: unset means only when no provider key is found."""
     sim_speed: float = Field(default=1.0, ge=0)
     """Divides the simulated providers' waiting times; 0 means no waiting."""
+    journal_sync_s: float = Field(default=0, ge=0, le=60)
+    """How often the journal is brought to the disk itself, in seconds. With 0 the kernel sees to that: a machine that
+    loses power may then lose what its disk did not have yet, a process that dies loses nothing."""
     drain_s: float = Field(default=25.0, ge=0, le=3600)
     """How long requests under way may take to end after SIGTERM, in seconds."""
     max_body_mb: int = Field(default=64, ge=1, le=1024)

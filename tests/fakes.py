@@ -11,7 +11,14 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from router.core.budget import BUCKETS, NO_TERMS, Budget, Budgets
-from router.ports import BudgetExceeded, NotHeld, PeriodOver, StoreUnavailable, UpstreamFailure
+from router.ports import (
+    BudgetExceeded,
+    JournalUnavailable,
+    NotHeld,
+    PeriodOver,
+    StoreUnavailable,
+    UpstreamFailure,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -40,10 +47,14 @@ class FakeClock:
 
 
 class FakeLedger:
-    """Books at once. ``available = False`` makes it a store that is down: rows are kept until it is back."""
+    """Books at once. ``available = False`` makes it a store that is down: rows are kept until it is back.
+    ``writable = False`` makes its journal's disk full. ``sent_rows`` are what would be booked if the process died.
+    """
 
     def __init__(self, clock: FakeClock) -> None:
         self.available = True
+        self.writable = True
+        self.sent_rows: dict[str, Row] = {}
         self.holds: dict[str, Hold] = {}
         self.spent: Counter[str] = Counter()
         """By budget period; a rolling budget's by bucket."""
@@ -116,7 +127,13 @@ class FakeLedger:
         elif not hold.grows:
             self.holds.pop(hold.attempt, None)
 
+    def sent(self, row: Row) -> None:
+        if not self.writable:
+            raise JournalUnavailable("the fake disk is full")
+        self.sent_rows[row.attempt] = row
+
     def settle(self, row: Row) -> None:
+        self.sent_rows.pop(row.attempt, None)
         self._queued.append(row)
         self._book()
 

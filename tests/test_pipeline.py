@@ -3,6 +3,7 @@ import json
 
 import pytest
 from fakes import FakeResponse
+from store import until
 from wired import EVENTS, SECRET, TIMEOUTS, WHO, Wired, answer, asked, ends, says
 
 import router.pipeline
@@ -90,6 +91,33 @@ async def test_a_ledger_that_refuses_at_once_is_a_503(monkeypatch):
 
     monkeypatch.setattr(wired.ledger, "reserve", full)
     assert (await refused(wired)).code == "store_unavailable"
+
+
+async def test_what_cannot_be_written_down_is_not_sent():
+    wired = Wired()
+    wired.ledger.writable = False
+    error = await refused(wired)
+    assert (error.code, error.retry_after_s) == ("journal_unavailable", 1)
+    assert wired.upstream.sent == []
+    assert (wired.ledger.holds, wired.ledger.rows) == ({}, [])
+    assert [(row.outcome, code) for row, code in wired.listener.rows] == [("released", "journal_unavailable")]
+
+
+async def test_before_it_is_sent_it_is_written_down_as_it_is_booked_if_this_process_dies():
+    hanging = asyncio.Event()
+    wired = Wired(FakeResponse([hanging, answer()]))
+    serving = asyncio.ensure_future(wired.serve())
+    await until(lambda: wired.upstream.sent)
+    written = wired.ledger.sent_rows["r1/1"]
+    assert (written.certainty, written.outcome, written.status) == ("estimated", "upstream_interrupted", 500)
+    assert written.cost_nano == written.estimated_nano > 0
+    hanging.set()
+    await serving
+    assert wired.ledger.sent_rows == {"r1/1": written}
+    (await serving).after()
+    row = wired.row
+    assert wired.ledger.sent_rows == {}
+    assert (written.at_ms, written.model, written.tenant) == (row.at_ms, row.model, row.tenant)
 
 
 async def test_a_body_that_cannot_be_put_together_leaves_no_hold(monkeypatch):

@@ -1,7 +1,7 @@
 """The ledger in Redis or Valkey: holds and rows of every tenant, each tenant in its own lane.
 
 Belongs here: lanes, the flush timer, the bound on what waits. Does not belong here: the two script calls
-(ledger_reserve, ledger_settle, lua/), reading spend (spend), budgets and the journal on disk.
+(ledger_reserve, ledger_settle, lua/), reading spend (spend), and the journal's files (journal).
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ import asyncio
 import secrets
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import structlog
 
+from router.adapters.journal import Numbers
 from router.adapters.ledger_reserve import ReserveLane
-from router.adapters.ledger_settle import TRIGGER_ROWS, SettleLane
+from router.adapters.ledger_settle import TRIGGER_ROWS, SettleLane, packed_row
+from router.adapters.resp import StoreRefused
 from router.adapters.store_layout import PLATFORM_TENANTS, tenant_prefix
 from router.ports import StoreUnavailable
 
@@ -29,6 +32,10 @@ MOST_WAITING: Final = 100_000
 """Rows that may wait for the store, about 100 MB. Beyond it nothing new is admitted; no row is ever dropped."""
 FLUSH_S: Final = 5.0
 _LATE_S: Final = 1.0
+ANNOUNCED_MS: Final = 1_000
+"""A hold that is announced again and reaches the store later than this is refused there."""
+_MOST_HELD: Final = 10_000
+_AOF_WAIT_MS: Final = 1_500
 
 _log: Final = structlog.get_logger(__name__)
 
@@ -38,8 +45,9 @@ class RedisLedger:
 
     Args:
         connection: started by the caller, closed by the caller after `close`.
-        worker_id: marks the holds, so that they can be swept when the worker is dead.
+        worker_id: marks the holds, so that they can be swept when the worker is dead; a journal's name takes its place.
         clock: the machine's time.
+        journal: closed by `close`. Without one, what is not in the store dies with this process.
         most_waiting: bound on rows not yet in the store.
         flush_s: how long `flush` waits for the store, in seconds.
     """
@@ -50,16 +58,19 @@ class RedisLedger:
         worker_id: str,
         clock: Clock,
         *,
+        journal: Numbers | None = None,
         most_waiting: int = MOST_WAITING,
         flush_s: float = FLUSH_S,
     ) -> None:
         self._connection = connection
-        self._worker = worker_id
+        self._worker = worker_id if journal is None else journal.name
         self._clock = clock
         self._most_waiting = most_waiting
         self._flush_s = flush_s
         # Numbers start at 1 in every run, so every run needs a name of its own: old marks would swallow its rows.
-        self._journal = f"{worker_id}.{secrets.token_hex(6)}"
+        self._journal = Numbers(f"{worker_id}.{secrets.token_hex(6)}") if journal is None else journal
+        self._held: dict[str, Hold] = {}
+        self._open: dict[str, Hold] = {}
         self._loop = asyncio.get_running_loop()
         self._lanes: dict[str, tuple[ReserveLane, SettleLane]] = {}
         self._unregistered: set[str] = set()
@@ -92,13 +103,35 @@ class RedisLedger:
         if self._waiting >= self._most_waiting:
             raise StoreUnavailable(f"{self._waiting} rows wait for the store; nothing is admitted until it takes them")
         result: asyncio.Future[int] = self._loop.create_future()
+        if len(self._held) >= _MOST_HELD:
+            self._forget_refused()
+        self._held[hold.attempt] = hold
         self._lane(hold.tenant)[0].add(hold, result)
         return result
 
+    def sent(self, row: Row) -> None:
+        """Write down that the attempt is about to be sent, with the row to book if nothing more is heard of it.
+
+        Raises:
+            JournalUnavailable: it could not be written down, so the attempt must not be sent.
+        """
+        row, packed = packed_row(row)
+        self._journal.sent(row.attempt, packed)
+        hold = self._held.pop(row.attempt, None)
+        if hold is not None:
+            self._open[row.attempt] = hold
+
     def settle(self, row: Row) -> None:
-        """Queue the row; its hold is freed in the same atomic step. ``released`` rows only free the hold."""
+        """Queue the row; its hold is freed in the same atomic step. ``released`` rows only free the hold.
+
+        Written down before it is queued, so that this process may die at once.
+        """
         lane = self._lane(row.tenant)[1]
-        lane.rows.append(row)
+        attempt, (row, packed) = row.attempt, packed_row(row)
+        self._open.pop(attempt, None)
+        self._held.pop(attempt, None)
+        number, segment = self._journal.ended(row.attempt, packed, released=row.outcome == "released")
+        lane.rows.append((number, row, packed, segment))
         self._gathered(lane, 1, len(lane.rows))
 
     async def flush(self) -> None:
@@ -119,14 +152,17 @@ class RedisLedger:
             raise StoreUnavailable(f"{self._waiting} rows still wait for the store after {self._flush_s:g} s") from None
 
     async def close(self) -> None:
-        """Flush, and stop sending whatever the outcome.
+        """Flush, and stop sending whatever the outcome. The journal goes if the store has everything for good.
 
         Raises:
-            StoreUnavailable: as `flush`; the rows are then lost to the store.
+            StoreUnavailable: as `flush`; the rows are then left to who adopts the journal.
         """
+        settled = False
         try:
             await self.flush()
+            settled = await self._is_durable()
         finally:
+            self._journal.close(remove=settled)
             self._connection.on_connect.remove(self._reconnected)
             for _, lane in self._lanes.values():
                 lane.stop()
@@ -134,6 +170,16 @@ class RedisLedger:
                 timer.cancel()
             if self._timer is not None:
                 self._timer.cancel()
+
+    async def _is_durable(self) -> bool:
+        """Whether the store has on its disk what it has booked, as far as it has one."""
+        try:
+            on_disk, _ = await self._connection.call("WAITAOF", 1, 0, _AOF_WAIT_MS)
+        except StoreRefused as refusal:
+            return "appendonly is disabled" in str(refusal)
+        except StoreUnavailable:
+            return False
+        return bool(on_disk)
 
     def _lane(self, tenant: str) -> tuple[ReserveLane, SettleLane]:
         lanes = self._lanes.get(tenant)
@@ -184,20 +230,37 @@ class RedisLedger:
         # The reservation may still be on its way. Freed before it arrives it would stay for ever; once not_after has
         # passed in the store's time it can only be refused.
         wait_s = (max(hold.not_after_ms for hold in holds) - self.store_ms()) / 1000 + _LATE_S
-        attempts = [hold.attempt for hold in holds]
 
         def free() -> None:
             self._later.discard(timer)
+            # What runs was only announced again; it ends its hold itself.
+            attempts = [hold.attempt for hold in holds if hold.attempt not in self._open]
             lane.ends += attempts
-            self._gathered(lane, len(attempts), len(lane.ends))
+            if attempts:
+                self._gathered(lane, len(attempts), len(lane.ends))
 
         timer = self._loop.call_later(max(wait_s, _LATE_S), free)
         self._later.add(timer)
 
     def _reconnected(self) -> None:
         self._register()
+        self._announce()
         for _, lane in self._lanes.values():
             self._waiting += lane.replay()
+
+    def _announce(self) -> None:
+        # The store may have lost its last moments, and with them holds of attempts that still run. Asking again for
+        # one that it has changes nothing.
+        not_after_ms = self.store_ms() + ANNOUNCED_MS
+        for hold in self._open.values():
+            result: asyncio.Future[int] = self._loop.create_future()
+            result.add_done_callback(_heed_not)
+            self._lane(hold.tenant)[0].add(msgspec.structs.replace(hold, not_after_ms=not_after_ms), result)
+
+    def _forget_refused(self) -> None:
+        """Drop holds that were refused or called off: their attempts will not be sent."""
+        bound = self.store_ms() - ANNOUNCED_MS
+        self._held = {name: hold for name, hold in self._held.items() if hold.not_after_ms > bound}
 
     # What lanes tell.
 
@@ -226,9 +289,9 @@ class RedisLedger:
         if not self._failing:
             _log.info("ledger_batch_recovered", after_s=round(seconds, 3), waiting=self._waiting)
 
-    def doubtful(self, tenant_prefix: str, sequence: int, entries: int) -> None:
+    def doubtful(self, tenant_prefix: str, number: int, entries: int) -> None:
         """Rows of this batch may be missing in the store; somebody must look."""
-        _log.error("ledger_batch_doubtful", keys=tenant_prefix, journal=self._journal, seq=sequence, entries=entries)
+        _log.error("ledger_batch_doubtful", keys=tenant_prefix, journal=self._journal.name, seq=number, entries=entries)
 
     def booked(self, entries: int) -> None:
         """Entries are in the store."""
@@ -240,3 +303,9 @@ class RedisLedger:
             for future in drained:
                 if not future.done():
                     future.set_result(None)
+
+
+def _heed_not(result: asyncio.Future[int]) -> None:
+    """Whoever announces a hold again goes on whatever comes of it."""
+    if not result.cancelled():
+        result.exception()

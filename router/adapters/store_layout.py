@@ -3,19 +3,22 @@ r"""How the store is laid out: key names, the spend cube's dimensions and measur
 Belongs here: names and encodings that a writer and a reader must agree on. Does not belong here: any call to
 the store (redis_ledger, spend, redis_keys do that), and the Lua scripts, which get every key handed in.
 
-    cr:{tenant}:holds              hash    attempt → amount_nano:admitted_ms:worker, then, each after \x1e: budget
-                                           periods, dimensions, and amounts where they differ by period; each list's
-                                           parts stand between \x1f
+    cr:{tenant}:holds              hash    attempt → amount_nano:admitted_ms:journal, and more (`Held`)
     cr:{tenant}:budget:ID:START    hash    s spent, h held, in nano-dollars, of a budget's period that began then
                                            (minutes since the epoch, UTC)
     cr:{tenant}:budget:ID~         hash    of a rolling budget: bucket → spent, s their sum, h held, o the oldest bucket
     cr:{tenant}:budgets            hash    budget id → JSON of its definition
     cr:{@}:budgets                 hash    tenant → version of its budgets; "" → version of them all
-    cr:{tenant}:applied            hash    journal → last settled sequence number
+    cr:{tenant}:applied            hash    journal → number of its last settled row, "~" behind it once it was swept;
+                                           journal+ → that of its adopted estimates; journal~ → its sweeps
+    cr:{tenant}:swept:JOURNAL      hash    attempt → msgpack of the Row that was booked when its worker was lost
     cr:{tenant}:hours              zset    YYYYMMDDHH with rows, scored by itself
     cr:{tenant}:rows:YYYYMMDDHH    stream  one entry a row, field r = msgpack of Row, by hour of admission (UTC)
     cr:{tenant}:cube:YYYYMMDDHH    hash    measure, separator, dimension tuple → running sum
     cr:{@}:tenants                 set     every tenant that ever had a row
+    cr:{@}:journals                hash    journal → the store's time in ms when somebody last looked after it, or "-" and
+                                           the time when nothing was left in it
+    cr:{@}:sweeper                 string  there while some worker's turn to sweep lasts
     cr:{@}:keys                    hash    key id → msgpack of its record
 
 Everything of a tenant shares one hash tag, so that one script may touch all of it in a cluster.
@@ -80,6 +83,54 @@ KEPT_MS: Final = {
     "month": 400 * _DAY_MS,
 }
 """How long a budget period's counter is kept after its end: late rows and corrections still find it."""
+PLATFORM_JOURNALS: Final = "cr:{@}:journals"
+PLATFORM_SWEEPER: Final = "cr:{@}:sweeper"
+
+
+HELD_DIMENSIONS: Final = (
+    "team",
+    "app",
+    "key",
+    "user",
+    "policy",
+    "rule",
+    "model",
+    "provider",
+    "tier",
+    "endpoint",
+)
+"""What a hold says of its attempt's row, in this order, so that it can be booked where machine and disk are lost."""
+_PART: Final = "\x1e"
+
+
+class Held(msgspec.Struct, frozen=True):
+    """A hold as it lies in the store: ``amount:at:journal``, budget periods, `HELD_DIMENSIONS`.
+
+    Parts are divided by 0x1e, their items by 0x1f; the last two parts may be missing, others may follow.
+    """
+
+    amount_nano: int
+    at_ms: int
+    journal: str
+    budgets: tuple[str, ...] = ()
+    dimensions: tuple[str, ...] = ()
+
+
+def read_held(text: str) -> Held:
+    """A hold's value.
+
+    Raises:
+        ValueError: it begins with anything but ``amount:at:journal``.
+    """
+    head, budgets, dimensions, *_ = (*text.split(_PART), "", "")
+    amount, at_ms, journal = head.split(":", 2)
+    return Held(
+        int(amount),
+        int(at_ms),
+        journal,
+        tuple(budgets.split(SEPARATOR)) if budgets else (),
+        tuple(dimensions.split(SEPARATOR)) if dimensions else (),
+    )
 
 
 def tenant_prefix(tenant: str) -> str:

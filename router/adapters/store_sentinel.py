@@ -19,7 +19,7 @@ from router.adapters.resp import TIMEOUT_S, Arg, RespConnection
 from router.ports import StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from router.adapters.store_url import SentinelAddress, StoreAddress
 
@@ -28,6 +28,7 @@ ASK_S: Final = 0.5
 CHECK_S: Final = 10.0
 """How often a sentinel that has said nothing is asked whether it still lives."""
 _PAUSE_S: Final = 1.0
+_AGAIN_S: Final = 0.1
 
 Place = tuple[str, int]
 
@@ -72,9 +73,7 @@ class SentinelConnection(RespConnection):
     async def close(self, why: str = "connection closed by us") -> None:
         """Fail what is under way and stay disconnected."""
         listeners, self._listeners = self._listeners, []
-        for listener in listeners:
-            listener.cancel()
-        await asyncio.gather(*listeners, return_exceptions=True)
+        await _end(listeners)
         await super().close(why)
         clients, self._clients = self._clients, []
         for client in clients:
@@ -101,9 +100,7 @@ class SentinelConnection(RespConnection):
         except TimeoutError:
             failures.append(f"no answer in {ASK_S:g} s")
         finally:
-            for task in asked:
-                task.cancel()
-            await asyncio.gather(*asked, return_exceptions=True)
+            await _end(asked)
         if not votes:
             raise StoreUnavailable(f"no sentinel names the primary: {'; '.join(dict.fromkeys(failures))}")
         return self._sentinels.node.at(*votes.most_common(1)[0][0])
@@ -156,3 +153,11 @@ class SentinelConnection(RespConnection):
             found = await self.locate()
             if found != self.address:
                 self.leave(f"the sentinels moved the primary from {self.address} to {found}")
+
+
+async def _end(tasks: Collection[asyncio.Future[Any]]) -> None:
+    """Cancel them and return once they have ended. redis-py may forget a cancelling that meets an answer."""
+    while left := [task for task in tasks if not task.done()]:
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=_AGAIN_S)

@@ -43,6 +43,7 @@ CODES: Final[dict[str, ErrorKind]] = {
     "upstream_unreachable": ErrorKind(502, "upstream_error", retryable=True),
     "upstream_unavailable": ErrorKind(503, "upstream_error", retryable=True),
     "store_unavailable": ErrorKind(503, "server_error", retryable=True),
+    "journal_unavailable": ErrorKind(503, "server_error", retryable=True),
     "upstream_timeout": ErrorKind(504, "upstream_error", retryable=True),
 }
 """Every code that a caller can see. Stable: applications match on them."""

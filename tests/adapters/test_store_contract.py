@@ -7,14 +7,18 @@ from fakes import FakeClock, FakeLedger
 from store import PATIENT_S, Machine, make_hold, make_row, now_ms, stored_holds, stored_rows
 from store_modes import MODES, connected
 
+from router.adapters.journal import Journal
 from router.adapters.redis_ledger import RedisLedger
-from router.ports import StoreUnavailable
+from router.ports import JournalUnavailable, StoreUnavailable
 
 
 class OverFake:
     def __init__(self):
         self.clock = FakeClock(now_ms())
         self.ledger = FakeLedger(self.clock)
+
+    def fill_disk(self):
+        self.ledger.writable = False
 
     async def rows(self):
         return self.ledger.rows
@@ -24,9 +28,14 @@ class OverFake:
 
 
 class OverRedis:
-    def __init__(self, connection):
+    def __init__(self, connection, folder=None):
         self.connection = connection
-        self.ledger = RedisLedger(connection, "w1", Machine(), flush_s=PATIENT_S)
+        self.journal = None if folder is None else Journal(folder, "w1")
+        self.ledger = RedisLedger(connection, "w1", Machine(), journal=self.journal, flush_s=PATIENT_S)
+
+    def fill_disk(self):
+        self.journal._bytes = 2**60
+        self.journal._segments[-1].bytes = 0
 
     async def rows(self):
         return await stored_rows(self.connection)
@@ -36,15 +45,16 @@ class OverRedis:
         return {attempt: int(text.split(":")[0]) for attempt, text in held.items()}
 
 
-@pytest.fixture(params=["fake", *MODES])
-async def case(request, store_of):
+@pytest.fixture(params=["fake", *MODES, "with a journal"])
+async def case(request, store_of, tmp_path):
     if request.param == "fake":
         yield OverFake()
         return
-    store = store_of(request.param)
+    journal = request.param == "with a journal"
+    store = store_of("embedded" if journal else request.param)
     store.flush()
     async with connected(store) as connection:
-        case = OverRedis(connection)
+        case = OverRedis(connection, tmp_path if journal else None)
         yield case
         await case.ledger.close()
 
@@ -90,6 +100,32 @@ async def test_a_row_without_a_hold_is_booked_all_the_same(case):
     case.ledger.settle(make_row("r9/1"))
     await case.ledger.flush()
     assert await case.rows() == [make_row("r9/1")]
+
+
+async def test_what_was_written_down_before_it_was_sent_is_booked_once(case):
+    await case.ledger.reserve(make_hold("r1/1"))
+    case.ledger.sent(make_row("r1/1", certainty="estimated"))
+    assert await case.rows() == []
+    case.ledger.settle(make_row("r1/1"))
+    await case.ledger.flush()
+    assert await case.rows() == [make_row("r1/1")]
+    assert await case.holds() == {}
+
+
+async def test_a_full_disk_means_that_nothing_may_be_sent_and_what_was_sent_is_booked(case):
+    if getattr(case, "journal", True) is None:
+        pytest.skip("it writes nothing down")
+    await case.ledger.reserve(make_hold("r1/1"))
+    await case.ledger.reserve(make_hold("r2/1"))
+    case.ledger.sent(make_row("r1/1", certainty="estimated"))
+    case.fill_disk()
+    with pytest.raises(JournalUnavailable):
+        case.ledger.sent(make_row("r2/1", certainty="estimated"))
+    case.ledger.settle(make_row("r2/1", outcome="released"))
+    case.ledger.settle(make_row("r1/1"))
+    await case.ledger.flush()
+    assert await case.rows() == [make_row("r1/1")]
+    assert await case.holds() == {}
 
 
 async def test_flushing_nothing_returns(case):

@@ -49,7 +49,7 @@ async def test_a_script_takes_several_keys_of_one_tenant(connection):
     script = Script("settle")
     for tenant in TENANTS:
         keys = [f"cr:{{{tenant}}}:{name}" for name in ("applied", "holds", "hours", "rows:1", "cube:1")]
-        arguments = ("journal", 1, 0, 0, "1", 1, b"row", 1, "cell", 2**53 + 1)
+        arguments = ("journal", "1:1", 0, 0, "1", 1, b"row", 1, "cell", 2**53 + 1)
         assert [fresh for _, fresh in [await connection.script(script, keys, arguments)]] == [1]
         assert (await connection.script(script, keys, arguments))[1] == 0
         assert await connection.call("HGET", keys[4], "cell") == str(2**53 + 1).encode()

@@ -22,10 +22,13 @@ class ByHand:
         self.replies = []
 
     def call(self, *command):
-        return asyncio.get_running_loop().create_future()
+        reply = asyncio.get_running_loop().create_future()
+        if command[0] == "WAITAOF":
+            reply.set_result([1, 0])
+        return reply
 
     def script(self, script, keys, args):
-        self.sent.append(args[1])
+        self.sent.append(int(args[1].partition(":")[0]))
         self.replies.append(asyncio.get_running_loop().create_future())
         return self.replies[-1]
 

@@ -34,6 +34,7 @@ def test_an_error_without_a_code_of_ours_is_a_mistake():
         ("upstream_error", 502),
         ("upstream_unavailable", 503),
         ("store_unavailable", 503),
+        ("journal_unavailable", 503),
         ("upstream_timeout", 504),
     ],
 )

@@ -1,20 +1,27 @@
 -- Books one numbered batch of a tenant: rows, the spend cube, and the end of the rows' holds; or does nothing.
 -- KEYS   1 applied, 2 holds, 3 hours; then for each hour of the batch: its stream of rows, its cube
--- ARGV   1 journal, 2 sequence number, 3 count of holds to end, the attempts;
+-- ARGV   1 journal, 2 its first and last number in this batch ("7:12"), 3 count of holds to end, the attempts;
 --        count of budget periods, (name, increment) each;
 --        then for each hour: YYYYMMDDHH, count of rows, the rows, count of cube cells, (field, increment) each
--- Reply  the store's time in ms, 1 if booked now or 0 if it had been booked before; if now, what each of the budget
---        periods has spent by now, in their order
--- A batch that comes again after a lost reply or a lost connection has a number at or below the mark. The mark is set
--- first: what fails half-way (scripts do not roll back) must not be booked twice, so its sender reports it instead.
+-- Reply  the store's time in ms, 1 if booked now, 0 if it had been booked before, or 2 if it must be cut anew: only
+--        part of it is booked (by who adopted the journal), or the journal was swept ("12~"; see fence.lua);
+--        if booked now, what each of the budget periods has spent by now, in their order
+-- A batch that comes again after a lost reply or a lost connection has its last number at or below the mark. The mark
+-- is set first: what fails half-way (scripts do not roll back) must not be booked twice, so its sender reports it instead.
 -- The counters of budget periods lie beside the holds, under the same hash tag: an ended hold says which ones held what.
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local mark = redis.call('HGET', KEYS[1], ARGV[1])
-if mark and tonumber(ARGV[2]) <= tonumber(mark) then
-  return {now, 0}
+local first, last_number = string.match(ARGV[2], '(%d+):(%d+)')
+if mark then
+  local booked = tonumber(mark)
+  if booked and tonumber(last_number) <= booked then
+    return {now, 0}
+  elseif not booked or tonumber(first) <= booked then
+    return {now, 2}
+  end
 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('HSET', KEYS[1], ARGV[1], last_number)
 local counters = string.sub(KEYS[2], 1, -6) .. 'budget:'
 
 local function place(name)

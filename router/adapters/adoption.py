@@ -1,0 +1,216 @@
+"""Journals whose worker is dead: whoever takes the lock settles what is left in them, then removes them.
+
+Belongs here: finding orphans on this disk and settling them. Does not belong here: writing a journal (journal.py), and
+workers whose disk is lost too (sweep.py).
+
+An end that is on file is booked under its own number, as the worker would have done. What was sent and has no end is
+booked as the estimate that was written before sending, numbered by that record beside the journal's rows. Both numbers
+are the same whoever adopts, so an adoption that is itself cut short is simply done again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from router.adapters.journal import Numbers, lock, read_journal
+from router.adapters.journal_frames import SENT
+from router.adapters.ledger_settle import ESTIMATES, Entry, SettleLane, packed_row
+from router.adapters.resp import Script
+from router.adapters.store_layout import PLATFORM_JOURNALS, PLATFORM_TENANTS, read_held, tenant_prefix
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from router.adapters.journal_frames import Record
+    from router.adapters.store_connection import StoreConnection
+    from router.ports import Clock
+
+BEAT: Final = Script("beat")
+_POLL_S: Final = 0.02
+_SCANNED: Final = 1_000
+_log: Final = structlog.get_logger(__name__)
+
+
+class Adoption:
+    """Settles the orphans on one disk.
+
+    Args:
+        root: the folder of all journals.
+        connection: to the store; slow calls on it hold up nobody.
+        clock: the machine's time.
+    """
+
+    def __init__(self, root: Path, connection: StoreConnection, clock: Clock) -> None:
+        self._root = root
+        self._connection = connection
+        self._clock = clock
+        self.adopting: set[str] = set()
+        """Journals that are being settled, so that somebody can say that they are looked after."""
+
+    async def adopt_all(self) -> int:
+        """Settle and remove every journal whose worker is dead; returns how many there were.
+
+        Raises:
+            StoreUnavailable, OSError: what was not finished is left for the next time.
+        """
+        claimed = [(folder, held) for folder in self._folders() if (held := _claim(folder)) is not None]
+        try:
+            self.adopting.update(folder.name for folder, _ in claimed)
+            done = await asyncio.gather(*(self._settle(folder) for folder, _ in claimed), return_exceptions=True)
+        finally:
+            self.adopting.clear()
+            for _, held in claimed:
+                os.close(held)
+        for failure in done:
+            if failure is not None:
+                raise failure
+        return len(claimed)
+
+    def here(self, journal: str) -> bool:
+        """Whether a journal is on this disk, where it needs nobody's guess."""
+        return (self._root / journal).is_dir()
+
+    def _folders(self) -> list[Path]:
+        try:
+            return sorted(path for path in self._root.iterdir() if not path.name.startswith("."))
+        except FileNotFoundError:
+            return []
+
+    async def _settle(self, folder: Path) -> None:
+        name = folder.name
+        await self._connection.script(BEAT, [PLATFORM_JOURNALS], ["", name])
+        records, damaged = await asyncio.to_thread(read_journal, folder)
+        if damaged:
+            _log.error("journal_damaged", journal=name, bytes=damaged)
+        ends, sent = _left(records)
+        lanes = [
+            *(self._lane(tenant, name, entries) for tenant, entries in ends.items()),
+            *(self._lane(tenant, name + ESTIMATES, entries) for tenant, entries in sent.items()),
+        ]
+        await self._finish(lanes)
+        # Of what else it held, nothing was ever sent: that would be on file.
+        lanes = [
+            self._lane(tenant, name, [], held) for tenant, held in (await self._held(name, {*ends, *sent})).items()
+        ]
+        await self._finish(lanes)
+        await self._connection.script(BEAT, [PLATFORM_JOURNALS], ["-", name])
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        _log.info("journal_adopted", journal=name, records=len(records), estimated=sum(map(len, sent.values())))
+
+    def _lane(self, tenant: str, journal: str, entries: list[Entry], ends: list[str] | None = None) -> SettleLane:
+        lane = SettleLane(self._connection, tenant_prefix(tenant), Numbers(journal), self)
+        lane.rows = entries
+        lane.ends = ends or []
+        return lane
+
+    async def _finish(self, lanes: list[SettleLane]) -> None:
+        """Return once the store has all of it for good, however often it goes away meanwhile."""
+
+        def replay() -> None:
+            for lane in lanes:
+                lane.replay()
+
+        self._connection.on_connect.append(replay)
+        try:
+            for lane in lanes:
+                lane.cut_anew()
+            while not all(lane.idle for lane in lanes):  # noqa: ASYNC110 - nobody waits for it but this task, for seconds
+                await asyncio.sleep(_POLL_S)
+        finally:
+            self._connection.on_connect.remove(replay)
+            for lane in lanes:
+                lane.stop()
+
+    async def _held(self, journal: str, tenants: set[str]) -> dict[str, list[str]]:
+        """Attempts that a journal's worker still holds money for, by tenant."""
+        told = await self._connection.call("SMEMBERS", PLATFORM_TENANTS)
+        found: dict[str, list[str]] = {}
+        for tenant in tenants | {name.decode() for name in told}:
+            holds = await held_by(self._connection, tenant)
+            if mine := [attempt for attempt, text in holds.items() if read_held(text).journal == journal]:
+                found[tenant] = mine
+        return found
+
+    # What lanes tell.
+
+    def heard(self, now_ms: int) -> None:
+        """The store's time."""
+
+    def booked(self, entries: int) -> None:
+        """Entries that no longer wait."""
+
+    def spent(self, tenant_prefix: str, periods: dict[str, int]) -> None:
+        """What budget periods have spent by now."""
+
+    def monotonic(self) -> float:
+        """Seconds; differences only."""
+        return self._clock.monotonic()
+
+    def failing(self, tenant_prefix: str, failure: BaseException) -> None:
+        """A batch failed for the first time; it is kept and repeated."""
+        _log.warning("adoption_waits", keys=tenant_prefix, error=str(failure))
+
+    def recovered(self, seconds: float) -> None:
+        """It was taken after failing for that long."""
+
+    def doubtful(self, tenant_prefix: str, number: int, entries: int) -> None:
+        """Rows of this batch may be missing in the store; somebody must look."""
+        _log.error("adoption_doubtful", keys=tenant_prefix, seq=number, entries=entries)
+
+
+async def held_by(connection: StoreConnection, tenant: str) -> dict[str, str]:
+    """Every hold of a tenant, attempt to value.
+
+    Raises:
+        StoreUnavailable: no answer.
+    """
+    key, cursor = f"{tenant_prefix(tenant)}holds", b"0"
+    found: dict[str, str] = {}
+    while True:
+        cursor, flat = await connection.call("HSCAN", key, cursor, "COUNT", _SCANNED)
+        found.update(zip((a.decode() for a in flat[::2]), (v.decode() for v in flat[1::2]), strict=True))
+        if cursor == b"0":
+            return found
+
+
+def _claim(folder: Path) -> int | None:
+    """The journal's lock, or None if somebody has it or has removed it meanwhile."""
+    try:
+        held = lock(folder)
+    except (BlockingIOError, FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        if os.fstat(held).st_ino == (folder / "lock").stat().st_ino:
+            return held
+    except FileNotFoundError:
+        pass
+    os.close(held)
+    return None
+
+
+def _left(records: list[Record]) -> tuple[dict[str, list[Entry]], dict[str, list[Entry]]]:
+    """(ends, beginnings without an end), by tenant, in the order of their numbers."""
+    ends: defaultdict[str, list[Entry]] = defaultdict(list)
+    sent: dict[str, Record] = {}
+    ended: set[str] = set()
+    for record in records:
+        if record.kind == SENT:
+            sent[record.row.attempt] = record
+        else:
+            ended.add(record.row.attempt)
+            ends[record.row.tenant].append(_entry(record))
+    unanswered: defaultdict[str, list[Entry]] = defaultdict(list)
+    for attempt, record in sent.items():
+        if attempt not in ended:
+            unanswered[record.row.tenant].append(_entry(record))
+    return ends, unanswered
+
+
+def _entry(record: Record) -> Entry:
+    return record.number, *packed_row(record.row), None

@@ -1,0 +1,45 @@
+"""Later truth about an attempt that has been booked: a row of its own, by the difference.
+
+Belongs here: the arithmetic of corrections. Does not belong here: who finds out, and when.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from router.core.values import Row
+
+AMOUNTS: Final = (
+    "prompt_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "completion_tokens",
+    "reasoning_tokens",
+    "cost_pico",
+    "cost_nano",
+    "estimated_nano",
+    "baseline_nano",
+    "runner_up_nano",
+)
+"""What of a row adds up: a correction holds the signed difference of each."""
+
+
+def correction(truth: Row, booked: Row, number: int = 1) -> Row:
+    """The row that makes the sum of both rows the truth. It says how the truth was come by; its time is the booked row's.
+
+    Args:
+        truth: the row that should have been booked; of a ``released`` one every amount is zero.
+        booked: the row that was.
+        number: of this correction of the attempt, from 1.
+    """
+    differences = {name: getattr(truth, name) - getattr(booked, name) for name in AMOUNTS}
+    return msgspec.structs.replace(
+        truth,
+        attempt=f"{booked.attempt}!{number}",
+        at_ms=booked.at_ms,
+        correction_of=booked.attempt,
+        budgets=booked.budgets or truth.budgets,
+        **differences,
+    )
