@@ -101,7 +101,7 @@ async def test_an_unknown_script_is_sent_in_full_and_known_from_then_on(connecti
     script = Script("reserve")
     await connection.call("SCRIPT", "FLUSH")
     for _ in range(2):
-        assert len(await connection.script(script, ("h",), ("w", "a/1", 5, 2**50))) == 1
+        assert len(await connection.script(script, ("h",), ("w", 0, 0, "a/1", 5, 5, 2**50, 0, 0, ""))) == 1
         assert await connection.call("SCRIPT", "EXISTS", script.sha) == [1]
 
 
