@@ -210,7 +210,7 @@ class _Worker:
         budgets = RedisBudgets(reader, plan.built_in_budgets)
         await budgets.refresh()
         alerts = alerts_by(_webhook(plan.settings), reader, budgets, self._name, ledger.store_ms)
-        ledger.on_spent = alerts.spent if alerts is not None else None
+        ledger.on_spent = None if alerts is None else alerts.spent
         keys = RedisKeys(connection, clock, self._static_keys())
         executor = ThreadPoolExecutor(1, thread_name_prefix="count")
         upstream = AiohttpUpstream(proxy) if (proxy := plan.settings.upstream_proxy) else RawUpstream()

@@ -55,6 +55,7 @@ class RedisBudgets:
         self._built_in: dict[str, list[Budget]] = {}
         for budget in built_in:
             self._built_in.setdefault(budget.tenant, []).append(budget)
+        self._refreshing = asyncio.Lock()
         self._versions: dict[bytes, bytes] = {}
         self._compiled: dict[str, Budgets] = {}
         self.alerting: dict[tuple[str, str], Budget] = {}
@@ -73,9 +74,13 @@ class RedisBudgets:
         Raises:
             StoreUnavailable: no answer; what was known stays in force.
         """
-        version = await self._connection.call("HGET", PLATFORM_BUDGETS, _ALL)
-        if version == self._versions.get(_ALL):
-            return
+        # One at a time: of two, the one that read first could otherwise write last.
+        async with self._refreshing:
+            version = await self._connection.call("HGET", PLATFORM_BUDGETS, _ALL)
+            if version != self._versions.get(_ALL):
+                await self._take_over()
+
+    async def _take_over(self) -> None:
         flat = await self._connection.call("HGETALL", PLATFORM_BUDGETS)
         versions = dict(zip(flat[::2], flat[1::2], strict=True))
         for name in versions.keys() | self._versions.keys():
