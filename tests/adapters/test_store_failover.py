@@ -142,10 +142,10 @@ async def test_a_switch_that_an_operator_orders_is_followed(tmp_path):
 async def test_sentinels_that_know_no_primary_or_do_not_answer_are_named(store_of):
     url = store_of("sentinel").url
     with pytest.raises(StoreUnavailable, match=r"other of sentinels .*they know no primary 'other'"):
-        async with connected(Elsewhere(url.replace("/books", "/other")), wait_s=0.6):
+        async with connected(Elsewhere(url.replace("/books", "/other")), wait_s=0.4):
             pass
     with pytest.raises(StoreUnavailable, match=r"no sentinel names the primary: .*Connect"):
-        async with connected(Elsewhere("redis+sentinel://127.0.0.1:1/books"), wait_s=0.6):
+        async with connected(Elsewhere("redis+sentinel://127.0.0.1:1/books"), wait_s=0.4):
             pass
 
 
@@ -225,6 +225,7 @@ async def test_a_slot_moves_to_a_node_that_was_not_there_before(tmp_path):
             assert await in_thread(new.ask, "EXISTS", "cr:{tenant-1}:applied") == 1
 
 
+@pytest.mark.soak
 async def test_a_node_that_is_killed_and_started_again_is_found_again(cluster):
     async with connected(cluster, timeout_s=1) as connection, Load(connection) as load:
         node = await in_thread(cluster.owner, "cr:{tenant-2}:holds")
