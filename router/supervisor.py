@@ -20,7 +20,8 @@ from typing import Final
 import structlog
 
 from router.adapters.embedded_store import EmbeddedStore, EmbeddedStoreError
-from router.app import AFTER_DRAIN_S, Plan, prepare, run_worker
+from router.app import AFTER_DRAIN_S, run_worker
+from router.plan import Plan, prepare
 from router.settings import Settings, SettingsError
 
 STOPPING: Final = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}

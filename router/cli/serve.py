@@ -11,7 +11,7 @@ import click
 from router.settings import SettingsError, read_settings
 
 if TYPE_CHECKING:
-    from router.app import Plan
+    from router.plan import Plan
 
 
 @click.command()

@@ -1,0 +1,182 @@
+"""What the supervisor works out once, before it forks: policies, keys, providers, encoders.
+
+Belongs here: reading everything that workers share, and refusing what cannot work. Does not belong here: a worker's own
+objects (app.py), processes (supervisor.py).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import socket
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from router.adapters.encoders import Encoders
+from router.adapters.http_admin import HOME, OPERATOR
+from router.adapters.key_files import KeyFileError, kept_key
+from router.adapters.policy_files import PolicyFileError, load_policies, packaged_policies_dir
+from router.adapters.providers import ProviderError, needed, reachable, real_link, simulated_link
+from router.adapters.request_log import configure
+from router.adapters.store_check import StoreUnfitError, check_store
+from router.core.budget import Budget, generated_budget
+from router.core.catalog import Provider
+from router.core.decide import Facts, decide
+from router.core.errors import RouterError
+from router.core.explain import refusal
+from router.core.names import AUTO, Names
+from router.core.snapshot import DEFAULT_POLICY, Snapshot, Wish, World, compile_snapshot
+from router.core.tokens import exactly
+from router.core.values import Needs
+from router.pipeline import PATHS
+from router.ports import ProviderLink
+from router.settings import Settings, SettingsError
+
+BACKLOG: Final = 4096
+"""Connections that may wait to be accepted, of callers and of the simulated providers."""
+DEV: Final = "dev"
+"""The id of the settings' development key."""
+
+
+class Plan(msgspec.Struct):
+    """What the supervisor worked out once and every worker is forked with."""
+
+    settings: Settings
+    store_url: str
+    port: int
+    world: World
+    links: dict[str, ProviderLink]
+    simulated: bool
+    sim_socket: socket.socket | None
+    catalog_dir: Path
+    warnings: list[str]
+    example: str
+    """A model name that serves, for the banner."""
+    dev_key: str
+    """Empty for none."""
+    admin_key: str
+    built_in_budgets: tuple[Budget, ...]
+    """Of the keys that the node generated."""
+    encoders: Encoders
+
+
+def prepare(settings: Settings, store_url: str, port: int) -> Plan:
+    """Read everything that workers share: policies, keys, providers, encoders.
+
+    Raises:
+        SettingsError: something in it cannot work.
+    """
+    configure(settings.log_level)
+    try:
+        warnings = check_store(settings.redis_url) if settings.redis_url else []
+    except StoreUnfitError as error:
+        raise SettingsError(str(error)) from None
+    directory = settings.policies or packaged_policies_dir()
+    try:
+        loaded = load_policies(directory)
+    except PolicyFileError as error:
+        raise SettingsError(f"the policies cannot be used:\n{error}") from None
+    if not loaded.policies:
+        raise SettingsError(f"{directory} has no policy; copy the packaged default.yaml there")
+    policies = dict(loaded.policies)
+    if DEFAULT_POLICY not in policies and len(policies) > 1:
+        raise SettingsError(f"{directory} has several policies, so one must be called {DEFAULT_POLICY!r}")
+    policies.setdefault(DEFAULT_POLICY, next(iter(policies.values())))
+    real = [p for p in loaded.catalog.providers.values() if reachable(p, settings.environment)]
+    simulated = settings.sim if settings.sim is not None else not real
+    sim_socket = _sim_socket() if simulated else None
+    offered = list(loaded.catalog.providers.values()) if simulated else real
+    if not offered:
+        names = ", ".join(sorted({needed(p) for p in loaded.catalog.providers.values()} - {""}))
+        raise SettingsError(f"no provider can be called: set one of {names}, or leave COSTROUTER_SIM unset")
+    world = World(
+        catalog=loaded.catalog,
+        policies=policies,
+        names=Names(loaded.catalog),
+        offered=frozenset(provider.name for provider in offered),
+    )
+    links = _links(offered, settings, sim_socket)
+    dev_key, admin_key = _keys(settings)
+    example, why = _example(world)
+    encoders = Encoders()
+    encoders.preload()
+    return Plan(
+        settings=settings,
+        store_url=store_url,
+        port=port,
+        world=world,
+        links=links,
+        simulated=simulated,
+        sim_socket=sim_socket,
+        catalog_dir=directory / "catalog",
+        warnings=[*warnings, *map(str, loaded.warnings), *([why] if why else [])],
+        example=example,
+        dev_key=dev_key,
+        admin_key=admin_key,
+        built_in_budgets=tuple(generated_budget(HOME, key) for key in _generated(settings, dev_key)),
+        encoders=encoders,
+    )
+
+
+def _sim_socket() -> socket.socket:
+    place = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    place.bind(("127.0.0.1", 0))
+    place.listen(BACKLOG)
+    return place
+
+
+def _given_key(settings: Settings, kind: str) -> str:
+    """A key from the settings, or one that only this machine can use; the empty text where there may be none."""
+    given = settings.dev_key if kind == "dev" else settings.admin_key
+    if given is not None:
+        return given.get_secret_value()
+    return kept_key(settings.data_dir, kind) if settings.loopback else ""
+
+
+def _keys(settings: Settings) -> tuple[str, str]:
+    try:
+        dev, admin = _given_key(settings, "dev"), _given_key(settings, "admin")
+    except KeyFileError as error:
+        raise SettingsError(str(error)) from None
+    if not admin:
+        raise SettingsError(f"{settings.host} can be reached from outside: set COSTROUTER_ADMIN_KEY")
+    if dev == admin:
+        raise SettingsError("COSTROUTER_DEV_KEY and COSTROUTER_ADMIN_KEY must differ: they have different rights")
+    return dev, admin
+
+
+def _generated(settings: Settings, dev_key: str) -> list[str]:
+    """Ids of the keys that nobody chose."""
+    admin = [OPERATOR] if settings.admin_key is None else []
+    return [*admin, DEV] if settings.dev_key is None and dev_key else admin
+
+
+def _links(offered: list[Provider], settings: Settings, sim_socket: socket.socket | None) -> dict[str, ProviderLink]:
+    if sim_socket is not None:
+        port = sim_socket.getsockname()[1]
+        return {provider.name: simulated_link(provider, port) for provider in offered}
+    try:
+        return {provider.name: real_link(provider, settings.environment) for provider in offered}
+    except ProviderError as error:
+        raise SettingsError(str(error)) from None
+
+
+def _example(world: World) -> tuple[str, str]:
+    """(a model name that a small prompt can be sent to, why it is not ``auto``)."""
+    snapshot = compile_snapshot("start", world, dt.datetime.now(dt.UTC), lambda _: None)
+    why = _obstacle(snapshot, AUTO)
+    if not why:
+        return AUTO, ""
+    names = [name for option in snapshot.offered for name in (option.model, option.entry)]
+    served = next((name for name in names if not _obstacle(snapshot, name)), AUTO)
+    return served, f"`auto` cannot serve a plain chat here. {why}"
+
+
+def _obstacle(snapshot: Snapshot, model: str) -> str:
+    facts = Facts(endpoint="chat", needs=int(Needs.CHAT), tokens=exactly(10), asked_model=model, path=PATHS["chat"])
+    try:
+        route = snapshot.route(facts, Wish())
+    except RouterError as error:
+        return error.message
+    return "" if decide(route.plan, facts, route.baseline) else refusal(route.plan, facts).message
