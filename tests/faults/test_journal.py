@@ -202,6 +202,7 @@ async def test_under_load(tmp_path, fault, seed):
             assert await asyncio.to_thread(node.stop) == 0
             assert journals(node) == []
             node.start()
+        await until(lambda: node.http.get(f"{node.url}/readyz").status_code == 200, 20)
         rows = await proven(node, tenant.name, answers)
         if fault != "sigterm":
             assert sum(line["nano"] for line in node.bill()) >= sum(
