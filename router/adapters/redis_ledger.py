@@ -35,7 +35,7 @@ _LATE_S: Final = 1.0
 ANNOUNCED_MS: Final = 1_000
 """A hold that is announced again and reaches the store later than this is refused there."""
 _MOST_HELD: Final = 10_000
-_AOF_WAIT_MS: Final = 1_500
+_AOF_WAIT_MS: Final = 200
 
 _log: Final = structlog.get_logger(__name__)
 
@@ -172,7 +172,7 @@ class RedisLedger:
                 self._timer.cancel()
 
     async def _is_durable(self) -> bool:
-        """Whether the store has on its disk what it has booked, as far as it has one."""
+        """Whether the store has on its disk what it has booked, as far as it has one. Within a call's time."""
         try:
             on_disk, _ = await self._connection.call("WAITAOF", 1, 0, _AOF_WAIT_MS)
         except StoreRefused as refusal:

@@ -196,6 +196,7 @@ async def test_under_load(tmp_path, fault, seed):
                 os.kill(node.store_pid(), signal.SIGSTOP)
                 await asyncio.sleep(10)
                 os.kill(node.store_pid(), signal.SIGCONT)
+                await asyncio.sleep(2)  # every worker's connections are back within a second or so
 
         answers = await under_load(node, tenant, break_it, seconds=14 if "frozen" in fault else 4)
         if fault == "sigterm":
