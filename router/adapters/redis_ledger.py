@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -18,6 +19,7 @@ from router.adapters.ledger_reserve import ReserveLane
 from router.adapters.ledger_settle import TRIGGER_ROWS, SettleLane, packed_row
 from router.adapters.resp import StoreRefused
 from router.adapters.store_layout import PLATFORM_TENANTS, tenant_prefix
+from router.core.budget import lasting
 from router.ports import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -103,11 +105,18 @@ class RedisLedger:
         if self._waiting >= self._most_waiting:
             raise StoreUnavailable(f"{self._waiting} rows wait for the store; nothing is admitted until it takes them")
         result: asyncio.Future[int] = self._loop.create_future()
-        if len(self._held) >= _MOST_HELD:
-            self._forget_refused()
-        self._held[hold.attempt] = hold
+        if hold.grows:
+            result.add_done_callback(partial(self._grown, hold))
+        else:
+            if len(self._held) >= _MOST_HELD:
+                self._forget_refused()
+            self._held[hold.attempt] = hold
         self._lane(hold.tenant)[0].add(hold, result)
         return result
+
+    def _grown(self, hold: Hold, result: asyncio.Future[int]) -> None:
+        if not result.cancelled() and result.exception() is None and hold.attempt in self._open:
+            self._open[hold.attempt] = msgspec.structs.replace(hold, grows=False)
 
     def sent(self, row: Row) -> None:
         """Write down that the attempt is about to be sent, with the row to book if nothing more is heard of it.
@@ -251,11 +260,12 @@ class RedisLedger:
     def _announce(self) -> None:
         # The store may have lost its last moments, and with them holds of attempts that still run. Asking again for
         # one that it has changes nothing.
-        not_after_ms = self.store_ms() + ANNOUNCED_MS
+        now_ms = self.store_ms()
         for hold in self._open.values():
             result: asyncio.Future[int] = self._loop.create_future()
             result.add_done_callback(_heed_not)
-            self._lane(hold.tenant)[0].add(msgspec.structs.replace(hold, not_after_ms=not_after_ms), result)
+            again = msgspec.structs.replace(hold, not_after_ms=now_ms + ANNOUNCED_MS, terms=lasting(hold.terms, now_ms))
+            self._lane(hold.tenant)[0].add(again, result)
 
     def _forget_refused(self) -> None:
         """Drop holds that were refused or called off: their attempts will not be sent."""

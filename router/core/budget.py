@@ -107,6 +107,20 @@ class Terms(msgspec.Struct, frozen=True, eq=False):
 NO_TERMS: Final = Terms((), (), 0, FOREVER_MS, hard=False, statistical=False)
 
 
+def lasting(terms: Terms, now_ms: int) -> Terms:
+    """What of an attempt that runs is still to be held at an instant: in a rolling budget also when the bucket of its
+    admission is over; in a calendar's period only until its end, as nothing is admitted to it any more.
+    """
+    if now_ms < terms.until_ms:
+        return terms
+    kept = tuple(
+        term if term.bucket < 0 else msgspec.structs.replace(term, until_ms=FOREVER_MS)
+        for term in terms.terms
+        if term.bucket >= 0 or now_ms < term.until_ms
+    )
+    return msgspec.structs.replace(terms, terms=kept, names=tuple(term.name for term in kept), until_ms=FOREVER_MS)
+
+
 def budget_id(tenant: str, scope: Iterable[tuple[str, str]], period: str, zone: str, *, rolling: bool) -> str:
     """Names a budget by what it counts: ten letters and digits."""
     said = msgspec.json.encode([tenant, sorted(scope), period, rolling, zone])

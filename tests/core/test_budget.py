@@ -2,12 +2,23 @@ import datetime as dt
 from zoneinfo import ZoneInfo
 
 import pytest
-from budgets import a_budget
+from budgets import a_budget, terms_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from router.core import budget as budget_module
-from router.core.budget import BUCKETS, FIELDS, FOREVER_MS, LENGTHS_MS, NO_TERMS, Budgets, budget_id, period_at, term_at
+from router.core.budget import (
+    BUCKETS,
+    FIELDS,
+    FOREVER_MS,
+    LENGTHS_MS,
+    NO_TERMS,
+    Budgets,
+    budget_id,
+    lasting,
+    period_at,
+    term_at,
+)
 
 UTC = dt.UTC
 ZONES = [
@@ -161,3 +172,13 @@ def test_callers_cannot_fill_the_memory(monkeypatch):
 
 def test_a_tenant_without_budgets_has_no_terms():
     assert compiled().terms(DIMS, 0).terms == NO_TERMS.terms == ()
+
+
+def test_what_runs_is_held_on_in_rolling_budgets_and_until_a_calendars_period_ends():
+    rolling, minute, total = a_budget(rolling=True, period="hour"), a_budget(period="minute"), a_budget()
+    terms = terms_of(rolling, minute, total, at_ms=90_000)
+    assert lasting(terms, 91_000) is terms
+    later = lasting(terms, 130_000)
+    assert [term.budget for term in later.terms] == [rolling, total]
+    assert later.names == (terms.names[0], terms.names[2])
+    assert all(term.from_ms <= 130_000 < term.until_ms for term in later.terms)
