@@ -212,6 +212,7 @@ class _Worker:
             health=self._health,
             started=clock.now_ms() // 1000,
             max_body=max_body,
+            archive=plan.settings.archive_place,
         )
         server = HttpServer(pipeline, api.table(), max_body=max_body)
         handlers = server.protocol_factory()

@@ -236,6 +236,7 @@ class SettleLane:
 def _hour_args(hour: str, rows: list[Row]) -> Iterable[Arg]:
     packed: list[bytes] = []
     cells: dict[tuple[str, ...], list[tuple[int, ...]]] = {}
+    corrections: dict[tuple[str, ...], int] = {}
     for given in rows:
         row = given
         try:
@@ -244,13 +245,17 @@ def _hour_args(hour: str, rows: list[Row]) -> Iterable[Arg]:
             row = storable(given)
             packed.append(encode_row(row))
         cells.setdefault(_dimensions_of(row), []).append(_measures_of(row))
+        if row.correction_of:
+            # Its request has been counted with the row that it corrects.
+            corrections[_dimensions_of(row)] = corrections.get(_dimensions_of(row), 0) + 1
     increments: list[Arg] = []
     for dimensions, values in cells.items():
         text = SEPARATOR.join(dimensions)
         if text.count(SEPARATOR) != len(DIMENSIONS) - 1:
             text = SEPARATOR.join(value.replace(SEPARATOR, " ") for value in dimensions)
+        count = len(values) - (corrections.get(dimensions, 0) if corrections else 0)
         sums = values[0] if len(values) == 1 else map(sum, zip(*values, strict=True))
-        for letter, amount in zip(_LETTERS, chain((len(values),), sums), strict=True):
+        for letter, amount in zip(_LETTERS, chain((count,), sums), strict=True):
             if amount:
                 increments += (f"{letter}{SEPARATOR}{text}", amount)
     return chain((hour, len(packed)), packed, (len(increments) // 2,), increments)

@@ -1,4 +1,4 @@
-"""The command line: `costrouter serve`, `sim`, `explain`, `spend`. One file a command."""
+"""The command line: `costrouter serve`, `sim`, `explain`, `spend`, `report`, `ledger`. One file a command."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import click
 
 from router import __version__
 from router.cli.explain import explain
+from router.cli.ledger import ledger
+from router.cli.report import report
 from router.cli.serve import serve
 from router.cli.sim import sim
 from router.cli.spend import spend
@@ -17,5 +19,5 @@ def main() -> None:
     """Send every prompt to the cheapest model that meets the policy, and meter every cent."""
 
 
-for command in (serve, sim, explain, spend):
+for command in (serve, sim, explain, spend, report, ledger):
     main.add_command(command)
