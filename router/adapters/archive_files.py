@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _VERSION: Final = b"costrouter.schema"
 _CONTENT: Final = b"costrouter.content"
+_OPTIONS: Final[dict[str, Any]] = {"write_page_checksum": True, "write_statistics": False}
+"""Statistics lie outside the checksums, and could make a reader pass over rows; every row of a file is of one hour."""
 _LEFT_S: Final = 86_400.0
 _FAULTS: Final = (OSError, pa.ArrowException, ValueError, KeyError)
 
@@ -230,7 +232,7 @@ class PartWriter:
         try:
             files.filesystem.create_dir(self._folder, recursive=True)
             self._sink = files.filesystem.open_output_stream(self._temporary)
-            self._writer = pq.ParquetWriter(self._sink, SCHEMA, compression="zstd", write_page_checksum=True)
+            self._writer = pq.ParquetWriter(self._sink, SCHEMA, compression="zstd", **_OPTIONS)
         except _FAULTS as error:
             raise files._unusable(error) from None  # noqa: SLF001 - one module's words
 
@@ -291,6 +293,8 @@ def _said(file: pq.ParquetFile) -> Content:
     version = int(metadata.get(_VERSION, b"0"))
     if not 1 <= version <= SCHEMA_VERSION:
         raise ValueError(f"it has schema version {version}, and this costrouter reads 1 to {SCHEMA_VERSION}")
+    if file.schema_arrow.remove_metadata() != SCHEMA:
+        raise ValueError("its columns are not those of its version")
     said = json.loads(metadata[_CONTENT])
     return Content(said["rows"], said["sums"])
 
