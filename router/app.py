@@ -25,6 +25,7 @@ import structlog
 import uvloop
 from aiohttp import web
 
+from router.adapters.archive_task import keep_archived
 from router.adapters.encoders import Encoders, TiktokenCounter
 from router.adapters.fleet import Fleet, Observations
 from router.adapters.http_api import HOME, OPERATOR, Api, Health
@@ -223,12 +224,14 @@ class _Worker:
         os.write(ready, b"1")
         os.close(ready)
         ticking = loop.create_task(self._tick(pipeline, fleet))
+        archiving = loop.create_task(keep_archived(reader, self._name, plan.store_url, plan.settings.environment))
         await stop.wait()
         listening.close()
         self._health.down = "shutting down"
         await _drain(handlers, plan.settings.drain_s)
         await pipeline.close(LEAVE_S)
         ticking.cancel()
+        archiving.cancel()
         await self._settle_all(ledger, fleet)
         self._log.flush()
         await upstream.close()

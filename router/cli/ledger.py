@@ -5,6 +5,7 @@ Belongs here: options and words. Does not belong here: what is done (`router.ada
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -16,6 +17,8 @@ from router.adapters.ledger_verify import Checked, verify
 from router.adapters.report import open_archive
 from router.adapters.resp import RespConnection
 from router.adapters.spend import tenants
+from router.cli.ledger_reprice import reprice
+from router.cli.ledger_tail import tail
 from router.cli.store import with_store
 from router.core.money import usd
 from router.settings import Settings
@@ -26,11 +29,18 @@ def ledger() -> None:
     """Archive, verify, follow and correct the ledger's rows."""
 
 
+ledger.add_command(reprice)
+ledger.add_command(tail)
+
+
 @ledger.command()
+@click.option("--nice", is_flag=True, hidden=True, help="Give way to the server.")
 @click.option("--quiet", is_flag=True, help="Say nothing unless something was moved.")
 @click.option("--after", type=click.IntRange(1), help="Hours after which an hour is closed; COSTROUTER_ARCHIVE_AFTER.")
-def archive(*, quiet: bool, after: int | None) -> None:
+def archive(after: int | None, *, quiet: bool, nice: bool) -> None:
     """Move the rows of closed hours to Parquet, verify them, and free the store's memory."""
+    if nice:
+        os.nice(10)
 
     async def work(connection: RespConnection, settings: Settings) -> None:
         files = await open_archive(settings.archive_place)

@@ -15,6 +15,7 @@ import click
 
 from router.adapters.embedded_store import EmbeddedStore, EmbeddedStoreError
 from router.adapters.finance_extra import ArchiveError, FinanceMissingError
+from router.adapters.ledger_reprice import RepricingError
 from router.adapters.resp import RespConnection
 from router.adapters.store_url import parse_store_url
 from router.core.errors import RouterError
@@ -24,6 +25,9 @@ from router.settings import Settings, SettingsError, read_settings
 CALL_S: Final = 30.0
 """How long one call to the store may take: an hour's cube may be large, and nobody waits behind it."""
 
+_FAILURES: Final = (
+    EmbeddedStoreError, StoreUnavailable, ArchiveError, FinanceMissingError, RepricingError, ValueError,
+)  # fmt: skip  # one name a line would be longer than it is worth
 Result = TypeVar("Result")
 
 
@@ -57,7 +61,7 @@ def with_store(work: Callable[[RespConnection, Settings], Coroutine[Any, Any, Re
             store = EmbeddedStore(settings.data_dir)
             url = f"unix://{store.start()}"
         return asyncio.run(_connected(url, settings, work))
-    except (EmbeddedStoreError, StoreUnavailable, ArchiveError, FinanceMissingError, ValueError) as error:
+    except _FAILURES as error:
         raise click.ClickException(str(error)) from None
     except RouterError as error:
         raise click.ClickException(error.message) from None

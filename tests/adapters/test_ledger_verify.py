@@ -40,6 +40,14 @@ async def book(connection, rows):
     await ledger.close()
 
 
+def content_of(path):
+    return Path(path).read_bytes()
+
+
+def overwrite(path, content):
+    Path(path).write_bytes(content)
+
+
 async def verified(connection, files, **more):
     return [hour async for hour in verify(connection, files, "acme", HOUR - 9, HOUR + 9, **more)]
 
@@ -91,13 +99,13 @@ async def test_a_row_booked_twice_is_named(connection, files, booked):
 
 async def test_a_wrong_bit_anywhere_in_a_file_is_found_or_changes_nothing(connection, files, booked):
     path = Path(files.path("acme", "2027011508", 1))
-    content = path.read_bytes()
+    content = content_of(path)
     rows = list(files.rows(str(path)))
     found = 0
     for at in range(0, len(content), len(content) // 80):
         broken = bytearray(content)
         broken[at] ^= 1 << at % 8
-        path.write_bytes(broken)
+        overwrite(path, broken)
         hour = (await verified(connection, files))[0]
         if hour.difference:
             assert "tenant=acme/date=2027-01-15/hour=08.parquet" in hour.difference
@@ -109,20 +117,20 @@ async def test_a_wrong_bit_anywhere_in_a_file_is_found_or_changes_nothing(connec
 
 async def test_a_missing_a_foreign_and_a_swapped_file_are_found(connection, files, booked):
     path = Path(files.path("acme", "2027011508", 1))
-    whole = path.read_bytes()
-    path.unlink()
+    whole = content_of(path)
+    files.remove(str(path))
     assert "is missing in the archive" in (await difference(connection, files))[1]
-    path.write_bytes(whole)
+    overwrite(path, whole)
     foreign = path.with_name("hour=03.parquet")
-    foreign.write_bytes(whole)
+    overwrite(foreign, whole)
     assert await difference(connection, files) == (
         "2027011503",
         "tenant=acme/date=2027-01-15/hour=03.parquet lies in the archive, and the store knows nothing of it",
     )
-    foreign.unlink()
+    files.remove(str(foreign))
     await archive_hour(connection, files, "acme", "2027011509")
     path.with_name("hour=09.parquet").replace(path)
-    path.with_name("hour=09.parquet").write_bytes(whole)
+    overwrite(path.with_name("hour=09.parquet"), whole)
     said = [hour.difference for hour in await verified(connection, files)]
     assert said[0].startswith("archived cost_nano")
     assert said[1].startswith("archived cost_nano")
