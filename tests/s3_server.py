@@ -132,10 +132,13 @@ class _Handler(BaseHTTPRequestHandler):
         return unquote(parts.path).lstrip("/"), parse_qs(parts.query, keep_blank_values=True)
 
     def _body(self) -> bytes:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            body = b"".join(iter(self._chunk, b""))
+        else:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if "aws-chunked" not in self.headers.get("Content-Encoding", ""):
             return body
-        # Size in hex, a line's end, that many bytes, a line's end; a chunk of size 0 and trailers end it.
+        # Again chunks: size in hex, a line's end, that many bytes, a line's end; size 0 and trailers end it.
         plain, at = b"", 0
         while True:
             end = body.index(b"\r\n", at)
@@ -144,6 +147,11 @@ class _Handler(BaseHTTPRequestHandler):
                 return plain
             plain += body[end + 2 : end + 2 + size]
             at = end + 4 + size
+
+    def _chunk(self) -> bytes:
+        chunk = self.rfile.read(int(self.rfile.readline().partition(b";")[0], 16))
+        self.rfile.readline()
+        return chunk
 
     def _list(self, key: str, query: dict[str, list[str]]) -> None:
         bucket = key.partition("/")[0]

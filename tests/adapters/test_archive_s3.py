@@ -36,7 +36,7 @@ async def verified(connection, files):
 
 
 async def test_hours_are_written_read_verified_and_reported(connection, s3):
-    await book(connection, *(f"r{number}/1" for number in range(200)), tags=("env=prod",))
+    await book(connection, *(f"r{number}/1" for number in range(200)), tags=("env=test",))
     files = ArchiveFiles(s3.url)
     moved = await archive_hour(connection, files, "acme", "2027011508")
     assert (moved.rows, moved.path) == (200, NAME.removeprefix("ledger/rows/"))
@@ -46,8 +46,8 @@ async def test_hours_are_written_read_verified_and_reported(connection, s3):
     assert await verified(connection, files) == [""]
     found = await report(connection, s3.url, Question(HOUR, HOUR + 1, ("tag:env",)), ["acme"])
     assert {line.group: (line.requests, line.cost_nano) for line in found.lines} == {
-        ("prod",): (200, 200_000),
-        ("",): (1, 1_000),
+        ("test",): (200, 200_000),
+        ("prod",): (1, 1_000),
     }
     assert files.tenants() == ["acme"]
 
