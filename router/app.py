@@ -23,6 +23,7 @@ import structlog
 import uvloop
 from aiohttp import web
 
+from router.adapters.archive_task import keep_archived
 from router.adapters.budget_alerts import alerts_by
 from router.adapters.encoders import TiktokenCounter
 from router.adapters.fleet import Fleet, Observations
@@ -140,6 +141,7 @@ class _Worker:
             health=self._health,
             started=clock.now_ms() // 1000,
             max_body=max_body,
+            archive=plan.settings.archive_place,
         )
         table = api.table() | BudgetApi(pipeline, budgets, ledger.store_ms).table()
         handlers = HttpServer(pipeline, table, max_body=max_body).protocol_factory()
@@ -147,16 +149,20 @@ class _Worker:
         _keep_garbage_rare()
         os.write(ready, b"1")
         os.close(ready)
-        ticking = loop.create_task(self._tick(pipeline, fleet, journal))
-        refreshing = loop.create_task(budgets.keep_fresh())
+        clockwork = (
+            self._tick(pipeline, fleet, journal),
+            budgets.keep_fresh(),
+            keep_archived(reader, self._name, plan.store_url, plan.settings.environment),
+        )
+        running = [loop.create_task(work) for work in clockwork]
         looking_after = loop.create_task(upkeep.run())
         await stop.wait()
         listening.close()
         self._health.down = "shutting down"
         await _drain(handlers, plan.settings.drain_s)
         await pipeline.close(LEAVE_S)
-        ticking.cancel()
-        refreshing.cancel()
+        for task in running:
+            task.cancel()
         if alerts is not None:
             await alerts.close()
         await upkeep.end(looking_after)

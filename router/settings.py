@@ -55,6 +55,10 @@ class Settings(BaseModel):
     alert_private: bool = False
     """Whether they may be sent to an address that is not public."""
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+    archive: str = ""
+    """Directory or URL (``s3://…``) for rows of closed hours; ``archive`` in the data directory when empty."""
+    archive_after: int = Field(default=48, ge=1, le=24 * 366)
+    """Hours after which a closed hour's rows go to the archive."""
     environment: Mapping[str, str] = Field(default_factory=dict, repr=False)
     """The whole environment, for provider keys named by the catalog (`key_env`, `env:` base URLs)."""
 
@@ -67,6 +71,11 @@ class Settings(BaseModel):
         if not key or not all("!" <= character <= "~" for character in key):
             raise ValueError("must be printable ASCII without spaces, as it travels in a header")
         return SecretStr(key)
+
+    @property
+    def archive_place(self) -> str:
+        """Where the archive lies."""
+        return self.archive or str(self.data_dir.resolve() / "archive")
 
     @property
     def loopback(self) -> bool:

@@ -7,23 +7,27 @@ Belongs here: who may ask what, reading an admin body, and the shape of each ans
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
+import structlog
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from router.adapters import metrics
-from router.adapters.http_admin import LABEL
+from router.adapters.finance_extra import ArchiveError, FinanceMissingError
+from router.adapters.http_admin import HOME, LABEL, OPERATOR
 from router.adapters.http_admin import governs as _governs
 from router.adapters.http_admin import json_reply as _json
 from router.adapters.http_admin import silent_store as _silent_store
 from router.adapters.http_admin import tenant_of as _tenant
 from router.adapters.http_server import Handler, read_body
-from router.adapters.http_spend import read_query, spend_body
-from router.adapters.spend import spend
+from router.adapters.http_spend import EVERY_TENANT, SpendQuery, read_query
+from router.adapters.report import report
+from router.adapters.report_format import as_csv, as_table, json_text
 from router.core.errors import RouterError
 from router.core.explain import verdicts
 from router.core.holds import worst_case
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from router.adapters.store_connection import StoreConnection
     from router.core.values import Identity
 
+_log: Final = structlog.get_logger("router.api")
 READY_S: Final = 1.0
 """How long /readyz waits for the store."""
 ADMIN_BODY: Final = 64 * 1024
@@ -79,7 +84,11 @@ class Api:
         health: Health,
         started: int,
         max_body: int,
+        archive: str,
     ) -> None:
+        self._archive = archive
+        self._one_at_a_time = asyncio.Semaphore()
+        """Reports that read rows take time; they wait for each other rather than for requests."""
         self._pipeline = pipeline
         self._keys = keys
         self._reader = reader
@@ -133,20 +142,29 @@ class Api:
     async def _spend(self, request: web.BaseRequest, request_id: str) -> web.Response:
         identity = await self._pipeline.authenticate(request.headers)
         query = read_query(request.rel_url.query_string, int(time.time()) // 3600)
-        tenant = _tenant(identity, query.tenant)
-        own = identity.role != "admin"
-        dimensions = [*query.groups, "key"] if own and "key" not in query.groups else query.groups
+        question = query.question
+        tenant = None if _every_tenant(identity, query) else _tenant(identity, query.tenant)
+        if identity.role != "admin":
+            # An application's key sees its own spend only.
+            if any(name == "key" and value != identity.key for name, value in question.filters):
+                raise RouterError("not_allowed", "Another key's spend needs an administrator's key.")
+            question = msgspec.structs.replace(question, filters=(*question.filters, ("key", identity.key)))
         try:
-            rows = await spend(self._reader, tenant, query.since, query.until, dimensions)
-        except ValueError as error:
-            raise RouterError("invalid_request", f"{error}.", param="group_by") from None
+            async with self._one_at_a_time if question.needs_rows else contextlib.nullcontext():
+                tenants = None if tenant is None else [tenant]
+                found = await report(self._reader, self._archive, question, tenants, threads=1)
         except StoreUnavailable:
             raise _silent_store() from None
-        if own:
-            # An application's key sees its own spend only.
-            place = dimensions.index("key")
-            rows = [row for row in rows if row.group[place] == identity.key]
-        return _json(spend_body(tenant, query, rows), request_id)
+        except (FinanceMissingError, ArchiveError) as error:
+            _log.warning("archive_unavailable", reason=str(error))
+            shown = f"{error}" if identity.role == "admin" else "The archive cannot be read; the node's log says why."
+            raise RouterError("archive_unavailable", shown) from None
+        if query.format == "csv":
+            return _text(as_csv(found), "text/csv", request_id)
+        if query.format == "table":
+            return _text(as_table(found, _whose(tenant)), "text/plain", request_id)
+        body = json_text(found, tenant=EVERY_TENANT if tenant is None else tenant)
+        return web.Response(body=body, headers={"content-type": "application/json", "x-request-id": request_id})
 
     async def _create_key(self, request: web.BaseRequest, request_id: str) -> web.Response:
         identity = await self._administrator(request)
@@ -273,6 +291,23 @@ def _is_embeddings(body: bytes) -> bool:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return "input" in keys and "messages" not in keys
+
+
+def _every_tenant(identity: Identity, query: SpendQuery) -> bool:
+    """Whether all tenants are asked about, which is for the node's operator."""
+    operator = (identity.tenant, identity.key) == (HOME, OPERATOR)
+    if query.tenant == EVERY_TENANT and not operator:
+        raise RouterError("not_allowed", "Every tenant's spend needs the node's own admin key.")
+    return operator and (query.tenant == EVERY_TENANT or (query.tenant is None and "tenant" in query.question.names))
+
+
+def _whose(tenant: str | None) -> str:
+    return "every tenant" if tenant is None else f"tenant {tenant}"
+
+
+def _text(body: str, kind: str, request_id: str) -> web.Response:
+    headers = {"content-type": f"{kind}; charset=utf-8", "x-request-id": request_id}
+    return web.Response(body=body.encode("utf-8", "replace"), headers=headers)
 
 
 def _key_body(identity: Identity) -> dict[str, Any]:

@@ -1,7 +1,9 @@
-"""What ``GET /costrouter/v1/spend`` is asked, and how it answers.
+"""What ``GET /costrouter/v1/spend`` is asked.
 
-Belongs here: its query and its body. Does not belong here: who may ask about which tenant (http_api.py), and adding
-up (spend.py).
+Belongs here: its query, as a question of `router.core.report`. Does not belong here: who may ask about which tenant
+(http_api.py), the answer (report) and its form (report_format).
+
+    ?group_by=team,model&since=2026-11-01&until=2026-12-01&team=search&tag:env=prod&format=csv
 """
 
 from __future__ import annotations
@@ -9,95 +11,88 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import re
-import time
-from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qs
+from typing import Final
+from urllib.parse import parse_qsl
 
 import msgspec
 
+from router.adapters.report_format import FORMATS, Format
+from router.core.catalog import did_you_mean
 from router.core.errors import RouterError
-from router.core.money import usd
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from router.adapters.spend import SpendRow
+from router.core.report import GROUPS, TAG, Question, UnknownGroupError
 
 USUAL_HOURS: Final = 24 * 31
-MOST_HOURS: Final = 24 * 93
-_TAKEN: Final = ("group_by", "since", "until", "tenant")
-_TIME: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:T(\d\d)(?::00(?::00)?)?Z?)?")
+MOST_HOURS: Final = 24 * 400
+EVERY_TENANT: Final = "*"
+_TAKEN: Final = ("group_by", "since", "until", "tenant", "format")
+_TIME: Final = re.compile(r"(\d{4})-(\d\d)(?:-(\d\d)(?:T(\d\d)(?::00(?::00)?)?Z?)?)?")
+_FORM: Final = "a UTC hour, day or month, such as 2026-11-23T07Z, 2026-11-23 or 2026-11"
 
 
 class SpendQuery(msgspec.Struct, frozen=True):
-    """Hours since the epoch (UTC), ``until`` not included."""
+    """The question, whose spend it is about, and how the answer is to look."""
 
-    since: int
-    until: int
-    groups: tuple[Any, ...]
+    question: Question
     tenant: str | None
+    """None: the caller's own; `EVERY_TENANT`: all."""
+    format: Format
 
 
 def read_query(query_string: str, now_hour: int) -> SpendQuery:
-    """The query, with its defaults: the last 31 days by key and model.
+    """The query, with its defaults: the last 31 days by key and model, as JSON.
 
     Raises:
         RouterError: an unknown name, or times that are none or too far apart.
     """
-    query = {name: values[-1] for name, values in parse_qs(query_string).items()}
-    unknown = query.keys() - set(_TAKEN)
-    if unknown:
-        raise RouterError("invalid_request", f"spend takes {', '.join(_TAKEN)}, not {min(unknown)}.")
-    until = _hour(query["until"], "until") if "until" in query else now_hour + 1
-    since = _hour(query["since"], "since") if "since" in query else until - USUAL_HOURS
-    if not 0 < until - since <= MOST_HOURS:
-        raise RouterError("invalid_request", f"since must lie before until, by at most {MOST_HOURS // 24} days.")
+    query: dict[str, str] = {}
+    filters = []
+    for name, value in parse_qsl(query_string, keep_blank_values=True):
+        if name in _TAKEN:
+            query[name] = value
+        elif name in GROUPS or name.startswith(TAG):
+            filters.append((name, value))
+        else:
+            hint = did_you_mean(name, (*_TAKEN, *GROUPS)) or f"; it takes {', '.join(_TAKEN)} and any group as a filter"
+            raise RouterError("invalid_request", f"spend does not take {name!r}{hint}", param=name)
+    form = query.get("format", "json")
+    shape: Format | None = next((known for known in FORMATS if known == form), None)
+    if shape is None:
+        raise RouterError("invalid_request", f"format must be {', '.join(FORMATS)}.", param="format")
+    since, until = span(query.get("since"), query.get("until"), now_hour)
     groups = tuple(name.strip() for name in query.get("group_by", "key,model").split(",") if name.strip())
-    return SpendQuery(since, until, groups, query.get("tenant"))
+    return SpendQuery(question(since, until, groups, tuple(filters)), query.get("tenant"), shape)
 
 
-def spend_body(tenant: str, query: SpendQuery, rows: Sequence[SpendRow]) -> dict[str, Any]:
-    """The answer; of each row's groups, those asked for are shown."""
-    total = sum(row.cost_nano for row in rows)
-    return {
-        "object": "list",
-        "tenant": tenant,
-        "since": _stamp(query.since),
-        "until": _stamp(query.until),
-        "group_by": query.groups,
-        "data": [_entry(query.groups, row) for row in rows],
-        "total": {
-            "requests": sum(row.requests for row in rows),
-            "cost_usd": usd(total),
-            "cost_nano": total,
-            "baseline_cost_usd": usd(sum(row.baseline_nano for row in rows)),
-        },
-    }
+def question(since: int, until: int, groups: tuple[str, ...], filters: tuple[tuple[str, str], ...]) -> Question:
+    """The question, if all its groups are known.
+
+    Raises:
+        RouterError: one is not; the near misses are named.
+    """
+    try:
+        return Question(since, until, tuple(dict.fromkeys(groups)), filters)
+    except UnknownGroupError as error:
+        raise RouterError("invalid_request", f"{error}", param="group_by") from None
 
 
-def _entry(groups: Sequence[str], row: SpendRow) -> dict[str, Any]:
-    return {
-        **dict(zip(groups, row.group, strict=False)),
-        "requests": row.requests,
-        "cost_usd": usd(row.cost_nano),
-        "cost_nano": row.cost_nano,
-        "baseline_cost_usd": usd(row.baseline_nano),
-        "prompt_tokens": row.prompt_tokens,
-        "cached_tokens": row.cached_tokens,
-        "completion_tokens": row.completion_tokens,
-        "reasoning_tokens": row.reasoning_tokens,
-    }
+def span(since: str | None, until: str | None, now_hour: int) -> tuple[int, int]:
+    """Hours since the epoch, from two times as callers write them; the last 31 days by default.
+
+    Raises:
+        RouterError: a time that is none, or a span that is empty or too long.
+    """
+    last = _hour(until, "until") if until else now_hour + 1
+    first = _hour(since, "since") if since else last - USUAL_HOURS
+    if not 0 < last - first <= MOST_HOURS:
+        raise RouterError("invalid_request", f"since must lie before until, by at most {MOST_HOURS // 24} days.")
+    return first, last
 
 
 def _hour(text: str, name: str) -> int:
     match = _TIME.fullmatch(text)
     if match is not None:
-        year, month, day, hour = (int(part or 0) for part in match.groups())
+        year, month, day, hour = match.groups()
         with contextlib.suppress(ValueError):
-            return int(dt.datetime(year, month, day, hour, tzinfo=dt.UTC).timestamp()) // 3600
-    form = "a UTC day or hour, such as 2026-11-23 or 2026-11-23T07Z"
-    raise RouterError("invalid_request", f"{name} must be {form}.", param=name)
-
-
-def _stamp(hour: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:00Z", time.gmtime(hour * 3600))
+            instant = dt.datetime(int(year), int(month), int(day or 1), int(hour or 0), tzinfo=dt.UTC)
+            return int(instant.timestamp()) // 3600
+    raise RouterError("invalid_request", f"{name} must be {_FORM}.", param=name)

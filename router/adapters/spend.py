@@ -1,91 +1,114 @@
 """Spend totals, read from the store's hourly cubes.
 
-Belongs here: adding up cubes by any of their dimensions. Does not belong here: writing them (redis_ledger), single
-rows, and how totals are shown.
+Belongs here: adding up cubes by their dimensions. Does not belong here: writing them (redis_ledger), single rows
+(ledger_rows), choosing between both (report), and how totals are shown.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
-import msgspec
-
-from router.adapters.store_layout import (
-    DIMENSIONS,
-    HOUR_MS,
-    MEASURES,
-    PLATFORM_TENANTS,
-    REQUESTS,
-    SEPARATOR,
-    hour_of,
-    tenant_prefix,
-)
+from router.adapters.ledger_rows import hour_number, hours_with_rows
+from router.adapters.store_layout import DIMENSIONS, MEASURES, PLATFORM_TENANTS, REQUESTS, SEPARATOR, tenant_prefix
+from router.core.report import SUMS, TIMES, Question, Totals, UnknownGroupError, stamp, wanted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from router.adapters.store_connection import StoreConnection
+    from router.core.report import Line
 
-Dimension = Literal[
-    "hour", "team", "app", "key", "endpoint", "policy", "rule", "model", "provider", "tier", "outcome", "certainty"
-]
-
-_MEASURES: Final = (REQUESTS, *MEASURES)
-_SLICE: Final = 1000
+_COLUMN: Final = {REQUESTS: 0} | {letter: SUMS.index(name) for letter, name in MEASURES.items()}
+AHEAD: Final = 8
+_SLICE: Final = 2000
+_PASSED_OVER: Final = ((), -1)
 
 
-class SpendRow(msgspec.Struct, frozen=True):
-    """Totals of one group; ``group`` has one text for each dimension asked for, in that order."""
+class CubeAdder:
+    """Adds a tenant's cubes to totals. One hour's cells are mostly the next hour's, so each is understood once."""
 
-    group: tuple[str, ...]
-    requests: int
-    cost_nano: int
-    baseline_nano: int
-    prompt_tokens: int
-    cached_tokens: int
-    cache_write_tokens: int
-    completion_tokens: int
-    reasoning_tokens: int
+    def __init__(self, totals: Totals, tenant: str) -> None:
+        question = totals.question
+        # A cell's text is "measure, dimension 1, …": place 0 gives way to what the hour and the tenant say.
+        self._places = [1 + DIMENSIONS.index(name) if name in DIMENSIONS else 0 for name in totals.keys]
+        self._names = totals.keys
+        filters = wanted(question)
+        self._cell_filters = [
+            (1 + DIMENSIONS.index(name), allowed) for name, allowed in filters.items() if name in DIMENSIONS
+        ]
+        self._hour_filters = {name: allowed for name, allowed in filters.items() if name not in DIMENSIONS}
+        self._totals = totals
+        self._tenant = tenant
+        self._cells: dict[bytes, tuple[tuple[str, ...], int]] = {}
+
+    async def add(self, hour: str, cube: Sequence[bytes]) -> None:
+        """Add one hour's cube: fields and values, in turns."""
+        said = {"tenant": self._tenant}
+        said |= {name: stamp(hour_number(hour), form) for name, form in TIMES.items()}
+        if any(said[name] not in allowed for name, allowed in self._hour_filters.items()):
+            return
+        sums: dict[tuple[str, ...], list[int]] = {}
+        cells = self._cells
+        for at in range(0, len(cube), 2):
+            if at % (2 * _SLICE) == 0:
+                # A full cube has tens of thousands of cells; requests on this loop must not wait for all of them.
+                await asyncio.sleep(0)
+            cell = cells.get(cube[at])
+            if cell is None:
+                cell = cells[cube[at]] = self._understood(cube[at])
+            values, column = cell
+            if column < 0:
+                continue
+            have = sums.get(values)
+            if have is None:
+                have = sums[values] = [0] * len(SUMS)
+            have[column] += int(cube[at + 1])
+        for values, found in sums.items():
+            group = zip(self._names, values, strict=True)
+            self._totals.add(tuple([said.get(name, value) for name, value in group]), found)
+
+    def _understood(self, field: bytes) -> tuple[tuple[str, ...], int]:
+        parts = field.decode().split(SEPARATOR)
+        if any(parts[place] not in allowed for place, allowed in self._cell_filters):
+            return _PASSED_OVER
+        column = _COLUMN[parts[0]]
+        parts[0] = ""
+        return tuple([parts[place] for place in self._places]), column
+
+
+async def add_cubes(connection: StoreConnection, totals: Totals, tenant: str, hours: Sequence[str]) -> None:
+    """Add the cubes of these hours (YYYYMMDDHH).
+
+    Raises:
+        StoreUnavailable: no answer.
+    """
+    adder, prefix = CubeAdder(totals, tenant), tenant_prefix(tenant)
+    # The next few are on their way while one is added up.
+    for start in range(0, len(hours), AHEAD):
+        ahead = hours[start : start + AHEAD]
+        replies = await asyncio.gather(*[connection.call("HGETALL", f"{prefix}cube:{hour}") for hour in ahead])
+        for hour, cube in zip(ahead, replies, strict=True):
+            await adder.add(hour, cube)
 
 
 async def spend(
-    connection: StoreConnection,
-    tenant: str,
-    since_hour: int,
-    until_hour: int,
-    group_by: Sequence[Dimension] = (),
-) -> list[SpendRow]:
-    """A tenant's exact totals, dearest group first; without dimensions one row, or none if there was no request.
-
-    Give it a connection of its own with a longer timeout: an hour of many groups is a large reply, which would
-    hold up the reservations that share the socket.
-
-    Args:
-        connection: to the store.
-        tenant: whose spend.
-        since_hour: first hour of admission, in hours since the epoch (UTC).
-        until_hour: the hour after the last.
-        group_by: dimensions of `DIMENSIONS`, or ``hour`` (as YYYYMMDDHH).
+    connection: StoreConnection, tenant: str, since: int, until: int, group_by: Sequence[str] = ()
+) -> list[Line]:
+    """A tenant's lines by the cubes alone, whatever lies in the archive; hours since the epoch, ``until`` not included.
 
     Raises:
-        ValueError: an unknown dimension.
+        UnknownGroupError: the cubes have no such dimension.
         StoreUnavailable: no answer.
     """
-    for name in group_by:
-        if name != "hour" and name not in DIMENSIONS:
-            raise ValueError(f"spend has no dimension {name!r}; it has hour, {', '.join(DIMENSIONS)}")
-    if until_hour <= since_hour:
-        return []
-    prefix = tenant_prefix(tenant)
-    first, last = hour_of(since_hour * HOUR_MS), hour_of((until_hour - 1) * HOUR_MS)
-    totals: dict[tuple[str, ...], list[int]] = {}
-    for hour in await connection.call("ZRANGEBYSCORE", f"{prefix}hours", first, last):
-        text = hour.decode()
-        await _add_hour(totals, await connection.call("HGETALL", f"{prefix}cube:{text}"), text, group_by)
-    rows = [SpendRow(group, *sums) for group, sums in totals.items()]
-    rows.sort(key=lambda row: (-row.cost_nano, row.group))
-    return rows
+    question = Question(since, until, tuple(group_by))
+    if question.needs_rows:
+        raise UnknownGroupError(
+            f"cubes do not know {', '.join(group_by)}; they have {', '.join((*TIMES, *DIMENSIONS))}"
+        )
+    totals = Totals(question)
+    await add_cubes(connection, totals, tenant, await hours_with_rows(connection, tenant, since, until))
+    return list(totals.report().lines)
 
 
 async def tenants(connection: StoreConnection) -> list[str]:
@@ -95,22 +118,3 @@ async def tenants(connection: StoreConnection) -> list[str]:
         StoreUnavailable: no answer.
     """
     return sorted(name.decode() for name in await connection.call("SMEMBERS", PLATFORM_TENANTS))
-
-
-async def _add_hour(
-    totals: dict[tuple[str, ...], list[int]], cube: list[bytes], hour: str, group_by: Sequence[str]
-) -> None:
-    # A cell's text is "measure, dimension 1, …": position 0 gives way to the hour, so that one index serves both.
-    wanted = [0 if name == "hour" else 1 + DIMENSIONS.index(name) for name in group_by]
-    column = {letter: number for number, letter in enumerate(_MEASURES)}
-    for at in range(0, len(cube), 2):
-        parts = cube[at].decode().split(SEPARATOR)
-        letter, parts[0] = parts[0], hour
-        group = tuple(parts[number] for number in wanted)
-        sums = totals.get(group)
-        if sums is None:
-            sums = totals[group] = [0] * len(_MEASURES)
-        sums[column[letter]] += int(cube[at + 1])
-        if at % (2 * _SLICE) == 0:
-            # A full cube has tens of thousands of cells; requests on this loop must not wait for all of them.
-            await asyncio.sleep(0)

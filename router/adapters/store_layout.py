@@ -15,6 +15,7 @@ the store (redis_ledger, spend, redis_keys do that), and the Lua scripts, which 
     cr:{tenant}:hours              zset    YYYYMMDDHH with rows, scored by itself
     cr:{tenant}:rows:YYYYMMDDHH    stream  one entry a row, field r = msgpack of Row, by hour of admission (UTC)
     cr:{tenant}:cube:YYYYMMDDHH    hash    measure, separator, dimension tuple → running sum
+    cr:{tenant}:archive            hash    YYYYMMDDHH → what of that hour lies in the archive (ledger_rows)
     cr:{@}:tenants                 set     every tenant that ever had a row
     cr:{@}:journals                hash    journal → the store's time in ms when somebody last looked after it, or "-" and
                                            the time when nothing was left in it
@@ -33,25 +34,14 @@ from urllib.parse import quote
 import msgspec
 
 from router.core.budget import BUCKETS, LENGTHS_MS, Term
+from router.core.report import CUBE
 from router.core.values import Row
 
 HOUR_MS: Final = 3_600_000
 SEPARATOR: Final = "\x1f"
 INT64: Final = 2**63 - 1
 
-DIMENSIONS: Final = (
-    "team",
-    "app",
-    "key",
-    "endpoint",
-    "policy",
-    "rule",
-    "model",
-    "provider",
-    "tier",
-    "outcome",
-    "certainty",
-)
+DIMENSIONS: Final = CUBE
 """What spend can be grouped by without reading rows. Each comes from a key, a policy or the catalog, so that an
 hour has a bounded number of tuples. What a caller writes freely (user, tags, unit, requested model) stays in the rows."""
 
@@ -67,7 +57,7 @@ MEASURES: Final = {
 """Letter in a cube field to the row's attribute that it sums."""
 
 REQUESTS: Final = "n"
-"""Letter of the cube field that counts rows."""
+"""Letter of the cube field that counts rows, corrections apart."""
 
 PLATFORM_KEYS: Final = "cr:{@}:keys"
 PLATFORM_TENANTS: Final = "cr:{@}:tenants"

@@ -1,4 +1,4 @@
-"""The command line: `costrouter serve`, `sim`, `explain`, `spend`, `budgets`. One file a command."""
+"""The command line: `costrouter serve`, `sim`, `explain`, `spend`, `report`, `budgets`, `ledger`. One file a command."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import click
 from router import __version__
 from router.cli.budgets import budgets
 from router.cli.explain import explain
+from router.cli.ledger import ledger
+from router.cli.report import report
 from router.cli.serve import serve
 from router.cli.sim import sim
 from router.cli.spend import spend
@@ -18,5 +20,5 @@ def main() -> None:
     """Send every prompt to the cheapest model that meets the policy, and meter every cent."""
 
 
-for command in (serve, sim, explain, spend, budgets):
+for command in (serve, sim, explain, spend, report, budgets, ledger):
     main.add_command(command)

@@ -42,6 +42,7 @@ CODES: Final[dict[str, ErrorKind]] = {
     "upstream_interrupted": ErrorKind(502, "upstream_error", retryable=True),
     "upstream_unreachable": ErrorKind(502, "upstream_error", retryable=True),
     "upstream_unavailable": ErrorKind(503, "upstream_error", retryable=True),
+    "archive_unavailable": ErrorKind(503, "server_error", retryable=False),
     "store_unavailable": ErrorKind(503, "server_error", retryable=True),
     "journal_unavailable": ErrorKind(503, "server_error", retryable=True),
     "upstream_timeout": ErrorKind(504, "upstream_error", retryable=True),

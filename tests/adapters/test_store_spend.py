@@ -7,8 +7,10 @@ import pytest
 from store import PATIENT_S, Machine, make_row
 
 from router.adapters.redis_ledger import RedisLedger
-from router.adapters.spend import spend
+from router.adapters.report import report
+from router.adapters.spend import spend, tenants
 from router.adapters.store_layout import DIMENSIONS
+from router.core.report import Question
 
 HOUR = 500_000
 """2027-01-15 08:00 UTC, in hours since the epoch."""
@@ -54,7 +56,7 @@ async def test_totals_are_those_of_the_rows(connection, rows, group_by):
 
 async def test_an_attempt_belongs_to_the_hour_of_its_admission(connection, rows):
     totals = await spend(connection, "acme", HOUR + 1, HOUR + 3, ("hour",))
-    assert sorted((total.group, total.requests) for total in totals) == [(("2027011509",), 24), (("2027011510",), 24)]
+    assert [(total.group, total.requests) for total in totals] == [(("2027-01-15T09Z",), 24), (("2027-01-15T10Z",), 24)]
 
 
 async def test_an_empty_span_and_an_unknown_tenant_spend_nothing(connection, rows):
@@ -63,6 +65,24 @@ async def test_an_empty_span_and_an_unknown_tenant_spend_nothing(connection, row
     assert await spend(connection, "nobody", HOUR, HOUR + 3) == []
 
 
-async def test_a_dimension_it_lacks_is_refused_by_name(connection):
-    with pytest.raises(ValueError, match="no dimension 'user'; it has hour, team, app"):
+async def test_every_tenant_can_be_told_apart(connection, rows):
+    assert await tenants(connection) == ["acme", "other"]
+    found = await report(connection, "", Question(HOUR - 999, HOUR + 9, ("tenant",)))
+    assert {line.group: line.requests for line in found.lines} == {("acme",): 72, ("other",): 1}
+    only = await report(connection, "", Question(HOUR - 999, HOUR + 9, (), (("tenant", "other"),)))
+    assert only.total.requests == 1
+
+
+async def test_a_correction_is_no_further_request(connection, rows):
+    ledger = RedisLedger(connection, "w2", Machine(), flush_s=PATIENT_S)
+    facts = {"at_ms": HOUR * 3_600_000, "team": "a", "model": "m1"}
+    ledger.settle(make_row("r0/1!1", **facts, cost_nano=-7, correction_of="r0/1"))
+    await ledger.close()
+    found = await report(connection, "", Question(HOUR, HOUR + 3), ["acme"])
+    assert found.total.requests == len(rows)
+    assert found.total.cost_nano == sum(row.cost_nano for row in rows) - 7
+
+
+async def test_a_dimension_that_only_rows_know_is_refused_by_name(connection):
+    with pytest.raises(ValueError, match="cubes do not know user; they have hour, day, month, team, app"):
         await spend(connection, "acme", HOUR, HOUR + 1, ("user",))

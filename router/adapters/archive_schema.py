@@ -1,0 +1,62 @@
+"""Ledger rows as columns: the archive's schema, version by version.
+
+Belongs here: columns, and rows to and from them. Does not belong here: files (archive_files). Importing this module
+needs pyarrow (`finance_extra` says so in words).
+
+The columns are the row's fields under their names, in their order, after ``id``, the row's id in the stream. A new
+field of `Row` is a new column at the end and a new version; what older files lack reads as the field's default.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from router.core.values import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+SCHEMA_VERSION: Final = 1
+ID: Final = "id"
+_LISTS: Final = frozenset(("tags", "budgets"))
+_NUMBERS: Final = frozenset(field.name for field in msgspec.structs.fields(Row) if field.type in (int, "int"))
+NAMES: Final = tuple(field.name for field in msgspec.structs.fields(Row))
+AMOUNTS: Final = tuple(name for name in NAMES if name in _NUMBERS and name.endswith(("_tokens", "_nano", "_pico")))
+"""Columns whose sums a part's metadata holds, and which are compared after every write."""
+
+
+def _type(name: str) -> pa.DataType:
+    if name in _LISTS:
+        return pa.list_(pa.string())
+    return pa.int64() if name in _NUMBERS else pa.string()
+
+
+SCHEMA: Final = pa.schema([pa.field(ID, pa.string()), *(pa.field(name, _type(name)) for name in NAMES)])
+
+
+def to_batch(entries: Sequence[tuple[str, Row]]) -> pa.RecordBatch:
+    """Rows with their ids, as columns."""
+    columns = zip(*[(entry, *msgspec.structs.astuple(row)) for entry, row in entries], strict=True)
+    return pa.record_batch(
+        [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)], schema=SCHEMA
+    )
+
+
+def to_rows(batch: pa.RecordBatch | pa.Table) -> Iterator[Row]:
+    """Columns as rows."""
+    columns = {name: batch.column(name).to_pylist() for name in NAMES if name in batch.schema.names}
+    names = list(columns)
+    for values in zip(*columns.values(), strict=True):
+        facts: dict[str, Any] = dict(zip(names, values, strict=True))
+        for name in _LISTS & facts.keys():
+            facts[name] = tuple(facts[name])
+        yield Row(**facts)
+
+
+def amounts(batch: pa.RecordBatch | pa.Table) -> dict[str, int]:
+    """The exact sum of each of `AMOUNTS`."""
+    return {name: pc.sum(batch.column(name)).as_py() or 0 for name in AMOUNTS if name in batch.schema.names}

@@ -1,0 +1,117 @@
+"""Answering a question about spend from whatever holds the figures: the store's cubes, its rows, the archive.
+
+Belongs here: choosing the source hour by hour, and keeping an hour whole while it moves to the archive. Does not belong
+here: reading each source (spend, ledger_rows, archive_query), and how a report is shown (report_format).
+
+Bounded dimensions come from the hourly cubes. What only rows know, and hours whose cube has been dropped, come from the
+stream and from the archive; a row lies in one of both at every instant, so an hour that moved meanwhile is read again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Final
+
+from router.adapters.finance_extra import need_finance
+from router.adapters.ledger_rows import archive_record, hour_state, hours_with_rows, stream_rows
+from router.adapters.spend import add_cubes, tenants
+from router.core.report import Question, Report, Totals, wanted
+from router.ports import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from router.adapters.archive_files import ArchiveFiles
+    from router.adapters.store_connection import StoreConnection
+
+_TRIES: Final = 5
+
+
+async def report(
+    connection: StoreConnection,
+    archive: str,
+    question: Question,
+    tenants_asked: Sequence[str] | None = None,
+    *,
+    threads: int = 0,
+) -> Report:
+    """The answer, exact to the nano-dollar for every row that is booked when its hour is read.
+
+    Args:
+        connection: to the store, with a timeout that fits long replies.
+        archive: a directory or URL; looked at only when rows that lie there are needed.
+        question: what is asked.
+        tenants_asked: whose spend; every tenant's by default.
+        threads: how many may read the archive; 0 means one per core.
+
+    Raises:
+        StoreUnavailable: no answer.
+        FinanceMissingError: rows of the archive are needed, and its libraries are not installed.
+        ArchiveError: the archive cannot be read.
+    """
+    totals = Totals(question)
+    names = await tenants(connection) if tenants_asked is None else list(tenants_asked)
+    allowed = wanted(question).get("tenant")
+    paths: list[tuple[str, str, int]] = []
+    for tenant in names:
+        if allowed is None or tenant in allowed:
+            paths += await _add_tenant(connection, totals, tenant)
+    if paths:
+        files = await open_archive(archive)
+        await _add_parts(totals, files, [files.path(*place) for place in paths], threads)
+    return totals.report()
+
+
+async def open_archive(place: str) -> ArchiveFiles:
+    """The archive at a directory or URL.
+
+    Raises:
+        FinanceMissingError: its libraries are not installed.
+        ArchiveError: it cannot be understood.
+    """
+    need_finance()
+    from router.adapters.archive_files import ArchiveFiles  # noqa: PLC0415 - an optional part
+
+    return await asyncio.to_thread(ArchiveFiles, place)
+
+
+async def _add_parts(totals: Totals, files: ArchiveFiles, paths: list[str], threads: int) -> None:
+    from router.adapters.archive_query import add_archive  # noqa: PLC0415 - an optional part
+
+    await asyncio.to_thread(add_archive, totals, files, paths, threads or os.cpu_count() or 1)
+
+
+async def _add_tenant(connection: StoreConnection, totals: Totals, tenant: str) -> list[tuple[str, str, int]]:
+    """Add what the store has; returns the parts of the archive (tenant, hour, number) that hold the rest."""
+    question = totals.question
+    hours = await hours_with_rows(connection, tenant, question.since, question.until)
+    dropped: set[str] = set()
+    if hours:
+        dropped = {name[:-1] for name in await archive_record(connection, tenant) if name.endswith("!")}
+    parts: list[tuple[str, str, int]] = []
+    cubes = []
+    for hour in hours:
+        if question.needs_rows or hour in dropped:
+            parts += await _add_rows(connection, totals, tenant, hour)
+        else:
+            cubes.append(hour)
+    await add_cubes(connection, totals, tenant, cubes)
+    return parts
+
+
+async def _add_rows(connection: StoreConnection, totals: Totals, tenant: str, hour: str) -> list[tuple[str, str, int]]:
+    for _ in range(_TRIES):
+        state = await hour_state(connection, tenant, hour)
+        found = Totals(totals.question)
+        if state.last_id:
+            async for entries in stream_rows(connection, tenant, hour, state.last_id):
+                found.add_rows(row for _, row in entries)
+                await asyncio.sleep(0)
+            after = await hour_state(connection, tenant, hour)
+            if after.place != state.place:
+                continue
+        for key, sums in found.sums.items():
+            totals.add(key, sums)
+        return [(tenant, hour, number + 1) for number in range(state.archived.parts)]
+    raise StoreUnavailable(f"hour {hour} of tenant {tenant} moves to the archive again and again; ask later")
