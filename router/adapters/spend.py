@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from router.adapters.ledger_rows import hour_number, hour_state, hours_with_rows
 from router.adapters.store_layout import DIMENSIONS, PLATFORM_TENANTS, SEPARATOR
-from router.core.report import TIMES, Question, Totals, UnknownGroupError, stamp, wanted
+from router.core.report import ATTRIBUTED, TIMES, Question, Totals, UnknownGroupError, stamp, wanted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from router.core.report import Line
 
 AHEAD: Final = 16
+_TEAM: Final = 1 + DIMENSIONS.index("team")
 _SLICE: Final = 2000
 
 
@@ -31,7 +32,8 @@ class CubeAdder:
         question = totals.question
         self._names = totals.keys
         # Place 0 gives way to what the hour and the tenant say.
-        self._places = [1 + DIMENSIONS.index(name) if name in DIMENSIONS else 0 for name in totals.keys]
+        places = {name: number for number, name in enumerate((*DIMENSIONS, ATTRIBUTED), 1)}
+        self._places = [places.get(name, 0) for name in totals.keys]
         filters = wanted(question)
         self._cell_filters = [
             (1 + DIMENSIONS.index(name), allowed) for name, allowed in filters.items() if name in DIMENSIONS
@@ -66,6 +68,7 @@ class CubeAdder:
 
     def _understood(self, dimensions: str) -> tuple[str, ...] | None:
         parts = ["", *dimensions.split(SEPARATOR)]
+        parts.append("1" if parts[_TEAM] else "")
         if any(parts[place] not in allowed for place, allowed in self._cell_filters):
             return None
         return tuple([parts[place] for place in self._places])
