@@ -17,11 +17,12 @@ import msgspec
 
 from router.adapters.archive_files import ArchiveFiles, Content, PartWriter
 from router.adapters.archive_schema import to_batch
+from router.adapters.cubes import COST, pack_cube
 from router.adapters.finance_extra import ArchiveError
 from router.adapters.ledger_rows import (
     Archived,
-    HourState,
     Part,
+    hour_keys,
     hour_number,
     hour_state,
     hours_with_rows,
@@ -29,7 +30,7 @@ from router.adapters.ledger_rows import (
     stream_rows,
 )
 from router.adapters.resp import Script
-from router.adapters.store_layout import HOUR_MS, MEASURES, SEPARATOR, tenant_prefix
+from router.adapters.store_layout import HOUR_MS, tenant_prefix
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -43,7 +44,6 @@ CUBE_HOURS: Final = 400 * 24
 _BEGIN: Final = Script("archive_begin")
 _COMMIT: Final = Script("archive_commit")
 _DROP: Final = Script("archive_drop")
-_COST: Final = next(letter for letter, name in MEASURES.items() if name == "cost_nano")
 
 
 class Moved(msgspec.Struct, frozen=True):
@@ -87,10 +87,8 @@ async def archive_tenant(
         moved = await archive_hour(connection, files, tenant, hour)
         if moved is not None:
             yield moved
-    prefix = tenant_prefix(tenant)
     for hour in await hours_with_rows(connection, tenant, 0, now_ms // HOUR_MS - CUBE_HOURS):
-        keys = [f"{prefix}archive", f"{prefix}rows:{hour}", f"{prefix}cube:{hour}"]
-        await connection.script(_DROP, keys, [hour])
+        await connection.script(_DROP, hour_keys(tenant, hour), [hour])
 
 
 async def archive_hour(connection: StoreConnection, files: ArchiveFiles, tenant: str, hour: str) -> Moved | None:
@@ -100,10 +98,9 @@ async def archive_hour(connection: StoreConnection, files: ArchiveFiles, tenant:
         ArchiveError: as `archive_tenant`.
         StoreUnavailable: no answer.
     """
-    prefix = tenant_prefix(tenant)
-    keys = [f"{prefix}archive", f"{prefix}rows:{hour}"]
+    keys = hour_keys(tenant, hour)
     before = await hour_state(connection, tenant, hour)
-    told = (await connection.script(_BEGIN, keys, [hour, before.archived.parts + 1])).decode()
+    told = (await connection.script(_BEGIN, keys[:2], [hour, before.archived.parts + 1])).decode()
     part = read_part(told)
     if part is None or part.number != before.archived.parts + 1:
         return None
@@ -113,8 +110,9 @@ async def archive_hour(connection: StoreConnection, files: ArchiveFiles, tenant:
     archived = Archived(
         part.number, before.archived.rows + content.rows, before.archived.cost_nano + content.sums["cost_nano"]
     )
-    await _compare(connection, tenant, hour, before.archived, archived)
-    done = await connection.script(_COMMIT, keys, [hour, told, part.last_id, _next_id(part.last_id), str(archived)])
+    packed = await _compare(connection, tenant, hour, before.archived, archived)
+    args = [hour, told, part.last_id, _next_id(part.last_id), str(archived), packed]
+    done = await connection.script(_COMMIT, keys, args)
     if not done:
         return None
     return Moved(tenant, hour, part.number, content.rows, content.sums["cost_nano"], files.shown(path))
@@ -153,24 +151,18 @@ async def _write(
     return content, path
 
 
-async def _compare(connection: StoreConnection, tenant: str, hour: str, before: Archived, after: Archived) -> None:
-    """Hold what was read against the cube, where no row has come since, and the cube is still whole."""
+async def _compare(connection: StoreConnection, tenant: str, hour: str, before: Archived, after: Archived) -> bytes:
+    """Hold what was read against the cube, where no row has come since and the cube is whole; gives it packed."""
     state = await hour_state(connection, tenant, hour, cube=True)
     if state.dropped or state.archived != before or state.part is None or state.last_id != state.part.last_id:
-        return
-    cost = cube_cost(state)
+        return b""
+    cost = sum(sums[COST] for sums in state.cube.values())
     if cost != after.cost_nano:
         raise ArchiveError(
             f"hour {hour} of tenant {tenant}: rows cost {after.cost_nano:,} nano-dollars, the cube says {cost:,}; nothing "
             "was taken out of the store; `costrouter ledger verify` names the first difference"
         )
-
-
-def cube_cost(state: HourState) -> int:
-    """The cost in nano-dollars that a cube sums up to."""
-    start = f"{_COST}{SEPARATOR}".encode()
-    cube = state.cube
-    return sum(int(cube[at + 1]) for at in range(0, len(cube), 2) if cube[at].startswith(start))
+    return await asyncio.to_thread(pack_cube, state.cube)
 
 
 def _next_id(entry: str) -> str:

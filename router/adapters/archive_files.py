@@ -28,7 +28,7 @@ from router.adapters.archive_schema import AMOUNTS, SCHEMA, SCHEMA_VERSION, amou
 from router.adapters.finance_extra import ArchiveError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from router.core.values import Row
 
@@ -162,8 +162,12 @@ class ArchiveFiles:
         for table in self.tables(path):
             yield from to_rows(table)
 
-    def checked(self, path: str) -> Content:
+    def checked(self, path: str, each: Callable[[pa.Table], None] | None = None) -> Content:
         """What a file really holds, every page read; it agrees with what the file says of itself.
+
+        Args:
+            path: of the file.
+            each: is given every row group on the way.
 
         Raises:
             ArchiveError: it does not, or cannot be read.
@@ -174,6 +178,8 @@ class ArchiveFiles:
         sums = Sums()
         for table in self.tables(path):
             sums.add(table)
+            if each is not None:
+                each(table)
         found = sums.content
         if difference := found.difference(said):
             raise ArchiveError(f"{self.shown(path)} does not hold what it says of itself: {difference}")

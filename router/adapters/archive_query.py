@@ -11,7 +11,7 @@ import duckdb
 from pyarrow import dataset
 
 from router.adapters.finance_extra import ArchiveError
-from router.core.report import HOUR_MS, SUMS, TAG, TIMES, Totals, wanted
+from router.core.report import ATTRIBUTED, HOUR_MS, SUMS, TAG, TIMES, Totals, wanted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,6 +70,8 @@ class _Values:
 def _expression(name: str, values: _Values) -> str:
     if name in TIMES:
         return f"strftime(make_timestamp((at_ms - at_ms % {HOUR_MS}) * 1000), '{TIMES[name]}')"
+    if name == ATTRIBUTED:
+        return "CASE WHEN team = '' THEN '' ELSE '1' END"
     if name == "tag":
         return "array_to_string(list_sort(tags), ',')"
     if name.startswith(TAG):

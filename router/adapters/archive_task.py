@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 EVERY_S: Final = 600
 """How often the fleet archives, in seconds."""
 ASK_S: Final = 20.0
-FIRST_S: Final = 2.0
+FIRST_S: Final = 5.0
 ELECTED: Final = "cr:{@}:archiver"
 """Held for `EVERY_S` by whoever archives; the next one to ask after that is elected."""
 _log: Final = structlog.get_logger("router.archive")

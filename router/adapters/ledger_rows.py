@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from router.adapters.cubes import Sums, read_cube
 from router.adapters.resp import Script
 from router.adapters.store_layout import HOUR_MS, decode_row, hour_of, tenant_prefix
 
@@ -66,8 +67,8 @@ class HourState(msgspec.Struct, frozen=True):
     length: int
     """Rows in the stream."""
     last_id: str
-    cube: list[bytes]
-    """Fields and values, in turns; empty unless asked for."""
+    cube: Sums
+    """Empty unless asked for."""
 
     @property
     def place(self) -> tuple[Archived, bool]:
@@ -91,6 +92,12 @@ def read_part(text: str) -> Part | None:
 def hour_number(text: str) -> int:
     """YYYYMMDDHH as hours since the epoch."""
     return calendar.timegm(time.strptime(text, "%Y%m%d%H")) // 3600
+
+
+def hour_keys(tenant: str, hour: str) -> list[str]:
+    """What the scripts on one hour take: the archive's record, the stream, the cube, the packed cube."""
+    prefix = tenant_prefix(tenant)
+    return [f"{prefix}archive", f"{prefix}rows:{hour}", f"{prefix}cube:{hour}", f"{prefix}packed:{hour}"]
 
 
 async def hours_with_rows(connection: StoreConnection, tenant: str, since: int, until: int) -> list[str]:
@@ -122,11 +129,11 @@ async def hour_state(connection: StoreConnection, tenant: str, hour: str, *, cub
     Raises:
         StoreUnavailable: no answer.
     """
-    prefix = tenant_prefix(tenant)
-    keys = [f"{prefix}archive", f"{prefix}rows:{hour}", f"{prefix}cube:{hour}"]
-    archived, part, dropped, length, last_id, cells = await connection.script(_HOUR, keys, [hour, int(cube)])
+    keys = hour_keys(tenant, hour)
+    archived, part, dropped, length, last_id, cells, packed = await connection.script(_HOUR, keys, [hour, int(cube)])
+    sums = read_cube(cells, packed)
     return HourState(
-        read_archived(archived.decode()), read_part(part.decode()), bool(dropped), length, last_id.decode(), cells
+        read_archived(archived.decode()), read_part(part.decode()), bool(dropped), length, last_id.decode(), sums
     )
 
 

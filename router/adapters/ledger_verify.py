@@ -15,24 +15,22 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
+from router.adapters.cubes import COST
 from router.adapters.finance_extra import ArchiveError
 from router.adapters.ledger_rows import HourState, archive_record, hour_number, hour_state, hours_with_rows, stream_rows
-from router.adapters.store_layout import DIMENSIONS, MEASURES, REQUESTS, SEPARATOR, hour_of
+from router.adapters.store_layout import DIMENSIONS, SEPARATOR, hour_of
 from router.core.report import SUMS, sums_of
 from router.ports import StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from router.adapters.archive_files import ArchiveFiles
+    from router.adapters.cubes import Sums
     from router.adapters.store_connection import StoreConnection
     from router.core.values import Row
 
-_LETTERS: Final = {REQUESTS: "requests"} | MEASURES
 _TRIES: Final = 5
-
-Cells = dict[str, int]
-"""Cube field (measure, separator, dimensions) to sum; zeros are left out."""
 
 
 class JournalRows(Protocol):
@@ -120,7 +118,7 @@ class _Hour:
         self._tenant = tenant
         self._hour = hour
         self._state = state
-        self._cells: Cells = defaultdict(int)
+        self._cells: Sums = {}
         self._attempts: set[str] = set()
         self._rows = self._waiting = self._cost = 0
         self._differences: list[str] = []
@@ -163,10 +161,9 @@ class _Hour:
             self._differences.append(str(error))
             return
         cells, rows, twice = found
-        for field, amount in cells.items():
-            self._cells[field] += amount
-            if field.startswith(f"c{SEPARATOR}"):
-                self._cost += amount
+        for dimensions, sums in cells.items():
+            _add(self._cells, dimensions, sums)
+            self._cost += sums[COST]
         self._rows += rows
         if twice:
             self._differences.append(f"attempt {twice} is booked twice, the second time in {files.shown(path)}")
@@ -178,8 +175,7 @@ class _Hour:
         self._rows += 1
         self._cost += row.cost_nano
         dimensions = dimensions_text([getattr(row, name) for name in DIMENSIONS])
-        for name, amount in zip(SUMS, sums_of(row), strict=True):
-            self._cells[f"{_letter(name)}{SEPARATOR}{dimensions}"] += amount
+        _add(self._cells, dimensions, sums_of(row))
 
     def _compare_journal(self, noted: list[tuple[Row, bool]]) -> None:
         for row, booked in noted:
@@ -192,13 +188,15 @@ class _Hour:
                 )
 
     def _compare_cube(self) -> None:
-        cube = self._state.cube
-        found = {cube[at].decode(): int(cube[at + 1]) for at in range(0, len(cube), 2)}
-        for field in sorted(self._cells.keys() | found.keys(), key=lambda field: (field[0] != "c", field)):
-            letter, *dimensions = field.split(SEPARATOR)
-            of = ", ".join(f"{name} {value or '—'}" for name, value in zip(DIMENSIONS, dimensions, strict=False))
-            name = f"{_LETTERS.get(letter, letter)} of {of}: rows"
-            self._compare(name, self._cells.get(field, 0), "the cube", found.get(field, 0))
+        cube, nothing = self._state.cube, [0] * len(SUMS)
+        for dimensions in sorted(self._cells.keys() | cube.keys()):
+            ours, theirs = self._cells.get(dimensions, nothing), cube.get(dimensions, nothing)
+            if list(ours) != theirs:
+                values = zip(DIMENSIONS, dimensions.split(SEPARATOR), strict=False)
+                of = ", ".join(f"{name} {value or '—'}" for name, value in values)
+                # Cost first: it is what everybody asks about.
+                for place in sorted(range(len(SUMS)), key=lambda place: place != COST):
+                    self._compare(f"{SUMS[place]} of {of}: rows", ours[place], "the cube", theirs[place])
 
     def _compare(self, name: str, one: int, other_name: str, other: int) -> None:
         if one != other:
@@ -210,20 +208,21 @@ def dimensions_text(dimensions: list[str]) -> str:
     return SEPARATOR.join(value.encode("utf-8", "replace").decode().replace(SEPARATOR, " ") for value in dimensions)
 
 
-def _letter(name: str) -> str:
-    return next(letter for letter, measure in _LETTERS.items() if measure == name)
+def _add(cells: Sums, dimensions: str, sums: Sequence[int]) -> None:
+    have = cells.get(dimensions)
+    cells[dimensions] = list(sums) if have is None else [a + b for a, b in zip(have, sums, strict=True)]
 
 
-def _part_sums(files: ArchiveFiles, path: str, attempts: set[str]) -> tuple[Cells, int, str]:
+def _part_sums(files: ArchiveFiles, path: str, attempts: set[str]) -> tuple[Sums, int, str]:
     """A part's cells, its count of rows and an attempt that is booked twice; ``attempts`` takes all in. Blocks."""
     import pyarrow as pa  # noqa: PLC0415 - an optional part
     import pyarrow.compute as pc  # noqa: PLC0415 - as above
 
-    files.checked(path)
-    cells: Cells = defaultdict(int)
+    cells: Sums = {}
     rows, twice = 0, ""
-    columns = ["attempt", "correction_of", *DIMENSIONS, *SUMS[1:]]
-    for read in files.tables(path, columns):
+
+    def take(read: pa.Table) -> None:
+        nonlocal rows, twice
         table = read.append_column("requests", pc.cast(pc.equal(read["correction_of"], ""), pa.int64()))
         rows += table.num_rows
         for attempt in table["attempt"].to_pylist():
@@ -232,9 +231,9 @@ def _part_sums(files: ArchiveFiles, path: str, attempts: set[str]) -> tuple[Cell
             attempts.add(attempt)
         grouped = table.group_by(list(DIMENSIONS)).aggregate([(name, "sum") for name in SUMS])
         groups = zip(*[grouped[name].to_pylist() for name in DIMENSIONS], strict=True)
-        texts = [dimensions_text(list(group)) for group in groups]
-        for name in SUMS:
-            letter = _letter(name)
-            for text, amount in zip(texts, grouped[f"{name}_sum"].to_pylist(), strict=True):
-                cells[f"{letter}{SEPARATOR}{text}"] += amount
+        sums = zip(*[grouped[f"{name}_sum"].to_pylist() for name in SUMS], strict=True)
+        for group, amounts in zip(groups, sums, strict=True):
+            _add(cells, dimensions_text(list(group)), amounts)
+
+    files.checked(path, take)
     return cells, rows, twice

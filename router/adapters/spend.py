@@ -1,6 +1,6 @@
 """Spend totals, read from the store's hourly cubes.
 
-Belongs here: adding up cubes by their dimensions. Does not belong here: writing them (redis_ledger), single rows
+Belongs here: adding up cubes by their dimensions. Does not belong here: their form (cubes), writing them (redis_ledger), single rows
 (ledger_rows), choosing between both (report), and how totals are shown.
 """
 
@@ -9,20 +9,20 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from router.adapters.ledger_rows import hour_number, hours_with_rows
-from router.adapters.store_layout import DIMENSIONS, MEASURES, PLATFORM_TENANTS, REQUESTS, SEPARATOR, tenant_prefix
-from router.core.report import SUMS, TIMES, Question, Totals, UnknownGroupError, stamp, wanted
+from router.adapters.ledger_rows import hour_number, hour_state, hours_with_rows
+from router.adapters.store_layout import DIMENSIONS, PLATFORM_TENANTS, SEPARATOR
+from router.core.report import ATTRIBUTED, TIMES, Question, Totals, UnknownGroupError, stamp, wanted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from router.adapters.cubes import Sums
     from router.adapters.store_connection import StoreConnection
     from router.core.report import Line
 
-_COLUMN: Final = {REQUESTS: 0} | {letter: SUMS.index(name) for letter, name in MEASURES.items()}
-AHEAD: Final = 8
+AHEAD: Final = 16
+_TEAM: Final = 1 + DIMENSIONS.index("team")
 _SLICE: Final = 2000
-_PASSED_OVER: Final = ((), -1)
 
 
 class CubeAdder:
@@ -30,9 +30,10 @@ class CubeAdder:
 
     def __init__(self, totals: Totals, tenant: str) -> None:
         question = totals.question
-        # A cell's text is "measure, dimension 1, …": place 0 gives way to what the hour and the tenant say.
-        self._places = [1 + DIMENSIONS.index(name) if name in DIMENSIONS else 0 for name in totals.keys]
         self._names = totals.keys
+        # Place 0 gives way to what the hour and the tenant say.
+        places = {name: number for number, name in enumerate((*DIMENSIONS, ATTRIBUTED), 1)}
+        self._places = [places.get(name, 0) for name in totals.keys]
         filters = wanted(question)
         self._cell_filters = [
             (1 + DIMENSIONS.index(name), allowed) for name, allowed in filters.items() if name in DIMENSIONS
@@ -40,41 +41,37 @@ class CubeAdder:
         self._hour_filters = {name: allowed for name, allowed in filters.items() if name not in DIMENSIONS}
         self._totals = totals
         self._tenant = tenant
-        self._cells: dict[bytes, tuple[tuple[str, ...], int]] = {}
+        self._groups: dict[str, tuple[str, ...] | None] = {}
 
-    async def add(self, hour: str, cube: Sequence[bytes]) -> None:
-        """Add one hour's cube: fields and values, in turns."""
+    async def add(self, hour: str, cube: Sums) -> None:
+        """Add one hour's cube."""
         said = {"tenant": self._tenant}
         said |= {name: stamp(hour_number(hour), form) for name, form in TIMES.items()}
         if any(said[name] not in allowed for name, allowed in self._hour_filters.items()):
             return
-        sums: dict[tuple[str, ...], list[int]] = {}
-        cells = self._cells
-        for at in range(0, len(cube), 2):
-            if at % (2 * _SLICE) == 0:
-                # A full cube has tens of thousands of cells; requests on this loop must not wait for all of them.
+        found: dict[tuple[str, ...], list[int]] = {}
+        groups = self._groups
+        for number, (dimensions, sums) in enumerate(cube.items()):
+            if number % _SLICE == 0:
+                # A full cube has thousands of tuples; requests on this loop must not wait for all of them.
                 await asyncio.sleep(0)
-            cell = cells.get(cube[at])
-            if cell is None:
-                cell = cells[cube[at]] = self._understood(cube[at])
-            values, column = cell
-            if column < 0:
-                continue
-            have = sums.get(values)
-            if have is None:
-                have = sums[values] = [0] * len(SUMS)
-            have[column] += int(cube[at + 1])
-        for values, found in sums.items():
-            group = zip(self._names, values, strict=True)
-            self._totals.add(tuple([said.get(name, value) for name, value in group]), found)
+            if dimensions in groups:
+                group = groups[dimensions]
+            else:
+                group = groups[dimensions] = self._understood(dimensions)
+            if group is not None:
+                have = found.get(group)
+                found[group] = sums if have is None else [a + b for a, b in zip(have, sums, strict=True)]
+        for group, added in found.items():
+            named = zip(self._names, group, strict=True)
+            self._totals.add(tuple([said.get(name, value) for name, value in named]), added)
 
-    def _understood(self, field: bytes) -> tuple[tuple[str, ...], int]:
-        parts = field.decode().split(SEPARATOR)
+    def _understood(self, dimensions: str) -> tuple[str, ...] | None:
+        parts = ["", *dimensions.split(SEPARATOR)]
+        parts.append("1" if parts[_TEAM] else "")
         if any(parts[place] not in allowed for place, allowed in self._cell_filters):
-            return _PASSED_OVER
-        column = _COLUMN[parts[0]]
-        parts[0] = ""
-        return tuple([parts[place] for place in self._places]), column
+            return None
+        return tuple([parts[place] for place in self._places])
 
 
 async def add_cubes(connection: StoreConnection, totals: Totals, tenant: str, hours: Sequence[str]) -> None:
@@ -83,13 +80,13 @@ async def add_cubes(connection: StoreConnection, totals: Totals, tenant: str, ho
     Raises:
         StoreUnavailable: no answer.
     """
-    adder, prefix = CubeAdder(totals, tenant), tenant_prefix(tenant)
+    adder = CubeAdder(totals, tenant)
     # The next few are on their way while one is added up.
     for start in range(0, len(hours), AHEAD):
         ahead = hours[start : start + AHEAD]
-        replies = await asyncio.gather(*[connection.call("HGETALL", f"{prefix}cube:{hour}") for hour in ahead])
-        for hour, cube in zip(ahead, replies, strict=True):
-            await adder.add(hour, cube)
+        states = await asyncio.gather(*[hour_state(connection, tenant, hour, cube=True) for hour in ahead])
+        for hour, state in zip(ahead, states, strict=True):
+            await adder.add(hour, state.cube)
 
 
 async def spend(

@@ -15,6 +15,7 @@ the store (redis_ledger, spend, redis_keys do that), and the Lua scripts, which 
     cr:{tenant}:hours              zset    YYYYMMDDHH with rows, scored by itself
     cr:{tenant}:rows:YYYYMMDDHH    stream  one entry a row, field r = msgpack of Row, by hour of admission (UTC)
     cr:{tenant}:cube:YYYYMMDDHH    hash    measure, separator, dimension tuple → running sum
+    cr:{tenant}:packed:YYYYMMDDHH  string  an archived hour's cube, packed (cubes); what comes later is in the cube
     cr:{tenant}:archive            hash    YYYYMMDDHH → what of that hour lies in the archive (ledger_rows)
     cr:{@}:tenants                 set     every tenant that ever had a row
     cr:{@}:journals                hash    journal → the store's time in ms when somebody last looked after it, or "-" and

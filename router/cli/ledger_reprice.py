@@ -14,12 +14,9 @@ from router.adapters.finance_extra import has_finance
 from router.adapters.http_spend import span
 from router.adapters.ledger_reprice import apply, hour_rows, repriced, repricing
 from router.adapters.ledger_rows import hours_with_rows
-from router.adapters.policy_files import PolicyFileError, load_policies, packaged_policies_dir
-from router.adapters.redis_ledger import RedisLedger
 from router.adapters.report import open_archive
 from router.adapters.spend import tenants
 from router.adapters.store_connection import StoreConnection
-from router.app import SystemClock
 from router.cli.store import settings_or_fail, with_store
 from router.core.catalog import Catalog, did_you_mean
 from router.core.money import usd
@@ -45,6 +42,9 @@ def reprice(since: str, until: str, models: tuple[str, ...], tenant: str | None,
     table = _Table()
 
     async def work(connection: StoreConnection, settings: Settings) -> None:
+        from router.adapters.redis_ledger import RedisLedger  # noqa: PLC0415 - other commands should not load it
+        from router.app import SystemClock  # noqa: PLC0415 - as above
+
         files = await open_archive(settings.archive_place) if has_finance() else None
         first, last = span(since, until, int(time.time()) // 3600)
         ledger = RedisLedger(connection, f"reprice-{secrets.token_hex(4)}", SystemClock(), flush_s=FLUSH_S)
@@ -74,6 +74,12 @@ def _wanted(row: Row, models: tuple[str, ...]) -> bool:
 
 
 def _catalog(settings: Settings) -> Catalog:
+    from router.adapters.policy_files import (  # noqa: PLC0415 - as above
+        PolicyFileError,
+        load_policies,
+        packaged_policies_dir,
+    )
+
     try:
         return load_policies(settings.policies or packaged_policies_dir()).catalog
     except PolicyFileError as error:

@@ -27,6 +27,8 @@ ROW_ONLY: Final = ("user", "requested_model", "tag", "unit", "price_version")
 """What callers write freely, so that only rows know it. ``tag:NAME`` is the value of one tag, ``tag`` all of them."""
 GROUPS: Final = (*TIMES, "tenant", *CUBE, *ROW_ONLY)
 TAG: Final = "tag:"
+ATTRIBUTED: Final = "attributed"
+"""Not for callers: "1" where a row has a team, "" where it has none."""
 CERTAINTIES: Final = ("metered", "counted", "estimated")
 HOUR_MS: Final = 3_600_000
 
@@ -125,8 +127,8 @@ class Totals:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """What is kept apart: the groups asked for, certainty and team."""
-        return (*self.question.groups, "certainty", "team")
+        """What is kept apart: the groups asked for, certainty, and whether there is a team (`ATTRIBUTED`)."""
+        return (*self.question.groups, "certainty", ATTRIBUTED)
 
     def add(self, key: tuple[str, ...], sums: Sequence[int]) -> None:
         """Add figures in the order of `SUMS` to the group with these values of `keys`."""
@@ -144,9 +146,9 @@ class Totals:
         """All that was added, line by line."""
         lines: dict[tuple[str, ...], _Sum] = {}
         total, unattributed = _Sum(), _Sum()
-        for (*group, certainty, team), sums in self.sums.items():
+        for (*group, certainty, attributed), sums in self.sums.items():
             line = lines.setdefault(tuple(group), _Sum())
-            for place in (line, total) if team else (line, total, unattributed):
+            for place in (line, total) if attributed else (line, total, unattributed):
                 place.add(certainty, sums)
         found = [line.line(group) for group, line in lines.items()]
         groups = self.question.groups
@@ -195,6 +197,8 @@ def value_of(name: str) -> Callable[[Row], str]:
     if name in TIMES:
         form = TIMES[name]
         return lambda row: stamp(row.at_ms // HOUR_MS, form)
+    if name == ATTRIBUTED:
+        return lambda row: "1" if row.team else ""
     if name == "tag":
         return lambda row: ",".join(sorted(row.tags))
     if name.startswith(TAG):

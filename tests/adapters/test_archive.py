@@ -272,7 +272,7 @@ async def test_old_cubes_go_and_reports_read_rows_instead(connection, files):
     await book(connection, rows)
     far = NOW_MS + 401 * 24 * 3_600_000
     await archive(connection, files, now_ms=far)
-    assert await connection.call("EXISTS", "cr:{acme}:cube:2027011508") == 0
+    assert await connection.call("EXISTS", "cr:{acme}:cube:2027011508", "cr:{acme}:packed:2027011508") == 0
     assert shown(await ask(connection, files, "team")) == naive(rows, ("team",))
     late = make_row("late/1", at_ms=HOUR * 3_600_000)
     await book(connection, [late])
@@ -339,5 +339,6 @@ async def test_cubes_rows_and_archive_tell_the_naive_sums(connection, tmp_path, 
     assert shown(await ask(connection, files, *names)) == wanted
     far = NOW_MS + 401 * 24 * 3_600_000
     await archive(connection, files, now_ms=far)
-    assert not await connection.call("EXISTS", f"{tenant_prefix('acme')}cube:2027011508")
+    prefix = tenant_prefix("acme")
+    assert not await connection.call("EXISTS", f"{prefix}cube:2027011508", f"{prefix}packed:2027011508")
     assert shown(await ask(connection, files, *names)) == wanted

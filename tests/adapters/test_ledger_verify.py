@@ -9,6 +9,7 @@ from store import PATIENT_S, Machine, make_row
 
 from router.adapters.archive import archive_hour
 from router.adapters.archive_files import ArchiveFiles
+from router.adapters.cubes import pack_cube, read_cube
 from router.adapters.ledger_verify import verify
 from router.adapters.redis_ledger import RedisLedger
 from router.adapters.store_layout import encode_row
@@ -82,12 +83,24 @@ async def test_a_row_that_the_stream_lost_is_missed(connection, files, booked):
 
 
 async def test_a_cube_that_counts_too_much_is_named_to_the_unit(connection, files, booked):
-    cells = await connection.call("HKEYS", "cr:{acme}:cube:2027011508")
-    await connection.call("HINCRBY", "cr:{acme}:cube:2027011508", next(c for c in cells if c.startswith(b"o\x1fa")), 7)
+    cells = await connection.call("HKEYS", "cr:{acme}:cube:2027011509")
+    wrong = [cell for cell in cells if cell.startswith(b"o\x1fa")]
+    await connection.call("HINCRBY", "cr:{acme}:cube:2027011509", wrong[0], 7)
     hour, said = await difference(connection, files)
-    assert hour == "2027011508"
+    assert hour == "2027011509"
     assert "completion_tokens of team a" in said
     assert "rows 200, the cube 207" in said
+
+
+async def test_a_packed_cube_that_counts_too_little_is_found(connection, files, booked):
+    key = "cr:{acme}:packed:2027011508"
+    sums = read_cube([], await connection.call("GET", key))
+    next(iter(sums.values()))[0] -= 1
+    await connection.call("SET", key, pack_cube(sums))
+    hour, said = await difference(connection, files)
+    assert hour == "2027011508"
+    assert said.endswith("rows 10, the cube 9")
+    assert await connection.call("EXISTS", "cr:{acme}:cube:2027011508") == 0
 
 
 async def test_a_row_booked_twice_is_named(connection, files, booked):

@@ -74,9 +74,15 @@ def test_a_command_without_a_server_says_how_to_start_one(node):
     assert "costrouter serve" in told.stderr
 
 
+@pytest.mark.parametrize("command", re.findall(r"^costrouter ((?:report|ledger) [^#\n]*[^#\n ])", README, re.MULTILINE))
+def test_the_readmes_commands_for_finance_run(node, command):
+    told = node.run(*command.replace(" -f", "").split())
+    assert told.returncode == 0, told.stderr
+
+
 def test_help_names_every_command(node):
     told = node.run("--help")
-    for command in ("serve", "sim", "explain", "spend"):
+    for command in ("serve", "sim", "explain", "spend", "report", "ledger"):
         assert command in told.stdout
 
 
