@@ -19,12 +19,11 @@ from router.core.decide import Facts, Fault, Option, Plan, level
 from router.core.errors import RouterError
 from router.core.names import AUTO, Names
 from router.core.policy import Policy, Rule
-from router.core.pricing import price_at
+from router.core.pricing import REALTIME, price_at
 from router.core.stats import Series, Summary
 from router.core.units import LatencyLimit
 from router.core.values import Needs
 
-REALTIME: Final = "realtime"
 ENOUGH: Final = 20
 """Observations from which live latency takes the prior's place."""
 PRIOR_WEIGHT: Final = 20
@@ -220,7 +219,9 @@ class Snapshot:
         reasons = []
         for model in models:
             provider = self.world.catalog.providers[model.provider]
-            if model.name not in self._by_entry:
+            if not provider.spoken:
+                reasons.append(f"{model.name} is priced only: {provider.dialect!r} is a dialect not spoken here yet")
+            elif model.name not in self._by_entry:
                 gone = f"was retired on {model.retired}" if model.retired_at(self._now) else "has no known price"
                 reasons.append(f"{model.name} {gone}")
             else:
@@ -330,6 +331,8 @@ def compile_snapshot(
     """
     options: dict[str, Option] = {}
     for model in world.catalog.models:
+        if not world.catalog.providers[model.provider].spoken:
+            continue
         price = None if model.retired_at(now) else price_at(model, now)
         if price is None:
             continue
