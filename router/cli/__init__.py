@@ -1,4 +1,4 @@
-"""The command line: `costrouter serve`, `sim`, `explain`, `spend`. One file a command."""
+"""The command line: `costrouter serve`, `sim`, `explain`, `spend`, `prices`. One file a command."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import click
 
 from router import __version__
 from router.cli.explain import explain
+from router.cli.prices import prices
 from router.cli.serve import serve
 from router.cli.sim import sim
 from router.cli.spend import spend
@@ -17,5 +18,5 @@ def main() -> None:
     """Send every prompt to the cheapest model that meets the policy, and meter every cent."""
 
 
-for command in (serve, sim, explain, spend):
+for command in (serve, sim, explain, spend, prices):
     main.add_command(command)

@@ -348,7 +348,7 @@ def test_at_least_150_shipped_entries_are_served_today_by_everybody_who_matters(
 
 
 def test_what_is_merely_listed_is_no_candidate_of_the_default_policy():
-    # Its quality is a prior that nobody has measured; whoever wants it names it, or includes tag:listed.
+    # Its quality is a prior that nobody has measured; whoever wants it includes tag:listed, or the model.
     candidates = shipped().policies["default"].candidates(shipped().catalog)
     assert not [model.name for model in candidates if "listed" in model.tags]
     assert all(model.tags & {"chat", "embeddings", "listed"} for model in shipped().catalog.models)

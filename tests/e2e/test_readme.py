@@ -76,7 +76,7 @@ def test_a_command_without_a_server_says_how_to_start_one(node):
 
 def test_help_names_every_command(node):
     told = node.run("--help")
-    for command in ("serve", "sim", "explain", "spend"):
+    for command in ("serve", "sim", "explain", "spend", "prices"):
         assert command in told.stdout
 
 
