@@ -86,9 +86,9 @@ def prepare(settings: Settings, store_url: str, port: int) -> Plan:
     real = [p for p in loaded.catalog.providers.values() if reachable(p, settings.environment)]
     simulated = settings.sim if settings.sim is not None else not real
     sim_socket = _sim_socket() if simulated else None
-    offered = list(loaded.catalog.providers.values()) if simulated else real
+    offered = [p for p in loaded.catalog.providers.values() if p.spoken] if simulated else real
     if not offered:
-        names = ", ".join(sorted({needed(p) for p in loaded.catalog.providers.values()} - {""}))
+        names = ", ".join(sorted({needed(p) for p in loaded.catalog.providers.values() if p.spoken} - {""}))
         raise SettingsError(f"no provider can be called: set one of {names}, or leave COSTROUTER_SIM unset")
     world = World(
         catalog=loaded.catalog,

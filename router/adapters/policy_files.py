@@ -9,6 +9,7 @@ Belongs here: reading files and saying where in them a problem stands. Does not 
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -92,25 +93,8 @@ def load_policies(directory: Path, instant: dt.datetime | None = None) -> Loaded
     now = instant or dt.datetime.now(dt.UTC)
     problems: list[FileProblem] = []
     warnings: list[FileProblem] = []
-    providers: dict[str, tuple[Document, Compiled]] = {}
-    for document, file in _read(directory / "catalog", CatalogSchema, problems):
-        if file.provider in providers:
-            first = providers[file.provider][0].path.name
-            message = f"the provider {file.provider!r} is defined in {first} already"
-            problems.append(document.place(Problem(("provider",), message)))
-            continue
-        try:
-            compiled = compile_catalog(file)
-        except SchemaError as error:
-            problems += map(document.place, error.problems)
-            continue
-        providers[file.provider] = document, compiled
-        warnings += map(document.place, compiled.warnings)
+    catalog = _catalog(directory / "catalog", problems, warnings)
     sound = not problems
-    catalog = Catalog(
-        (compiled.provider for _, compiled in providers.values()),
-        (model for _, compiled in providers.values() for model in compiled.models),
-    )
     policies: dict[str, Policy] = {}
     for document, text in _read(directory, PolicySchema, problems):
         if text.policy in policies:
@@ -128,6 +112,50 @@ def load_policies(directory: Path, instant: dt.datetime | None = None) -> Loaded
     if problems:
         raise PolicyFileError(problems)
     return Loaded(catalog=catalog, policies=policies, warnings=tuple(warnings))
+
+
+def load_catalog(path: Path) -> Catalog:
+    """A catalog alone: a directory of provider files, or one such file.
+
+    Raises:
+        PolicyFileError: a file that cannot be read or used.
+    """
+    problems: list[FileProblem] = []
+    catalog = _catalog(path, problems, [])
+    if problems:
+        raise PolicyFileError(problems)
+    return catalog
+
+
+def file_of(catalog: Path, provider: str) -> Path:
+    """The file of a catalog directory that defines a provider; where there is none, the one that should."""
+    for path in sorted(catalog.glob("*.yaml")):
+        with contextlib.suppress(PolicyFileError):
+            value = Document(path).value
+            if isinstance(value, dict) and value.get("provider") == provider:
+                return path
+    return catalog / f"{provider}.yaml"
+
+
+def _catalog(where: Path, problems: list[FileProblem], warnings: list[FileProblem]) -> Catalog:
+    providers: dict[str, tuple[Document, Compiled]] = {}
+    for document, file in _read(where, CatalogSchema, problems):
+        if file.provider in providers:
+            first = providers[file.provider][0].path.name
+            message = f"the provider {file.provider!r} is defined in {first} already"
+            problems.append(document.place(Problem(("provider",), message)))
+            continue
+        try:
+            compiled = compile_catalog(file)
+        except SchemaError as error:
+            problems += map(document.place, error.problems)
+            continue
+        providers[file.provider] = document, compiled
+        warnings += map(document.place, compiled.warnings)
+    return Catalog(
+        (compiled.provider for _, compiled in providers.values()),
+        (model for _, compiled in providers.values() for model in compiled.models),
+    )
 
 
 class Document:
@@ -187,9 +215,9 @@ class Document:
 
 
 def _read(directory: Path, schema: type[Schema], problems: list[FileProblem]) -> Iterator[tuple[Document, Schema]]:
-    """Each file of a directory as its schema; what is wrong with the others goes to ``problems``."""
+    """Each file of a directory (or one file) as its schema; what is wrong with the others goes to ``problems``."""
     found = False
-    for path in sorted(directory.glob("*")):
+    for path in [directory] if directory.is_file() else sorted(directory.glob("*")):
         if path.name.startswith(".") or not path.is_file() or path.suffix not in (".yaml", ".yml"):
             continue
         found = True

@@ -25,8 +25,10 @@ def needed(provider: Provider) -> str:
 
 
 def reachable(provider: Provider, environment: Mapping[str, str]) -> bool:
-    """Whether the environment has what it takes. The key of a provider at an address of one's own is optional."""
+    """Whether the environment has what it takes and its dialect is spoken. With an address of one's own, the key is optional."""
     name = needed(provider)
+    if not provider.spoken:
+        return False
     return bool(environment.get(name, "").strip()) if name else bool(provider.base_url)
 
 

@@ -1,4 +1,4 @@
-"""The command line: `costrouter serve`, `sim`, `explain`, `spend`, `report`, `budgets`, `ledger`. One file a command."""
+"""The command line: `costrouter serve`, `sim`, `explain`, `spend`, `report`, `budgets`, `ledger`, `prices`. One file each."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from router import __version__
 from router.cli.budgets import budgets
 from router.cli.explain import explain
 from router.cli.ledger import ledger
+from router.cli.prices import prices
 from router.cli.report import report
 from router.cli.serve import serve
 from router.cli.sim import sim
@@ -20,5 +21,5 @@ def main() -> None:
     """Send every prompt to the cheapest model that meets the policy, and meter every cent."""
 
 
-for command in (serve, sim, explain, spend, report, budgets, ledger):
+for command in (serve, sim, explain, spend, report, budgets, ledger, prices):
     main.add_command(command)

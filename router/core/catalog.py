@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 import msgspec
 
 from router.core.images import ImageFormula
+from router.core.self_hosted import SelfHosted
 from router.core.values import Needs, Rates
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ Task = Literal[
 ]
 TASKS: Final[tuple[Task, ...]] = get_args(Task)
 """What quality scores are kept for."""
+
+SPOKEN: Final = frozenset({"openai"})
+"""Dialects in which providers can be called. Models of others are known and priced, but not offered."""
 
 FALLBACK_SD: Final = 2
 """A task without a score of its own takes chat's, with this many times its deviation."""
@@ -55,6 +59,11 @@ class Provider(msgspec.Struct, frozen=True):
     quirks: frozenset[str]
     timeouts: dict[str, float] = {}
     """Seconds, by the names of `router.ports.Timeouts`; empty where its defaults hold."""
+
+    @property
+    def spoken(self) -> bool:
+        """Whether its models can be offered: its dialect is one of `SPOKEN`."""
+        return self.dialect in SPOKEN
 
 
 class Score(msgspec.Struct, frozen=True):
@@ -92,6 +101,13 @@ class Window(msgspec.Struct, frozen=True):
     """Local time minus UTC. Fixed: a price list in a place with summer time needs a row for each half-year."""
 
 
+class Variant(msgspec.Struct, frozen=True):
+    """What one tier pays instead of a row's rates."""
+
+    rates: Rates
+    cache_write_1h: int
+
+
 class PriceRow(msgspec.Struct, frozen=True):
     """One dated list price. Valid from ``valid_from`` until before ``valid_to``."""
 
@@ -105,6 +121,17 @@ class PriceRow(msgspec.Struct, frozen=True):
     checked: dt.date
     digest: str
     """Hex of the row's rates and conditions; provenance is not part of it."""
+    cache_write_1h: int = 0
+    """Pico-dollars a token written for an hour; ``rates.cache_write`` is for five minutes."""
+    tiers: dict[str, Variant] = {}
+    """By tier; one that is not listed is not sold at this row's time and size."""
+    regions: dict[str, int] = {}
+    """Factor on every rate by region, in parts per million; others pay the row's rates."""
+    tools: dict[str, int] = {}
+    """Pico-dollars a call of a tool that the provider runs."""
+    audio: dict[str, int] = {}
+    images: dict[str, int] = {}
+    """Pico-dollars by meter: ``input``, ``output`` a token; ``…_minute``, ``…_each``."""
 
 
 class Model(msgspec.Struct, frozen=True):
@@ -131,6 +158,19 @@ class Model(msgspec.Struct, frozen=True):
     retired: dt.date | None
     """First day (UTC) on which the provider no longer serves it."""
     prices: tuple[PriceRow, ...]
+    quantization: str = ""
+    """Of the weights as served, such as fp8; empty when not known."""
+    base: str = ""
+    """The model that this one was made from; empty when it stands for itself."""
+    made_by: str = ""
+    """How: lora, fine-tuning, distillation, quantization, merge."""
+    accelerator: str = ""
+    """What it runs on, such as trainium2; empty when not known."""
+    pool: str = ""
+    """Models of one pool share their accelerators."""
+    modalities: tuple[str, ...] = ()
+    """What it can do but is not offered for."""
+    self_hosted: SelfHosted | None = None
 
     @property
     def name(self) -> str:

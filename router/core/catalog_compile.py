@@ -14,6 +14,7 @@ import msgspec
 
 from router.core.catalog import TASKS, Latency, Model, OutputPrior, PriceRow, Provider, Score, Window, did_you_mean
 from router.core.catalog_schema import Day
+from router.core.columns_schema import derived_row, machine, meters, variant
 from router.core.schema import Path, Problem, SchemaError
 from router.core.values import CAPABILITIES, Needs, Rates
 
@@ -94,8 +95,8 @@ def _model(provider: str, entry: ModelSchema, path: Path) -> tuple[Model, list[P
     ):
         if not ordered:
             wrong.append(Problem((*path, place), f"{entry.id}: {message}"))
-    rows = tuple(_row(row) for row in entry.prices)
-    wrong += _contradictions(entry.id, rows, (*path, "prices"))
+    rows, contradictions = _rows(entry, path)
+    wrong += contradictions
     model = Model(
         id=entry.id,
         provider=provider,
@@ -123,8 +124,26 @@ def _model(provider: str, entry: ModelSchema, path: Path) -> tuple[Model, list[P
         output=OutputPrior(mean=entry.output.mean, p90=entry.output.p90),
         retired=entry.retired,
         prices=rows,
+        quantization=entry.quantization or "",
+        base=entry.base.id if entry.base else "",
+        made_by=entry.base.by if entry.base else "",
+        accelerator=entry.accelerator or "",
+        pool=entry.pool or "",
+        modalities=tuple(sorted(entry.modalities)),
+        self_hosted=None if entry.self_hosted is None else machine(entry.self_hosted),
     )
     return model, wrong
+
+
+def _rows(entry: ModelSchema, path: Path) -> tuple[tuple[PriceRow, ...], list[Problem]]:
+    """The rows of the file, or the one that follows from the machine's figures."""
+    if entry.prices is not None:
+        rows = tuple(_row(row) for row in entry.prices)
+        return rows, _contradictions(entry.id, rows, (*path, "prices"))
+    if entry.self_hosted is not None:
+        return (_digested(derived_row(entry.self_hosted)),), []
+    message = "the key 'prices' is missing; a model on a machine of your own may give self_hosted instead"
+    return (), [Problem(path, message)]
 
 
 def _row(row: PriceSchema) -> PriceRow:
@@ -136,19 +155,41 @@ def _row(row: PriceSchema) -> PriceRow:
         request=row.request,
     )
     when = None if row.when is None else _window(row.when)
-    contents = msgspec.json.encode(
-        (row.valid_from, row.above_input_tokens, rates, when and (when.spans, sorted(when.days), when.offset_minutes))
+    an_hour = rates.cache_write if row.cache_write_1h is None else row.cache_write_1h
+    return _digested(
+        PriceRow(
+            valid_from=row.valid_from,
+            valid_to=row.valid_to,
+            above=row.above_input_tokens,
+            when=when,
+            rates=rates,
+            source=row.source,
+            checked=row.checked,
+            digest="",
+            cache_write_1h=an_hour,
+            tiers={tier: variant(text, rates, an_hour) for tier, text in row.tiers.items()},
+            regions=dict(row.regions),
+            tools=dict(row.tools),
+            audio=meters(row.audio),
+            images=meters(row.images),
+        )
     )
-    return PriceRow(
-        valid_from=row.valid_from,
-        valid_to=row.valid_to,
-        above=row.above_input_tokens,
-        when=when,
-        rates=rates,
-        source=row.source,
-        checked=row.checked,
-        digest=hashlib.sha256(contents).hexdigest(),
+
+
+def _digested(row: PriceRow) -> PriceRow:
+    when = row.when
+    contents: tuple[object, ...] = (
+        row.valid_from,
+        row.above,
+        row.rates,
+        when and (when.spans, sorted(when.days), when.offset_minutes),
     )
+    extra = (row.tiers, row.regions, row.tools, row.audio, row.images)
+    if any(extra) or row.cache_write_1h != row.rates.cache_write:
+        # A row without such columns keeps the version under which it has been booked.
+        contents = (*contents, row.cache_write_1h, *extra)
+    digest = hashlib.sha256(msgspec.json.encode(contents, order="sorted")).hexdigest()
+    return msgspec.structs.replace(row, digest=digest)
 
 
 def _window(when: WhenSchema) -> Window:

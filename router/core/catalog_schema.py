@@ -7,20 +7,37 @@ Does not belong here: checks across fields and the compiled form (`catalog_compi
 from __future__ import annotations
 
 import datetime as dt
+import json
 import re
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
+from router.core.catalog import TASKS
+from router.core.columns_schema import (
+    AudioSchema,
+    BaseSchema,
+    ImagesSchema,
+    Modality,
+    Name,
+    SelfHostedSchema,
+    Tier,
+    VariantSchema,
+)
 from router.core.images import image_formula
 from router.core.schema import Instant, Millionths, RatePerMillion, Strict, Thousandths, Usd
+from router.core.values import CAPABILITIES
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 Quirk = Literal["max_tokens_name", "max_completion_tokens_name", "no_stream_options"]
 """max_tokens_name: knows max_tokens only; max_completion_tokens_name: the other way round.
 no_stream_options: answers 400 to it, and sends usage by itself."""
+
+Quantization = Literal["fp32", "bf16", "fp16", "fp8", "int8", "mxfp4", "nvfp4", "fp4", "int4", "int3", "int2"]
+Dialect = Literal["openai", "anthropic", "azure", "bedrock", "gemini", "responses", "vertex"]
+"""The provider's wire format. Those outside `router.core.catalog.SPOKEN` are priced, but not offered yet."""
 
 _SPAN: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-(?:([01]\d|2[0-3]):([0-5]\d)|(24):(00))")
 _OFFSET: Final = re.compile(r"([+-])(0\d|1[0-4]):([0-5]\d)")
@@ -55,12 +72,16 @@ def _offset(value: str) -> int:
     return -minutes if value.startswith("-") else minutes
 
 
+def _text_like(pattern: re.Pattern[str], also: str = "") -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": f"^({also}{pattern.pattern})$"})
+
+
 class WhenSchema(Strict):
     """``when``: the hours and weekdays at which a price row holds."""
 
-    hours: tuple[Annotated[tuple[int, int], BeforeValidator(_span)], ...] = ()
+    hours: tuple[Annotated[tuple[int, int], BeforeValidator(_span), _text_like(_SPAN)], ...] = ()
     days: frozenset[Day] = frozenset()
-    timezone: Annotated[int, BeforeValidator(_offset)] = 0
+    timezone: Annotated[int, BeforeValidator(_offset), _text_like(_OFFSET, "UTC|")] = 0
 
 
 class PriceSchema(Strict):
@@ -73,8 +94,14 @@ class PriceSchema(Strict):
     input: RatePerMillion
     cached_input: RatePerMillion | None = None
     cache_write: RatePerMillion | None = None
+    cache_write_1h: RatePerMillion | None = None
     output: RatePerMillion
     request: Usd = 0
+    tiers: dict[Tier, VariantSchema] = Field(default_factory=dict)
+    regions: dict[Name, Annotated[Millionths, Field(ge=1, le=100_000_000)]] = Field(default_factory=dict)
+    tools: dict[Name, Usd] = Field(default_factory=dict)
+    audio: AudioSchema | None = None
+    images: ImagesSchema | None = None
     source: str = Field(min_length=1)
     checked: dt.date
 
@@ -115,17 +142,26 @@ class ModelSchema(Strict):
     tokenizer: str = ""
     token_ratio: Millionths = Field(default=1_000_000, ge=100_000, le=10_000_000)
     message_overhead: int = Field(default=3, ge=0, le=1000)
-    image: Annotated[Any, BeforeValidator(image_formula)] = None
-    capabilities: tuple[str, ...]
+    image: Annotated[Any, BeforeValidator(image_formula), WithJsonSchema({"type": "object"})] = None
+    capabilities: tuple[Annotated[str, WithJsonSchema({"enum": sorted(CAPABILITIES)})], ...]
     fixed_sampling: bool = False
     """Refuses a temperature, top_p or penalty other than the usual, as OpenAI's reasoning models do."""
     tags: frozenset[str] = frozenset()
     weights: Literal["open", "closed"]
-    quality: dict[str, ScoreSchema] = Field(default_factory=dict)
+    quality: dict[str, ScoreSchema] = Field(
+        default_factory=dict, json_schema_extra={"propertyNames": {"enum": list(TASKS)}}
+    )
     latency: LatencySchema
     output: OutputSchema
     retired: dt.date | None = None
-    prices: tuple[PriceSchema, ...]
+    quantization: Quantization | None = None
+    base: BaseSchema | None = None
+    accelerator: Name | None = None
+    pool: Name | None = None
+    modalities: frozenset[Modality] = frozenset()
+    self_hosted: SelfHostedSchema | None = None
+    prices: tuple[PriceSchema, ...] | None = None
+    """May be left out where `self_hosted` is given."""
 
 
 class TimeoutsSchema(Strict):
@@ -145,8 +181,34 @@ class CatalogSchema(Strict):
     name: str
     base_url: Annotated[str, AfterValidator(_address)]
     key_env: str | None = Field(default=None, pattern=r"^[A-Z][A-Z0-9_]*$")
-    dialect: Literal["openai"]
+    dialect: Dialect
     bills_after_disconnect: bool
     quirks: frozenset[Quirk] = frozenset()
     timeouts: TimeoutsSchema = TimeoutsSchema()
     models: tuple[ModelSchema, ...]
+
+
+def json_schema() -> str:
+    """The JSON Schema of a catalog file, for editors: text as ``policies/catalog/schema.json`` holds it.
+
+    It knows each field; what reaches across fields only the loader checks.
+    """
+    text = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "costrouter catalog file",
+        **_plain(CatalogSchema.model_json_schema()),
+    }
+    return json.dumps(text, indent=2, ensure_ascii=False) + "\n"
+
+
+def _plain(node: Any, *, names: bool = False) -> Any:
+    """Without what pydantic adds for its own sake: titles, and defaults that are no text of a file."""
+    if isinstance(node, list):
+        return [_plain(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: _plain(value, names=key in ("properties", "$defs") and not names)
+        for key, value in node.items()
+        if names or key not in ("title", "default")
+    }

@@ -9,20 +9,43 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from router.core.values import Band, Price, Rates, Usage
 
 if TYPE_CHECKING:
     from router.core.catalog import Model, PriceRow
 
+REALTIME: Final = "realtime"
+"""The tier of a row's own rates."""
 
-def price_at(model: Model, instant: dt.datetime) -> Price | None:
+
+def price_at(model: Model, instant: dt.datetime, tier: str = REALTIME, region: str = "") -> Price | None:
     """The list price at an instant (aware), as bands by prompt size; None when it is not known.
 
     For each size the row counts that is valid at the instant (valid_from ≤ instant < valid_to): one whose hours
     match before one without hours, then the latest. None is never a price of zero: the caller refuses the model.
+
+    Args:
+        model: whose rows are asked.
+        instant: aware.
+        tier: ``realtime``, or one that every band must sell then.
+        region: its factor is applied where a row has one; elsewhere the row's rates hold.
     """
+    rows = rows_at(model, instant)
+    if not rows or (tier != REALTIME and any(tier not in row.tiers for row in rows)):
+        return None
+    latest = max(row.valid_from for row in rows)
+    contents = hashlib.sha256("".join(row.digest for row in rows).encode()).hexdigest()
+    served = "".join(f"/{name}" for name in (region, tier) if name not in ("", REALTIME))
+    return Price(
+        version=f"{model.name}:{latest:%Y-%m-%d}#{contents[:4]}{served}",
+        bands=tuple(Band(above=row.above, rates=_served(row, tier, region)) for row in rows),
+    )
+
+
+def rows_at(model: Model, instant: dt.datetime) -> tuple[PriceRow, ...]:
+    """The price rows that hold at an instant (aware), by ascending size; none when the base price is not known."""
     now = instant.astimezone(dt.UTC)
     chosen: dict[int, PriceRow] = {}
     for row in model.prices:
@@ -31,15 +54,7 @@ def price_at(model: Model, instant: dt.datetime) -> Price | None:
         rival = chosen.get(row.above)
         if rival is None or _rank(row) > _rank(rival):
             chosen[row.above] = row
-    if 0 not in chosen:
-        return None
-    rows = [chosen[above] for above in sorted(chosen)]
-    latest = max(row.valid_from for row in rows)
-    contents = hashlib.sha256("".join(row.digest for row in rows).encode()).hexdigest()
-    return Price(
-        version=f"{model.name}:{latest:%Y-%m-%d}#{contents[:4]}",
-        bands=tuple(Band(above=row.above, rates=row.rates) for row in rows),
-    )
+    return tuple(chosen[above] for above in sorted(chosen)) if 0 in chosen else ()
 
 
 def rates_for(price: Price, prompt_tokens: int) -> Rates:
@@ -94,6 +109,27 @@ def cost_per_meaningful_response(
         side_token_usd: dollars per such token (C_p).
     """
     return tokens * attempts * token_usd + side_tokens * side_token_usd
+
+
+def _served(row: PriceRow, tier: str, region: str) -> Rates:
+    rates = row.rates if tier == REALTIME else row.tiers[tier].rates
+    return scaled(rates, row.regions[region]) if region in row.regions else rates
+
+
+def scaled(rates: Rates, ppm: int) -> Rates:
+    """Rates times a factor in parts per million, each rounded up to a pico-dollar. A fee for a request stays."""
+    return Rates(
+        input=share(rates.input, ppm),
+        output=share(rates.output, ppm),
+        cached_input=share(rates.cached_input, ppm),
+        cache_write=share(rates.cache_write, ppm),
+        request=rates.request,
+    )
+
+
+def share(rate: int, ppm: int) -> int:
+    """A rate times a factor in parts per million, rounded up."""
+    return -(-rate * ppm // 1_000_000)
 
 
 def _holds(row: PriceRow, now: dt.datetime) -> bool:

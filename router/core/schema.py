@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Final, TypeVar, get_args
 
 import msgspec
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
 
 from router.core.catalog import did_you_mean
 from router.core.money import parse_usd, pico_per_token
@@ -142,15 +142,20 @@ def one_or_more(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-RatePerMillion = Annotated[int, BeforeValidator(lambda value: pico_per_token(_decimal(value)))]
+_EXACT: Final = WithJsonSchema({"type": ["string", "integer"], "pattern": r"^\d+(\.\d+)?$"})
+_DAY_OR_TIME: Final = WithJsonSchema({"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}([T ].+)?$"})
+
+RatePerMillion = Annotated[int, BeforeValidator(lambda value: pico_per_token(_decimal(value))), _EXACT]
 """Dollars per million tokens in the file, pico-dollars per token once read."""
-Usd = Annotated[int, BeforeValidator(lambda value: parse_usd(_text(value)))]
+Usd = Annotated[int, BeforeValidator(lambda value: parse_usd(_text(value))), _EXACT]
 """Dollars in the file, pico-dollars once read."""
-Thousandths = Annotated[int, BeforeValidator(lambda value: _scaled(value, 1000))]
+Thousandths = Annotated[int, BeforeValidator(lambda value: _scaled(value, 1000)), _EXACT]
 """A decimal of at most three places, in thousandths."""
-Millionths = Annotated[int, BeforeValidator(lambda value: _scaled(value, 1_000_000))]
+Millionths = Annotated[int, BeforeValidator(lambda value: _scaled(value, 1_000_000)), _EXACT]
 """A decimal of at most six places, in millionths."""
-Instant = Annotated[dt.datetime, BeforeValidator(_instant)]
+ExactDecimal = Annotated[Decimal, BeforeValidator(_decimal), _EXACT]
+"""A decimal as it was written."""
+Instant = Annotated[dt.datetime, BeforeValidator(_instant), _DAY_OR_TIME]
 """A date (its first instant in UTC) or a time with a zone."""
 
 

@@ -15,16 +15,15 @@ from typing import Final
 import msgspec
 
 from router.core.catalog import TASKS, Catalog, Latency, Model, did_you_mean
-from router.core.decide import Facts, Fault, Option, Plan, level
+from router.core.decide import Facts, Option, Plan, level
 from router.core.errors import RouterError
+from router.core.judge import Judge
 from router.core.names import AUTO, Names
 from router.core.policy import Policy, Rule
-from router.core.pricing import price_at
+from router.core.pricing import REALTIME, price_at
 from router.core.stats import Series, Summary
-from router.core.units import LatencyLimit
 from router.core.values import Needs
 
-REALTIME: Final = "realtime"
 ENOUGH: Final = 20
 """Observations from which live latency takes the prior's place."""
 PRIOR_WEIGHT: Final = 20
@@ -235,7 +234,9 @@ class Snapshot:
         reasons = []
         for model in models:
             provider = self.world.catalog.providers[model.provider]
-            if model.name not in self._by_entry:
+            if not provider.spoken:
+                reasons.append(f"{model.name} is priced only: {provider.dialect!r} is a dialect not spoken here yet")
+            elif model.name not in self._by_entry:
                 gone = f"was retired on {model.retired}" if model.retired_at(self._now) else "has no known price"
                 reasons.append(f"{model.name} {gone}")
             else:
@@ -269,69 +270,6 @@ def _at_most(plan: Plan, entries: Collection[Model]) -> Plan:
     return msgspec.structs.replace(plan, levels=(*plan.levels, asked), asked=asked)
 
 
-class Judge:
-    """The request-independent limits of one rule on one task."""
-
-    def __init__(self, policy: Policy, rule: Rule, task: str, quality: int | None, reference: Model | None) -> None:
-        self._policy = policy
-        self._rule = rule
-        self._task = task
-        self._floor = self._floor_milli(quality, reference)
-
-    def faults(self, model: Model, option: Option) -> dict[str, Fault]:
-        """Which limits an option misses, by the name under which a policy may relax them."""
-        found = {"quality": self._quality(model), **self._latency(option)}
-        return {name: fault for name, fault in found.items() if fault is not None}
-
-    def reaches(self, model: Model, milli: int) -> bool:
-        """Whether the model's lower bound reaches a floor of the caller's."""
-        score = model.score(self._task)
-        return score is not None and self._rule.lower_milli(score) >= milli
-
-    def unknown_quality(self, model: Model) -> bool:
-        """Whether there is a floor and nobody knows how the model stands to it."""
-        return bool(self._floor) and model.score(self._task) is None
-
-    def _floor_milli(self, quality: int | None, reference: Model | None) -> int:
-        score = None if reference is None else reference.score(self._task)
-        return max(self._rule.floor_milli(score), quality or 0)
-
-    def _quality(self, model: Model) -> Fault | None:
-        if not self._floor:
-            return None
-        score = model.score(self._task)
-        if score is None:
-            return None if self._policy.without_quality == "allow" else Fault("quality", None, self._floor)
-        lower = self._rule.lower_milli(score)
-        return None if lower >= self._floor else Fault("quality", lower, self._floor)
-
-    def _latency(self, option: Option) -> dict[str, Fault | None]:
-        rule = self._rule
-        return {
-            "ttft": self._limit("ttft", option, rule.ttft, option.ttft.at),
-            "tpot": self._limit("tpot", option, rule.tpot, option.tpot.at),
-            "total": self._limit(
-                "total",
-                option,
-                rule.total,
-                lambda percentile: option.ttft.at(percentile) + option.output_mean * option.tpot.at(percentile),
-            ),
-        }
-
-    def _limit(
-        self, name: str, option: Option, limit: LatencyLimit | None, microseconds: Callable[[int], int]
-    ) -> Fault | None:
-        if limit is None:
-            return None
-        if not option.live:
-            if self._policy.without_latency == "allow":
-                return None
-            if self._policy.without_latency == "exclude":
-                return Fault(name, None, limit.ms)
-        found = -(-microseconds(limit.percentile) // 1000)
-        return None if found <= limit.ms else Fault(name, found, limit.ms)
-
-
 def compile_snapshot(
     snapshot_id: str, world: World, now: dt.datetime, summary: Callable[[Series], Summary | None]
 ) -> Snapshot:
@@ -345,6 +283,8 @@ def compile_snapshot(
     """
     options: dict[str, Option] = {}
     for model in world.catalog.models:
+        if not world.catalog.providers[model.provider].spoken:
+            continue
         price = None if model.retired_at(now) else price_at(model, now)
         if price is None:
             continue

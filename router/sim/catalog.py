@@ -152,8 +152,24 @@ def _model(raw: dict[str, Any]) -> Model:
         output_mean=float(output["mean"]),
         output_p90=float(output["p90"]),
         retired=_instant(retired) if retired else None,
-        prices=tuple(_price(row, raw["id"]) for row in raw["prices"]),
+        prices=tuple(_price(row, raw["id"]) for row in raw.get("prices") or [_own_price(raw["self_hosted"])]),
     )
+
+
+def _own_price(machine: dict[str, Any]) -> dict[str, Any]:
+    """The row that follows from a machine's figures: its hours and energy over the tokens that it serves."""
+
+    def per_million(speed: str) -> Fraction:
+        def number(name: str, default: str) -> Fraction:
+            return Fraction(str(machine.get(name, default)))
+
+        hour = number("gpu_usd_per_hour", "0") * number("gpus", "1") / number("load", "1")
+        energy = number("watts", "0") / 1000 * number("usd_per_kwh", "0")
+        pico = (hour + energy) * 10**12 / (3600 * number(speed, "0"))
+        return Fraction(-(-pico.numerator // pico.denominator), 10**6)
+
+    start = machine.get("valid_from") or machine["checked"]
+    return {"valid_from": start, "input": per_million("prefill_tok_s"), "output": per_million("decode_tok_s")}
 
 
 def _price(raw: dict[str, Any], model: str) -> PriceRow:

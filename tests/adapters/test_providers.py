@@ -32,6 +32,10 @@ def test_a_server_of_ones_own_needs_its_address_and_may_have_a_key():
     assert dict(real_link(OWN, address | {"VLLM_API_KEY": "sk-1"}).headers)[b"authorization"] == b"Bearer sk-1"
 
 
+def test_a_key_does_not_help_where_the_dialect_is_not_spoken():
+    assert not reachable(compiled(dialect="bedrock").provider, {"ACME_API_KEY": "sk-1"})
+
+
 def test_the_carriage_return_of_a_windows_file_is_no_part_of_a_key():
     link = real_link(HOSTED, {"ACME_API_KEY": "sk-1\r"})
     assert dict(link.headers)[b"authorization"] == b"Bearer sk-1"

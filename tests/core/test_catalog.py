@@ -329,10 +329,41 @@ def test_every_task_has_a_score_for_every_shipped_chat_model():
 
 def test_self_hosted_providers_exist_only_where_an_address_is_set():
     providers = shipped().catalog.providers
-    assert {name for name, provider in providers.items() if provider.base_url_env} == {
+    assert {name for name, provider in providers.items() if provider.spoken and provider.base_url_env} == {
         "vllm",
         "sglang",
         "nim",
         "ollama",
     }
     assert all(bool(provider.base_url) != bool(provider.base_url_env) for provider in providers.values())
+
+
+def test_at_least_150_shipped_entries_are_served_today_by_everybody_who_matters():
+    served = [model for model in shipped().catalog.models if not model.retired_at(TODAY)]
+    assert len(served) >= 150
+    hosts = "openai anthropic google vertex deepseek together groq mistral xai perplexity cerebras azure bedrock"
+    own = "vllm sglang nim ollama"
+    assert {model.provider for model in served} == {*hosts.split(), *own.split()}
+    assert any(model.accelerator.startswith("trainium") for model in served)
+
+
+def test_what_is_merely_listed_is_no_candidate_of_the_default_policy():
+    # Its quality is a prior that nobody has measured; whoever wants it includes tag:listed, or the model.
+    candidates = shipped().policies["default"].candidates(shipped().catalog)
+    assert not [model.name for model in candidates if "listed" in model.tags]
+    assert all(model.tags & {"chat", "embeddings", "listed"} for model in shipped().catalog.models)
+
+
+def test_providers_whose_dialect_is_not_spoken_are_priced_all_the_same():
+    catalog = shipped().catalog
+    silent = {name for name, provider in catalog.providers.items() if not provider.spoken}
+    assert silent == {"azure", "bedrock", "perplexity", "vertex"}
+    assert all(price_at(model, TODAY) for model in catalog.models if model.provider in silent)
+
+
+def test_self_hosted_examples_derive_their_price():
+    derived = [model for model in shipped().catalog.models if model.self_hosted]
+    assert {model.provider for model in derived} == {"vllm", "sglang", "nim", "ollama"}
+    (adapter,) = shipped().catalog.by_id("self/support-8b-lora")
+    assert (adapter.base, adapter.made_by, adapter.pool) == ("qwen/qwen3-8b", "lora", "gpu-1")
+    assert price_at(adapter, TODAY).bands[0].rates.output == 694_445

@@ -42,11 +42,11 @@ EMBED, EMBED_TOO = (
 )  # fmt: skip
 
 
-def a_world(*models, offered=("acme",), elsewhere=(), **policies):
+def a_world(*models, offered=("acme",), elsewhere=(), spoken="openai", **policies):
     """The catalog of acme, of beta where models are ``elsewhere``, and policies by name (``default`` if none)."""
     files = [compiled(*(models or (LARGE, SMALL)))]
     if elsewhere:
-        other = a_provider(*elsewhere, provider="beta", name="Beta", key_env="BETA_API_KEY")
+        other = a_provider(*elsewhere, provider="beta", name="Beta", key_env="BETA_API_KEY", dialect=spoken)
         files.append(compile_catalog(validate(CatalogSchema, other)))
     catalog = Catalog([file.provider for file in files], [model for file in files for model in file.models])
     made = {}
@@ -283,6 +283,17 @@ def test_a_provider_without_a_key_says_which_variable_to_set():
     error = refused(snapshot, facts(asked_model="beta/tiny"))
     assert "Beta has no key here (set BETA_API_KEY)" in error.message
     assert snapshot.route(facts(asked_model="tiny"), Wish()).baseline.model == "beta/tiny"
+
+
+def test_a_provider_whose_dialect_is_not_spoken_is_refused_and_counts_for_nothing():
+    cheap = a_model("beta/tiny", prices=[a_price(input="0.01", output="0.01")])
+    copy = a_model("acme/small", prices=[a_price(input="0.01", output="0.01")])
+    snapshot = a_snapshot(elsewhere=[cheap, copy], spoken="bedrock", offered=("acme", "beta"))
+    error = refused(snapshot, facts(asked_model="beta/tiny"))
+    assert (error.code, error.status) == ("unknown_model", 404)
+    assert "beta/tiny@beta is priced only: 'bedrock' is a dialect not spoken here yet" in error.message
+    assert snapshot.route(facts(asked_model="small"), Wish()).baseline.entry == "acme/small@acme"
+    assert entries(snapshot.route(facts(), Wish()).plan.candidates) == ["acme/large@acme", "acme/small@acme"]
 
 
 def test_what_is_retired_or_not_offered_is_no_candidate():

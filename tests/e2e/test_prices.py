@@ -1,0 +1,164 @@
+"""`costrouter prices`, as somebody types it. No server runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+import pytest
+from node import COMMAND, ROOT, run
+
+CATALOG = ROOT / "policies" / "catalog"
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("COSTROUTER_")}
+
+
+@pytest.fixture
+def policies(tmp_path):
+    shutil.copytree(ROOT / "policies", tmp_path / "policies")
+    return tmp_path / "policies"
+
+
+def prices(*arguments, policies=None):
+    environment = CLEAN | ({"COSTROUTER_POLICIES": str(policies)} if policies else {})
+    return run(COMMAND, "prices", *arguments, environment=environment)
+
+
+def test_prices_of_a_model_and_its_hosts():
+    told = prices("--model", "gpt-oss-120b", "--at", "2026-11-23")
+    assert told.returncode == 0, told.stderr
+    assert {"groq", "together", "cerebras", "bedrock"} <= set(told.stdout.split())
+    assert "bedrock (priced only)" in told.stdout
+    assert "dialect of bedrock is not spoken yet" in told.stdout
+    assert "litellm 1.106.2" in told.stdout
+
+
+def test_prices_of_a_day_are_those_of_that_day():
+    told = json.loads(prices("--at", "2025-11-01", "--json").stdout)
+    ids = {price["model"] for price in told["prices"]}
+    assert "openai/gpt-4o" in ids
+    assert "openai/gpt-6-luna" not in ids
+    (sonnet,) = [price for price in told["prices"] if price["model"] == "anthropic/claude-sonnet-4.5"]
+    assert sonnet["usd"]["output"] == "15.00"
+    assert sonnet["valid_from"] == "2025-09-29T00:00:00+00:00"
+
+
+def test_json_is_exact_and_has_tiers_and_tools():
+    (found,) = json.loads(prices("--model", "gpt-4o-mini", "--provider", "openai", "--json").stdout)["prices"]
+    assert found["usd"]["cached_input"] == "0.075"
+    assert found["usd"]["batch.output"] == "0.30"
+    assert found["usd"]["tool.web_search"] == "0.01"
+    assert found["source"].startswith("developers.openai.com")
+
+
+def test_the_shipped_prices_raise_no_doubt_today_and_stale_ones_do():
+    assert prices("--check", "--at", "2026-11-23").returncode == 0
+    old = prices("--check", "--at", "2027-06-01", "--provider", "groq")
+    assert old.returncode == 1
+    assert "warning: openai/gpt-oss-120b@groq: its source was last looked at 191 days ago" in old.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--provider", "opnai"), "did you mean openai"),
+        (("--model", "gpt-4o-mni"), "did you mean"),
+        (("--at", "yesterday"), "is not a day"),
+    ],
+)
+def test_a_slip_of_the_pen_is_answered(arguments, message):
+    told = prices(*arguments)
+    assert told.returncode == 1
+    assert message in told.stderr
+
+
+def test_a_change_of_price_shows_between_two_days():
+    told = prices("diff", "2026-11-23", "2026-12-02")
+    assert told.returncode == 0, told.stderr
+    (line,) = [line for line in told.stdout.splitlines() if "gemini-4-argon" in line]
+    assert "2.00" in line
+    assert "4.00" in line
+    assert "+100 %" in line
+    assert "no price differs" in prices("diff", "2026-11-23", "2026-11-23").stdout
+
+
+def test_a_change_shows_between_two_files(policies):
+    file = policies / "catalog" / "groq.yaml"
+    file.write_text(file.read_text().replace('output: "0.60"', 'output: "6.00"', 1))
+    told = json.loads(prices("diff", str(CATALOG / "groq.yaml"), str(file), "--json").stdout)
+    assert told["changes"] == [
+        {
+            "entry": "openai/gpt-oss-120b@groq",
+            "above_input_tokens": 0,
+            "meter": "output",
+            "before": "0.60",
+            "after": "6.00",
+        }
+    ]
+
+
+def test_a_refresh_shows_first_and_writes_only_when_told(policies, tmp_path):
+    newer = tmp_path / "newer.yaml"
+    current = policies / "catalog" / "groq.yaml"
+    before = current.read_text()
+    newer.write_text(before.replace('output: "0.60"', 'output: "0.55"', 1))
+    shown = prices("refresh", str(newer), policies=policies)
+    assert shown.returncode == 0, shown.stderr
+    assert "-8 %" in shown.stdout
+    assert "nothing was written" in shown.stdout
+    assert current.read_text() == before
+    applied = prices("refresh", str(newer), "--apply", policies=policies)
+    assert applied.returncode == 0, applied.stderr
+    assert current.read_text() == newer.read_text()
+    assert "no price differs" in prices("refresh", str(newer), policies=policies).stdout
+
+
+def test_a_refresh_of_a_new_provider_lists_it_as_new(policies, tmp_path):
+    newer = tmp_path / "newer.yaml"
+    newer.write_text((CATALOG / "groq.yaml").read_text().replace("provider: groq", "provider: growl"))
+    told = json.loads(prices("refresh", str(newer), "--apply", "--json", policies=policies).stdout)
+    assert told["provider"] == "growl"
+    assert told["applied"]
+    assert all(change["before"] is None for change in told["changes"])
+    assert (policies / "catalog" / "growl.yaml").is_file()
+
+
+def test_a_refresh_of_a_broken_file_writes_nothing(policies, tmp_path):
+    newer = tmp_path / "newer.yaml"
+    current = policies / "catalog" / "groq.yaml"
+    before = current.read_text()
+    newer.write_text(before.replace("output:", "outpt:"))
+    told = prices("refresh", str(newer), "--apply", policies=policies)
+    assert told.returncode == 1
+    assert "did you mean output" in told.stderr
+    assert current.read_text() == before
+
+
+def test_a_refresh_never_calls_this_network():
+    told = prices("refresh", "https://127.0.0.1:1/openai.yaml")
+    assert told.returncode == 1
+    assert "not a public address" in told.stderr
+
+
+def test_the_schema_is_the_one_that_ships():
+    assert prices("schema").stdout == (CATALOG / "schema.json").read_text()
+
+
+def test_a_provider_keeps_the_file_that_it_has(policies, tmp_path):
+    (policies / "catalog" / "groq.yaml").rename(policies / "catalog" / "fast.yaml")
+    told = prices("refresh", str(CATALOG / "groq.yaml"), "--apply", policies=policies)
+    assert told.returncode == 0, told.stderr
+    assert "fast.yaml" in told.stdout
+    assert not (policies / "catalog" / "groq.yaml").exists()
+
+
+def test_a_refresh_that_would_break_a_policy_writes_nothing(policies, tmp_path):
+    newer = tmp_path / "newer.yaml"
+    newer.write_text((CATALOG / "openai.yaml").read_text().replace("id: openai/gpt-6.1-sol", "id: openai/gpt-7"))
+    for other in ("azure", "bedrock", "vertex"):
+        (policies / "catalog" / f"{other}.yaml").unlink()
+    told = prices("refresh", str(newer), "--apply", policies=policies)
+    assert told.returncode == 1
+    assert "the next start would fail" in told.stderr
+    assert "openai/gpt-6.1-sol" in told.stderr
+    assert "gpt-7" not in (policies / "catalog" / "openai.yaml").read_text()
