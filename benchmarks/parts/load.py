@@ -165,7 +165,8 @@ class Run:
 
     async def _wait(self, seconds):
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.over.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self.over.wait()
 
     async def _connect(self):
         _, client = await asyncio.get_running_loop().create_connection(

@@ -1,5 +1,4 @@
 import datetime as dt
-import time
 
 import pytest
 import yaml
@@ -199,11 +198,9 @@ def test_an_installed_packages_policies_stand_inside_it(tmp_path, monkeypatch):
     assert packaged_policies_dir() == tmp_path / "router" / "_policies"
 
 
-def test_the_shipped_files_load_quickly():
-    load_policies(packaged_policies_dir())
-    started = time.perf_counter()
+def test_the_shipped_files_load_without_a_warning():
     loaded = load_policies(packaged_policies_dir())
-    assert time.perf_counter() - started < 1.0
+    assert loaded.warnings == ()
     assert len(loaded.catalog.models) > 40
     assert list(loaded.policies) == ["default"]
 

@@ -471,7 +471,8 @@ async def test_a_cancelled_chunk_loses_nothing(upstream):
     async with serve(script) as server:
         response = await upstream.send(post(server.origin))
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(response.chunk(), 0.02)
+            async with asyncio.timeout(0.02):
+                await response.chunk()
         go.set()
         assert await response.read(LIMIT) == b"helloworld"
 

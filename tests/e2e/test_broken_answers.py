@@ -122,7 +122,11 @@ async def test_a_caller_who_leaves_before_the_answer_is_booked_as_metered(node, 
     node.faults({"kind": "slow_first_byte", "delay_ms": 500})
     body = {"model": MODEL, "messages": HI, "stream": stream}
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(web.post(f"{node.base_url}/chat/completions", json=body, headers=tenant.headers), 0.2)
+        async with (
+            asyncio.timeout(0.2),
+            web.post(f"{node.base_url}/chat/completions", json=body, headers=tenant.headers),
+        ):
+            pass
     row = await tenant.row()
     (line,) = node.bill()
     assert (row.outcome, row.certainty, row.cost_nano) == ("client_left", "metered", line["nano"])

@@ -99,8 +99,9 @@ async def test_sigterm_under_load_ends_the_streams_and_keeps_every_row(tmp_path)
 
         async with tenant.sdk() as sdk:
             running = [asyncio.create_task(stream(sdk)) for _ in range(20)]
-            for _ in running:
-                await asyncio.wait_for(started.get(), 20)
+            async with asyncio.timeout(20):
+                for _ in running:
+                    await started.get()
             family = node.children()
             node.process.send_signal(signal.SIGTERM)
             assert await asyncio.gather(*running) == ["stop"] * 20

@@ -178,7 +178,8 @@ async def test_a_caller_who_leaves_a_plain_call_pays_its_prompt(start):
     sim = await start(speed=0.1)
     body = {key: value for key, value in FLASH.items() if key != "stream"}
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(sim.post("/deepseek/v1/chat/completions", body), 0.1)
+        async with asyncio.timeout(0.1):
+            await sim.post("/deepseek/v1/chat/completions", body)
     (line,) = await settled(sim)
     assert line["prompt"] > 0
     assert line["completion"] == 0
@@ -191,7 +192,8 @@ async def test_a_stall_keeps_the_connection_open(sim, streamed):
     async with sim.session.post(url, json=BODY | {"stream": streamed}, headers=KEY) as response:
         assert await response.content.readany()
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(response.content.read(), 0.2)
+            async with asyncio.timeout(0.2):
+                await response.content.read()
         response.close()
     (line,) = await settled(sim)
     assert not line["complete"]
