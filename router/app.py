@@ -152,7 +152,7 @@ class _Worker:
         clockwork = (
             self._tick(pipeline, fleet, journal),
             budgets.keep_fresh(),
-            keep_archived(reader, self._name, plan.store_url, plan.settings.environment),
+            keep_archived(reader, self._name, plan.store_url, plan.settings.environment, plan.settings.archive_after),
         )
         running = [loop.create_task(work) for work in clockwork]
         looking_after = loop.create_task(upkeep.run())

@@ -22,6 +22,13 @@ from router.core.values import CAPABILITIES
 PROVIDERS, MODELS_EACH = 4, 5
 KEY = "bench-key-0123456789abcdef0123456789abcdef"
 ADMIN_KEY = "bench-admin-0123456789abcdef0123456789abcdef"
+BUDGETS = (
+    {"scope": {}, "period": "total", "hard": True},
+    {"scope": {}, "period": "month", "hard": True},
+    {"scope": {"key": "dev"}, "period": "day", "hard": True, "rolling": True},
+    {"scope": {"key": "dev"}, "period": "hour", "hard": False},
+)
+"""Every request falls under all four of them; they have room for all."""
 BOOKED_S = 5.0
 """How long the last rows may take to reach the store."""
 _START_S = 60.0
@@ -75,6 +82,7 @@ def serve(stack: ExitStack, place: Place, directory: Path) -> Node:
     log = directory / "serve.log"
     process = start(stack, command(), place.proxy_core, log=log, env=environment(directory, port))
     await_answer(port, log, process)
+    set_budgets(port)
     below = children(process.pid)
     store = [pid for pid in below if name_of(pid).startswith(("valkey", "redis"))]
     if not store:
@@ -187,6 +195,16 @@ def await_answer(port: int, log: Path, process, key: str = KEY) -> None:
         except OSError:
             time.sleep(_POLL_S)
     raise BenchError(f"{Path(process.args[0]).name} does not answer (it said {said}); the end of its log:\n{tail(log)}")
+
+
+def set_budgets(port: int) -> None:
+    """Have every request held against four budgets, and rows charge them."""
+    for budget in BUDGETS:
+        body = json.dumps({**budget, "limit_usd": "1000000"}).encode()
+        headers = {"authorization": f"Bearer {ADMIN_KEY}", "content-type": "application/json"}
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/costrouter/v1/budgets", body, headers)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            answer.read()
 
 
 def booked(port: int) -> int:

@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from router.adapters.finance_extra import NEEDED, has_finance
+from router.adapters.ledger_rows import hours_with_rows
+from router.adapters.spend import tenants
+from router.adapters.store_layout import tenant_prefix
 from router.ports import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -31,15 +34,16 @@ _log: Final = structlog.get_logger("router.archive")
 
 
 async def keep_archived(
-    connection: StoreConnection, worker: str, store_url: str, environment: Mapping[str, str]
+    connection: StoreConnection, worker: str, store_url: str, environment: Mapping[str, str], after_hours: int
 ) -> None:
-    """Start the archiver whenever it is this worker's turn; runs until cancelled, and then ends it.
+    """Start the archiver whenever it is this worker's turn and an hour is due; runs until cancelled, and then ends it.
 
     Args:
         connection: to the store.
         worker: the name that is elected.
         store_url: the store of this node.
         environment: of the process: the node's settings, for the archiver.
+        after_hours: how long ago an hour must have ended.
     """
     pause = FIRST_S
     while True:
@@ -47,6 +51,8 @@ async def keep_archived(
         pause = ASK_S
         try:
             elected = await connection.call("SET", ELECTED, worker, "NX", "EX", EVERY_S)
+            if elected and not await _due(connection, after_hours):
+                continue
         except StoreUnavailable:
             continue
         if elected and has_finance():
@@ -54,6 +60,17 @@ async def keep_archived(
         elif elected:
             _log.info("archive_off", reason=NEEDED)
             pause = EVERY_S
+
+
+async def _due(connection: StoreConnection, after_hours: int) -> bool:
+    """Whether any hour may be archived: a process that finds nothing costs a second of a processor."""
+    until = int((await connection.call("TIME"))[0]) // 3600 - after_hours
+    for tenant in await tenants(connection):
+        prefix = tenant_prefix(tenant)
+        hours = await hours_with_rows(connection, tenant, 0, until)
+        if any(await asyncio.gather(*[connection.call("EXISTS", f"{prefix}rows:{hour}") for hour in hours])):
+            return True
+    return False
 
 
 async def _archive(environment: dict[str, str]) -> None:
