@@ -19,7 +19,6 @@ from router.adapters.key_files import KeyFileError, kept_key
 from router.adapters.policy_files import PolicyFileError, load_policies, packaged_policies_dir
 from router.adapters.providers import ProviderError, needed, reachable, real_link, simulated_link
 from router.adapters.request_log import configure
-from router.adapters.store_check import StoreUnfitError, check_store
 from router.core.budget import Budget, generated_budget
 from router.core.catalog import Provider
 from router.core.decide import Facts, decide
@@ -68,10 +67,7 @@ def prepare(settings: Settings, store_url: str, port: int) -> Plan:
         SettingsError: something in it cannot work.
     """
     configure(settings.log_level)
-    try:
-        warnings = check_store(settings.redis_url) if settings.redis_url else []
-    except StoreUnfitError as error:
-        raise SettingsError(str(error)) from None
+    warnings = _checked(settings.redis_url) if settings.redis_url else []
     directory = settings.policies or packaged_policies_dir()
     try:
         loaded = load_policies(directory)
@@ -117,6 +113,15 @@ def prepare(settings: Settings, store_url: str, port: int) -> Plan:
         built_in_budgets=tuple(generated_budget(HOME, key) for key in _generated(settings, dev_key)),
         encoders=encoders,
     )
+
+
+def _checked(redis_url: str) -> list[str]:
+    from router.adapters.store_check import StoreUnfitError, check_store  # noqa: PLC0415 - redis-py takes a while to load
+
+    try:
+        return check_store(redis_url)
+    except StoreUnfitError as error:
+        raise SettingsError(str(error)) from None
 
 
 def _sim_socket() -> socket.socket:

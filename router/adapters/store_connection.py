@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from router.adapters.resp import TIMEOUT_S, Arg, Reply, RespConnection, Script
 from router.adapters.store_cluster import ClusterConnection
-from router.adapters.store_sentinel import SentinelConnection
 from router.adapters.store_url import ClusterAddress, SentinelAddress, StorePlace
 
 if TYPE_CHECKING:
@@ -64,5 +63,7 @@ def connection_to(place: StorePlace, *, timeout_s: float = TIMEOUT_S) -> StoreCo
     if isinstance(place, ClusterAddress):
         return ClusterConnection(place, timeout_s=timeout_s)
     if isinstance(place, SentinelAddress):
+        from router.adapters.store_sentinel import SentinelConnection  # noqa: PLC0415 - redis-py takes a while to load
+
         return SentinelConnection(place, timeout_s=timeout_s)
     return RespConnection(place, timeout_s=timeout_s)
