@@ -10,6 +10,7 @@ import openai
 import pytest
 from node import Node, Tenant, bearer
 from store import until
+from store_modes import connected
 
 MODEL = "openai/gpt-4o-mini"
 ASKED = {"model": MODEL, "messages": [{"role": "user", "content": "Say hello."}], "max_completion_tokens": 50}
@@ -176,10 +177,10 @@ async def race(node, tenant, callers, scope):
     return callers - len(refused)
 
 
-async def races(node, callers, delay_ms):
-    """One race for each of the scopes, at the same time."""
+async def races(node, callers, delay_ms, opened=None):
+    """One race for each of the scopes, at the same time; ``opened`` gives a connection to another store than the node's own."""
     node.faults({"provider": "openai", "kind": "slow_first_byte", "delay_ms": delay_ms})
-    async with node.store() as store:
+    async with opened() if opened else node.store() as store:
         tenants = [Tenant(node, store) for _ in SCOPES]
         return await asyncio.gather(
             *(race(node, tenant, callers, scope) for tenant, scope in zip(tenants, SCOPES, strict=True))
@@ -189,6 +190,16 @@ async def races(node, callers, delay_ms):
 async def test_of_a_hundred_callers_one_passes_where_there_is_room_for_one(node):
     assert await races(node, 100, 2_000) == [1, 1, 1]
     assert len(node.bill()) == 3
+
+
+@pytest.mark.parametrize("seeds", [1, pytest.param(50, marks=pytest.mark.soak)])
+async def test_on_a_cluster_one_passes_too(tmp_path, store_of, seeds):
+    cluster = store_of("cluster")
+    cluster.flush()
+    with Node(tmp_path, workers=2 if seeds == 1 else 4, REDIS_URL=cluster.url) as node:
+        for seed in range(seeds):
+            delay_ms = random.Random(seed).choice((0, 300, 2_000))
+            assert await races(node, 100, delay_ms, lambda: connected(cluster)) == [1, 1, 1], seed
 
 
 @pytest.mark.soak
