@@ -38,14 +38,18 @@ async def budgeted(node, tenant):
 
 
 def nano(dollars):
+    """Nano-dollars of an amount in dollars as headers say it."""
     whole, _, part = dollars.partition(".")
     return int(whole) * 10**9 + int(part.ljust(9, "0")[:9])
 
 
-def worst_nano(node, tenant, asked):
-    """The most that an attempt for this may cost."""
-    answer = node.http.post(f"{node.url}/costrouter/v1/estimate", json=asked, headers=tenant.headers)
-    return nano(answer.json()["chosen"]["worst_case_usd"])
+def worst_nano(node, tenant, bodies):
+    """Model to the most that an attempt for its body may cost."""
+    found = {}
+    for body in bodies:
+        answer = node.http.post(f"{node.url}/costrouter/v1/estimate", json=body, headers=tenant.headers)
+        found[body["model"]] = nano(answer.json()["chosen"]["worst_case_usd"])
+    return found
 
 
 async def at_rest(node, tenant, bound_s=40):
@@ -64,7 +68,8 @@ async def proven(node, tenant, *, bill=None, worst=None, bound_s=40):
     Args:
         node: it has come to rest, or does so in ``bound_s`` seconds.
         tenant: had `budgeted` before its first attempt.
-        bill: lines of everything that providers billed this tenant; the node's simulator's own by default.
+        bill: lines of everything that providers billed this tenant: by default the node's simulator's own; an empty list
+            if it is lost with a simulator that has ended.
         worst: model to the most that one attempt may cost, in nano-dollars, for models with attempts that are not metered.
 
     Returns:
@@ -79,7 +84,10 @@ async def proven(node, tenant, *, bill=None, worst=None, bound_s=40):
     spent = node.spend(tenant=tenant.name)["total"]
     assert (spent["requests"], spent["cost_nano"]) == (len(firsts), total)
     await _charged(tenant, rows)
-    _billed([*firsts.values()], node.bill() if bill is None else bill, worst or {})
+    assert {row.certainty for row in rows} <= {"metered", *({"counted", "estimated"} if worst else ())}
+    assert all(0 < row.cost_nano <= worst[row.model] for row in rows if row.certainty != "metered"), rows
+    if bill != []:
+        _billed(rows, bill or node.bill(), worst or {})
     return rows
 
 
@@ -107,12 +115,9 @@ def _billed(rows, lines, worst):
     billed = Counter((line["id"], line["nano"]) for line in lines)
     metered = Counter((row.model, row.cost_nano) for row in rows if row.certainty == "metered" and row.cost_nano)
     assert metered <= billed, (metered - billed, billed - metered)
-    others = [row for row in rows if row.certainty != "metered"]
-    unknown = Counter(row.model for row in others)
-    left = billed - metered
-    by_model = Counter()
-    for (model, cost), count in left.items():
-        by_model[model] += count
+    unknown = Counter(row.model for row in rows if row.certainty != "metered")
+    left = Counter()
+    for (model, cost), count in (billed - metered).items():
+        left[model] += count
         assert cost <= worst[model], (model, cost)
-    assert by_model <= unknown, f"billed, and in no row: {by_model - unknown}"
-    assert all(0 < row.cost_nano <= worst[row.model] for row in others), others
+    assert left <= unknown, f"billed, and in no row: {left - unknown}"

@@ -136,7 +136,7 @@ async def upstream_resets(node, tenant, point, draw):
 
 
 def every_worst(node, tenant):
-    return {model: worst_nano(node, tenant, asked(model)) for model in MODELS}
+    return worst_nano(node, tenant, [asked(model) for model in MODELS])
 
 
 async def clients_left(node, points, seed):
@@ -188,6 +188,7 @@ async def failed_over(folder, points, seed, workers=1):
             async with connected(stores) as store:
                 tenant, models = Tenant(node, store), draw.sample(MODELS, 4)
                 await budgeted(node, tenant)
+                worst = every_worst(node, tenant)
                 await (await Caller().ask(node, tenant, asked(models[0]))).whole()
                 await until(lambda: settled(tenant))
                 if draw.random() < 0.5:
@@ -219,19 +220,13 @@ async def failed_over(folder, points, seed, workers=1):
                 await asyncio.gather(*(caller.whole() for caller in running))
                 await until(lambda: store.up, 20)
                 no_faults(node)
-                rows = await proven(node, tenant, worst=every_worst(node, tenant))
+                rows = await proven(node, tenant, worst=worst)
                 assert len(rows) == sent
                 assert {row.certainty for row in rows} == {"metered"}
 
 
 def rules(node):
     return node.http.get(f"{node.sim_url}/_sim/faults").json()
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory):
-    with Node(tmp_path_factory.mktemp("faults")) as node:
-        yield node
 
 
 async def test_a_client_that_leaves_pays_what_the_provider_bills(node):
