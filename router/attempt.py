@@ -38,11 +38,11 @@ class Desk(msgspec.Struct, frozen=True):
 
 
 class Attempt:
-    """One try at one option. Ends with one row: whatever is settled first stands, and later calls only see it booked."""
+    """One try at one option. Ends with one row: whatever is settled first stands, and later calls only see it told."""
 
     __slots__ = (
-        "_booked",
         "_desk",
+        "_told",
         "at_ms",
         "clamped",
         "decision",
@@ -96,7 +96,7 @@ class Attempt:
         self.clamped: int | None = None
         """The output limit, where a budget has made it smaller than the caller's."""
         self.row: Row | None = None
-        self._booked = False
+        self._told = False
 
     @property
     def name(self) -> str:
@@ -227,16 +227,17 @@ class Attempt:
         error: RouterError | None = None,
         later: bool = False,
     ) -> Row:
-        """Price the meters and book the row; with ``later`` only price it, and `book` must follow.
+        """Price the meters, queue the row for the ledger and tell the listeners; these ``later``, where `tell` follows.
 
-        A second call changes no figure, but books what was left for later.
+        The row is written down in any case before the caller can know its cost. A second call changes no figure.
         """
         if self.row is not None:
-            self.book()
+            self.tell()
             return self.row
         row = self.row = self._row(usage, outcome, status, certainty)
+        self._desk.ledger.settle(row)
         if not later:
-            self.book(None if error is None else error.code)
+            self.tell(None if error is None else error.code)
         return row
 
     def _row(self, usage: Usage, outcome: Outcome, status: int, certainty: Certainty) -> Row:
@@ -283,13 +284,12 @@ class Attempt:
             budgets=() if self.hold is None else self.hold.budgets,
         )
 
-    def book(self, error: str | None = None) -> None:
-        """Queue the row for the ledger and tell the listeners. Does nothing a second time, nor without a row."""
+    def tell(self, error: str | None = None) -> None:
+        """Tell the listeners of the row. Does nothing a second time, nor without a row."""
         row = self.row
-        if row is None or self._booked:
+        if row is None or self._told:
             return
-        self._booked = True
-        self._desk.ledger.settle(row)
+        self._told = True
         for listener in self._desk.listeners:
             listener.on_row(row, error)
 

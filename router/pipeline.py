@@ -290,7 +290,7 @@ class Pipeline:
             attempt.settle_estimated(outcome="upstream_error", status=200, error=error)
             raise error
         content_type = response.headers.get("content-type", "application/json")
-        return Reply(headers=[*attempt.headers(), ("content-type", content_type)], body=body, after=attempt.book)
+        return Reply(headers=[*attempt.headers(), ("content-type", content_type)], body=body, after=attempt.tell)
 
     def _failed(self, attempt: Attempt, failure: UpstreamFailure) -> RouterError:
         code = _FAULTS.get(failure.fault)

@@ -91,7 +91,7 @@ class Supervisor:
     def _start_worker(self, plan: Plan, number: int) -> None:
         reader, writer = os.pipe()
         # Forked, not executed: the encoders and the code are shared memory, and a worker is up in milliseconds.
-        pid = _fork(lambda: run_worker(plan, number, writer))
+        pid = _fork(lambda: _run_worker(plan, number, writer))
         os.close(writer)
         self._workers[pid] = number
         self._began[number] = time.monotonic()
@@ -189,6 +189,13 @@ def _fork(child: Callable[[], None]) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def _run_worker(plan: Plan, number: int, ready: int) -> None:
+    if plan.sim_socket is not None:
+        # Where the simulator has ended, connecting must fail: a socket that listens for nobody lets callers hang.
+        plan.sim_socket.close()
+    run_worker(plan, number, ready)
 
 
 def _run_sim(plan: Plan) -> None:

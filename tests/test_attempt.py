@@ -66,16 +66,16 @@ async def test_what_is_settled_first_stands(case):
     assert len(case.heard) == 1
 
 
-async def test_a_row_left_for_later_is_booked_once(case):
+async def test_what_is_told_later_is_booked_at_once(case):
     row = settled(case, later=True)
-    assert case.ledger.rows == []
-    case.attempt.book()
-    case.attempt.book()
+    assert (case.ledger.rows, case.heard) == ([row], [])
+    case.attempt.tell()
+    case.attempt.tell()
     assert case.ledger.rows == [row]
     assert len(case.heard) == 1
 
 
-async def test_a_row_left_for_later_is_booked_by_whoever_settles_again(case):
+async def test_what_is_left_to_be_told_is_told_by_whoever_settles_again(case):
     row = settled(case, later=True)
     case.attempt.settle_estimated(outcome="upstream_interrupted", status=500)
     assert case.ledger.rows == [row]

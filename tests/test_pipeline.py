@@ -17,14 +17,15 @@ async def refused(wired, *given, **fields):
     return caught.value
 
 
-async def test_a_plain_answer_is_passed_on_and_booked_once_it_is_written():
+async def test_a_plain_answer_is_booked_before_it_is_passed_on_and_told_of_once_it_is_written():
     wired = Wired(FakeResponse([answer()]))
     reply = await wired.serve()
     assert reply.body == answer()
-    assert (wired.ledger.rows, len(wired.ledger.holds)) == ([], 1)
-    reply.after()
     assert (wired.row.outcome, wired.row.certainty, wired.row.team) == ("ok", "metered", "search")
     assert wired.ledger.holds == {}
+    assert wired.listener.rows == []
+    reply.after()
+    assert wired.listener.rows == [(wired.row, None)]
 
 
 async def test_the_upstream_gets_its_own_name_for_the_model_and_our_credentials():
@@ -113,8 +114,6 @@ async def test_before_it_is_sent_it_is_written_down_as_it_is_booked_if_this_proc
     assert written.cost_nano == written.estimated_nano > 0
     hanging.set()
     await serving
-    assert wired.ledger.sent_rows == {"r1/1": written}
-    (await serving).after()
     row = wired.row
     assert wired.ledger.sent_rows == {}
     assert (written.at_ms, written.model, written.tenant) == (row.at_ms, row.model, row.tenant)

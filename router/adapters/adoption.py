@@ -89,28 +89,25 @@ class Adoption:
         if damaged:
             _log.error("journal_damaged", journal=name, bytes=damaged)
         ends, sent = _left(records)
-        lanes = [
-            *(self._lane(tenant, name, entries) for tenant, entries in ends.items()),
-            *(self._lane(tenant, name + ESTIMATES, entries) for tenant, entries in sent.items()),
-        ]
-        await self._finish(lanes)
-        # Of what else it held, nothing was ever sent: that would be on file.
-        lanes = [
-            self._lane(tenant, name, [], held) for tenant, held in (await self._held(name, {*ends, *sent})).items()
-        ]
-        await self._finish(lanes)
+        await self._finish(name, ends, sent)
         await self._connection.script(BEAT, [PLATFORM_JOURNALS], ["-", name])
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         _log.info("journal_adopted", journal=name, records=len(records), estimated=sum(map(len, sent.values())))
 
-    def _lane(self, tenant: str, journal: str, entries: list[Entry], ends: list[str] | None = None) -> SettleLane:
-        lane = SettleLane(self._connection, tenant_prefix(tenant), Numbers(journal), self)
+    def _lane(self, tenant: str, journal: str, entries: list[Entry]) -> SettleLane:
+        numbers = Numbers(journal)
+        if entries:
+            numbers.reach(entries[-1][0])
+        lane = SettleLane(self._connection, tenant_prefix(tenant), numbers, self)
         lane.rows = entries
-        lane.ends = ends or []
         return lane
 
-    async def _finish(self, lanes: list[SettleLane]) -> None:
-        """Return once the store has all of it for good, however often it goes away meanwhile."""
+    async def _finish(self, name: str, ends: dict[str, list[Entry]], sent: dict[str, list[Entry]]) -> None:
+        """Book all of it and free what else is held; return once the store has it for good, however often it goes away
+        meanwhile.
+        """
+        own = {tenant: self._lane(tenant, name, entries) for tenant, entries in ends.items()}
+        lanes = [*own.values(), *(self._lane(tenant, name + ESTIMATES, entries) for tenant, entries in sent.items())]
 
         def replay() -> None:
             for lane in lanes:
@@ -120,7 +117,19 @@ class Adoption:
         try:
             for lane in lanes:
                 lane.cut_anew()
-            while not all(lane.idle for lane in lanes):  # noqa: ASYNC110 - nobody waits for it but this task, for seconds
+            while not all(lane.booked for lane in lanes):  # noqa: ASYNC110 - nobody waits for it but this task, for seconds
+                await asyncio.sleep(_POLL_S)
+            # Of what is still held, nothing was ever sent: that would be on file. Freed in the sequence of the tenant's
+            # rows: two senders of one sequence could pass each other when it is sent again.
+            for tenant, attempts in (await self._held(name, {*ends, *sent})).items():
+                lane = own.get(tenant) or self._lane(tenant, name, [])
+                lane.ends += attempts
+                if tenant in own:
+                    lane.push()
+                else:
+                    lanes.append(lane)
+                    lane.cut_anew()
+            while not all(lane.idle for lane in lanes):  # noqa: ASYNC110 - as above
                 await asyncio.sleep(_POLL_S)
         finally:
             self._connection.on_connect.remove(replay)

@@ -142,9 +142,14 @@ class SettleLane:
         self._pruner: asyncio.TimerHandle | None = None
 
     @property
+    def booked(self) -> bool:
+        """True when the store has everything, though it may yet lose the last of it."""
+        return not (self.rows or self.ends or self._batches or self._flying)
+
+    @property
     def idle(self) -> bool:
         """True when the store has everything for good."""
-        return not (self.rows or self.ends or self._batches or self._booked or self._flying)
+        return self.booked and not self._booked
 
     def push(self) -> None:
         """Send what has gathered, now or when the batch under way has landed."""

@@ -73,6 +73,7 @@ class RedisLedger:
         self._journal = Numbers(f"{worker_id}.{secrets.token_hex(6)}") if journal is None else journal
         self._held: dict[str, Hold] = {}
         self._open: dict[str, Hold] = {}
+        self._announced: dict[str, asyncio.Future[int]] = {}
         self._loop = asyncio.get_running_loop()
         self._lanes: dict[str, tuple[ReserveLane, SettleLane]] = {}
         self._unregistered: set[str] = set()
@@ -139,6 +140,10 @@ class RedisLedger:
         attempt, (row, packed) = row.attempt, packed_row(row)
         self._open.pop(attempt, None)
         self._held.pop(attempt, None)
+        announced = self._announced.pop(attempt, None)
+        if announced is not None:
+            # Not any more; and if it reaches the store after this row, it is freed again as nobody's.
+            announced.cancel()
         number, segment = self._journal.ended(row.attempt, packed, released=row.outcome == "released")
         lane.rows.append((number, row, packed, segment))
         self._gathered(lane, 1, len(lane.rows))
@@ -263,9 +268,17 @@ class RedisLedger:
         now_ms = self.store_ms()
         for hold in self._open.values():
             result: asyncio.Future[int] = self._loop.create_future()
-            result.add_done_callback(_heed_not)
+            self._announced[hold.attempt] = result
+            result.add_done_callback(partial(self._heard_of, hold.attempt))
             again = msgspec.structs.replace(hold, not_after_ms=now_ms + ANNOUNCED_MS, terms=lasting(hold.terms, now_ms))
             self._lane(hold.tenant)[0].add(again, result)
+
+    def _heard_of(self, attempt: str, result: asyncio.Future[int]) -> None:
+        """An announcement has landed; its attempt goes on whatever came of it."""
+        if not result.cancelled():
+            result.exception()
+            if self._announced.get(attempt) is result:
+                del self._announced[attempt]
 
     def _forget_refused(self) -> None:
         """Drop holds that were refused or called off: their attempts will not be sent."""
@@ -313,9 +326,3 @@ class RedisLedger:
             for future in drained:
                 if not future.done():
                     future.set_result(None)
-
-
-def _heed_not(result: asyncio.Future[int]) -> None:
-    """Whoever announces a hold again goes on whatever comes of it."""
-    if not result.cancelled():
-        result.exception()

@@ -119,10 +119,11 @@ class Exchange:
     async def _events(self, response: web.StreamResponse, cut: Rule | None, due: float) -> None:
         events = wire.stream(self.envelope, self.answer, self._usage(), self.world.rng)
         for number, event in enumerate(events):
-            if cut and (number == cut.after_chunks or event.finishes):
+            if cut and _is_due(cut, number, event):
                 if not await self._cut(response, cut):
                     return
                 cut = None
+            self.generated = self.generated or event.finishes
             if self.pace.each:
                 due += self.pace.each * event.shown
                 await self._until(due)
@@ -235,6 +236,13 @@ class Exchange:
             completion, reasoning = self.answer.partial(self.model, self.shown, self.shown_reasoning)
         meters = self.prompt._replace(completion=completion, reasoning=reasoning)
         self.world.bill.add(Call(self.provider.name, self.model, self.request_id, self.at, meters, self.complete))
+
+
+def _is_due(cut: Rule, number: int, event: wire.Event) -> bool:
+    """Whether an answer is cut before this event: at the rule's, or where the answer is shorter, before it finishes."""
+    if cut.after_chunks < 0:
+        return event.data is wire.DONE
+    return number == cut.after_chunks or event.finishes
 
 
 def headers(request_id: str) -> dict[str, str]:

@@ -17,7 +17,7 @@ KINDS: Final = frozenset({
     "slow_first_byte", "error_event", "garbage",
 })  # fmt: skip
 CUTS: Final = frozenset({"reset", "stall", "truncate", "error_event"})
-"""Kinds that interrupt an answer, after `after_chunks` events."""
+"""Kinds that interrupt an answer, after `after_chunks` events; where that is negative, after all but ``[DONE]``."""
 LIES: Final[tuple[dict[str, Any], ...]] = (
     {"prompt_tokens": -5, "completion_tokens": -7, "total_tokens": -12},
     {"prompt_tokens": "12", "completion_tokens": "many", "total_tokens": None},

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import openai
 import pytest
+from books import budgeted, nano, proven, worst_nano
 from node import Node, Tenant
-from store import stored_rows, until
+from store import until
 
 HI = [{"role": "user", "content": "Tell me about plans."}]
 SLOW, STREAMED, ANSWERED = "openai/gpt-4o-mini", "openai/gpt-5-nano", "deepseek/deepseek-flash"
@@ -34,11 +35,6 @@ async def answered(sdk, model=ANSWERED):
     except openai.APIError:
         return "broken", None
     return raw.headers["x-costrouter-request-id"], raw.headers["x-costrouter-cost-usd"]
-
-
-def nano(dollars):
-    whole, _, part = dollars.partition(".")
-    return int(whole) * 10**9 + int(part.ljust(9, "0")[:9])
 
 
 def journals(node):
@@ -80,8 +76,11 @@ def is_frozen(node):
 
 async def killed_at(node, points):
     """Kill the worker with one attempt at each point, and look at what is left once it was adopted."""
+    node.reset()
     async with node.store() as store:
         tenant = Tenant(node, store)
+        await budgeted(node, tenant)
+        worst = worst_nano(node, tenant, map(asked, (SLOW, STREAMED, ANSWERED)))
         (victim,) = node.worker_pids()
         running = []
         async with tenant.sdk() as sdk:
@@ -93,24 +92,17 @@ async def killed_at(node, points):
                 os.kill(node.store_pid(), signal.SIGCONT)
             await asyncio.gather(*running)
         await until(lambda: node.worker_pids() not in ([], [victim]), 20)
-        rows = await tenant.rows(1 + len({*points} - {"before send"}))
-        await until(lambda: len(journals(node)) == 1, 20)
+        rows = await proven(node, tenant, worst=worst)
         found = Counter((row.model, row.certainty, row.outcome) for row in rows)
         lost = {"before first byte": SLOW, "mid-stream": STREAMED}
         ok = 1 + len({"after usage", "settled"} & {*points})
         assert found == {(ANSWERED, "metered", "ok"): ok} | {
             (lost[point], "estimated", "upstream_interrupted"): 1 for point in points if point in lost
         }
-        billed = sorted(line["nano"] for line in node.bill() if line["id"] == ANSWERED)[-ok:]
-        assert sorted(row.cost_nano for row in rows if row.certainty == "metered") == billed
-        assert all(row.cost_nano > 0 for row in rows)
-        spent = node.spend(tenant=tenant.name)["total"]
-        assert (spent["requests"], spent["cost_nano"]) == (len(rows), sum(row.cost_nano for row in rows))
 
 
-async def test_a_killed_worker_leaves_one_row_for_each_attempt_that_was_sent_and_holds_nothing(tmp_path):
-    with Node(tmp_path) as node:
-        await killed_at(node, POINTS)
+async def test_a_killed_worker_leaves_one_row_for_each_attempt_that_was_sent_and_holds_nothing(node):
+    await killed_at(node, POINTS)
 
 
 @pytest.mark.soak
@@ -141,30 +133,25 @@ async def under_load(node, tenant, break_it, seconds=1.0, callers=8):
     return found
 
 
-async def proven(node, tenant_name, answers):
-    """Every answer has its row at the cost that its caller was told; nothing is booked twice, nothing held."""
-    async with node.store() as store:
-        tenant = Tenant(node, store)
-        tenant.name = tenant_name
-
-        async def at_rest():
-            return not await tenant.holds() and len(journals(node)) == len(node.worker_pids())
-
-        await until(at_rest, 40)
-        rows = await stored_rows(store, tenant_name)
-    assert len({row.attempt for row in rows}) == len(rows)
+async def all_in(node, tenant, answers, worst, **bill):
+    """Every answer has its row at the cost that its caller was told, and the books are right besides."""
+    async with node.store() as tenant.store:
+        rows = await proven(node, tenant, worst=worst, **bill)
     booked = {row.attempt.partition("/")[0]: row.cost_nano for row in rows if row.certainty == "metered"}
     assert {name: booked.get(name) for name in answers} == answers
-    assert {row.certainty for row in rows} <= {"metered", "estimated"}
-    spent = node.spend(tenant=tenant_name)["total"]
-    assert (spent["requests"], spent["cost_nano"]) == (len(rows), sum(row.cost_nano for row in rows))
-    return rows
 
 
-async def test_a_supervisor_killed_under_load_leaves_a_row_for_every_answer(tmp_path):
+async def a_tenant(node):
+    """With budgets; and the most that its attempts may cost, by model."""
+    async with node.store() as store:
+        tenant = Tenant(node, store)
+        await budgeted(node, tenant)
+    return tenant, worst_nano(node, tenant, map(asked, (SLOW, STREAMED, ANSWERED)))
+
+
+async def test_a_supervisor_killed_under_load_leaves_a_row_for_every_answer_and_the_next_no_journal(tmp_path):
     with Node(tmp_path, workers=2, drain_s=1) as node:
-        async with node.store() as store:
-            tenant = Tenant(node, store)
+        tenant, worst = await a_tenant(node)
 
         async def break_it():
             node.process.send_signal(signal.SIGKILL)
@@ -173,7 +160,9 @@ async def test_a_supervisor_killed_under_load_leaves_a_row_for_every_answer(tmp_
         assert len(answers) > 10
         await asyncio.to_thread(node.process.wait)
         node.start()
-        await proven(node, tenant.name, answers)
+        await all_in(node, tenant, answers, worst, bill=[])
+        assert await asyncio.to_thread(node.stop) == 0
+        assert journals(node) == []
 
 
 @pytest.mark.soak
@@ -181,8 +170,7 @@ async def test_a_supervisor_killed_under_load_leaves_a_row_for_every_answer(tmp_
 @pytest.mark.parametrize("seed", range(3))
 async def test_under_load(tmp_path, fault, seed):
     with Node(tmp_path, workers=2) as node:
-        async with node.store() as store:
-            tenant = Tenant(node, store)
+        tenant, worst = await a_tenant(node)
 
         async def break_it():
             await asyncio.sleep(random.Random(seed).random() / 2)
@@ -203,41 +191,30 @@ async def test_under_load(tmp_path, fault, seed):
             assert await asyncio.to_thread(node.stop) == 0
             assert journals(node) == []
             node.start()
-        rows = await proven(node, tenant.name, answers)
-        if fault != "sigterm":
-            assert sum(line["nano"] for line in node.bill()) >= sum(
-                r.cost_nano for r in rows if r.certainty == "metered"
-            )
+        await all_in(node, tenant, answers, worst, **({"bill": []} if fault == "sigterm" else {}))
 
 
-async def test_a_full_disk_refuses_before_sending_says_so_and_recovers(tmp_path):
-    with Node(tmp_path) as node:
-        async with node.store() as store:
-            tenant = Tenant(node, store)
-            (worker,) = node.worker_pids()
-            old = resource.prlimit(worker, resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
-            async with tenant.sdk() as sdk:
-                with pytest.raises(openai.InternalServerError) as caught:
-                    await sdk.chat.completions.create(**asked(ANSWERED))
-                assert (caught.value.status_code, caught.value.code) == (503, "journal_unavailable")
-                assert caught.value.response.headers["retry-after"] == "1"
+async def test_a_full_disk_refuses_before_sending_says_so_and_recovers(node):
+    node.reset()
+    async with node.store() as store:
+        tenant = Tenant(node, store)
+        await budgeted(node, tenant)
+        (worker,) = node.worker_pids()
+        old = resource.prlimit(worker, resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
+        async with tenant.sdk() as sdk:
+            with pytest.raises(openai.InternalServerError) as caught:
+                await sdk.chat.completions.create(**asked(ANSWERED))
+            assert (caught.value.status_code, caught.value.code) == (503, "journal_unavailable")
+            assert caught.value.response.headers["retry-after"] == "1"
 
-                def ready():
-                    return node.http.get(f"{node.url}/readyz").json()
+            def ready():
+                return node.http.get(f"{node.url}/readyz").json()
 
-                await until(lambda: ready()["status"] == "degraded")
-                assert "the journal cannot be written (File too large)" in ready()["reasons"][0]
-                assert "costrouter_journal_failing 1.0" in node.http.get(f"{node.url}/metrics").text
-                assert node.bill() == []
-                resource.prlimit(worker, resource.RLIMIT_FSIZE, old)
-                assert (await answered(sdk))[1]
-                await until(lambda: ready()["status"] == "ok")
-            assert len(node.bill()) == len(await tenant.rows(1))
-
-
-async def test_an_orderly_stop_leaves_no_journal(tmp_path):
-    with Node(tmp_path, workers=2) as node:
-        async with node.store() as store, Tenant(node, store).sdk() as sdk:
-            await asyncio.gather(*(answered(sdk) for _ in range(20)))
-        assert await asyncio.to_thread(node.stop) == 0
-        assert journals(node) == []
+            await until(lambda: ready()["status"] == "degraded")
+            assert "the journal cannot be written (File too large)" in ready()["reasons"][0]
+            assert "costrouter_journal_failing 1.0" in node.http.get(f"{node.url}/metrics").text
+            assert node.bill() == []
+            resource.prlimit(worker, resource.RLIMIT_FSIZE, old)
+            assert (await answered(sdk))[1]
+            await until(lambda: ready()["status"] == "ok")
+        assert len(await proven(node, tenant)) == len(node.bill()) == 1

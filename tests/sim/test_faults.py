@@ -162,6 +162,17 @@ async def test_a_cut_stream_is_billed_as_far_as_it_came_elsewhere(sim):
     assert all(cut["prompt"] == whole["prompt"] and not cut["complete"] for cut in cuts)
 
 
+async def test_a_stream_that_is_cut_after_its_meters_is_billed_by_them(sim):
+    _, _, whole = await sim.chat("openai", "gpt-small", "hi")
+    await sim.faults({"kind": "reset", "after_chunks": -1})
+    text, error = await chat(sim, BODY | {"stream": True, "stream_options": {"include_usage": True}})
+    assert error is not None
+    assert '"usage":{' in text
+    assert "[DONE]" not in text
+    _, line = await settled(sim, 2)
+    assert line["completion"] == whole["usage"]["completion_tokens"]
+
+
 async def test_a_caller_who_leaves_is_billed_for_what_was_sent(start):
     sim = await start(speed=2)
     async with sim.session.post(f"{sim.url}/deepseek/v1/chat/completions", json=FLASH, headers=KEY) as response:
