@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import structlog
 
-from router.adapters.journal import Numbers
+from router.adapters.adoption import BEAT
+from router.adapters.journal import Journal, Numbers
 from router.adapters.ledger_reserve import ReserveLane
 from router.adapters.ledger_settle import TRIGGER_ROWS, SettleLane, packed_row
 from router.adapters.resp import StoreRefused
-from router.adapters.store_layout import PLATFORM_TENANTS, tenant_prefix
+from router.adapters.store_layout import PLATFORM_JOURNALS, PLATFORM_TENANTS, tenant_prefix
 from router.core.budget import lasting
 from router.ports import StoreUnavailable
 
@@ -169,7 +170,7 @@ class RedisLedger:
         settled = False
         try:
             await self.flush()
-            settled = await self._is_durable()
+            settled = await self._is_durable() and await self._sign_off()
         finally:
             self._journal.close(remove=settled)
             self._connection.on_connect.remove(self._reconnected)
@@ -189,6 +190,16 @@ class RedisLedger:
         except StoreUnavailable:
             return False
         return bool(on_disk)
+
+    async def _sign_off(self) -> bool:
+        """Say that nothing is left in the journal: what is still held was called off, and is no money spent."""
+        if self._open or not isinstance(self._journal, Journal):
+            return not self._open
+        try:
+            await self._connection.script(BEAT, [PLATFORM_JOURNALS], ["-", self._journal.name])
+        except StoreUnavailable:
+            return False
+        return True
 
     def _lane(self, tenant: str) -> tuple[ReserveLane, SettleLane]:
         lanes = self._lanes.get(tenant)
@@ -263,9 +274,14 @@ class RedisLedger:
         now_ms = self.store_ms()
         for hold in self._open.values():
             result: asyncio.Future[int] = self._loop.create_future()
-            result.add_done_callback(_heed_not)
             again = msgspec.structs.replace(hold, not_after_ms=now_ms + ANNOUNCED_MS, terms=lasting(hold.terms, now_ms))
+            result.add_done_callback(partial(self._announced, again))
             self._lane(hold.tenant)[0].add(again, result)
+
+    def _announced(self, hold: Hold, result: asyncio.Future[int]) -> None:
+        """Whoever announces a hold again goes on whatever comes of it, unless its attempt has ended meanwhile."""
+        if not result.cancelled() and result.exception() is None and hold.attempt not in self._open:
+            self._free_later(self._lane(hold.tenant)[1], [hold])
 
     def _forget_refused(self) -> None:
         """Drop holds that were refused or called off: their attempts will not be sent."""
@@ -313,9 +329,3 @@ class RedisLedger:
             for future in drained:
                 if not future.done():
                     future.set_result(None)
-
-
-def _heed_not(result: asyncio.Future[int]) -> None:
-    """Whoever announces a hold again goes on whatever comes of it."""
-    if not result.cancelled():
-        result.exception()
