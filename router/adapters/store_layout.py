@@ -8,7 +8,7 @@ the store (redis_ledger, spend, redis_keys do that), and the Lua scripts, which 
                                            (minutes since the epoch, UTC)
     cr:{tenant}:budget:ID~         hash    of a rolling budget: bucket → spent, s their sum, h held, o the oldest bucket
     cr:{tenant}:budgets            hash    budget id → JSON of its definition
-    cr:{@}:budgets                 hash    tenant → version of its budgets; "" → version of them all
+    cr:{@}:budgets                 hash    tenant → version of its budgets (a random text); "" → of them all
     cr:{tenant}:applied            hash    journal → number of its last settled row, "~" behind it once it was swept;
                                            journal+ → that of its adopted estimates; journal~ → its sweeps
     cr:{tenant}:swept:JOURNAL      hash    attempt → its hold's admitted_ms:msgpack of the Row that was booked when its
