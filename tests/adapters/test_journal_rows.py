@@ -77,3 +77,11 @@ async def test_a_row_of_another_cost_than_the_journals_is_a_difference(connectio
 async def test_where_there_is_no_journal_nothing_is_noted(connection, tmp_path):
     noted = await noted_rows(connection, tmp_path / "none")
     assert (noted.tenants, list(noted.rows("acme"))) == (set(), [])
+
+
+async def test_a_segment_that_goes_meanwhile_is_needed_no_more(connection, tmp_path, ledger, monkeypatch):
+    ledger.settle(await send(ledger, "r1/1"))
+    await ledger.flush()
+    gone = tmp_path / "journal" / "w1" / "00000000.wal"
+    monkeypatch.setattr(type(gone), "glob", lambda folder, pattern: [gone, folder / "00000001.wal"])
+    assert await checked(connection, tmp_path / "journal") == (1, 0, "")

@@ -150,6 +150,21 @@ async def test_what_was_never_sent_by_a_worker_that_ended_well_is_not_booked(los
     assert (await net(connection))[0] == {"r1/1": 1_000, "r2/1": 1_000, "r3/1": 1_000}
 
 
+async def test_a_worker_that_cannot_sign_off_leaves_its_journal(lost, connection, monkeypatch):
+    await lost.end("r2/1")
+    await lost.end("r3/1")
+    script = connection.script
+
+    async def silent_for(which, *arguments):
+        if which is BEAT:
+            raise StoreUnavailable("gone")
+        return await script(which, *arguments)
+
+    monkeypatch.setattr(connection, "script", silent_for)
+    await lost.ledger.close()
+    assert (lost.root / "w1").is_dir()
+
+
 async def test_a_lost_journal_that_turns_up_is_booked_by_the_difference(lost, connection):
     lost.ledger._timer = None
     lane = lost.ledger._lane("acme")[1]
