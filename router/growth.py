@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from router.core.budget_words import budget_refusal
 from router.core.decide import PPM
-from router.core.holds import likely_output, output_limit, worst_case
+from router.core.holds import grown_cost, likely_output, output_limit
 from router.core.money import nano_ceil
 from router.dialects.openai_stream import streamed_text
 from router.ports import BudgetExceeded, NotHeld, PeriodOver, StoreUnavailable
@@ -73,7 +73,7 @@ class Growth:
             self.look_at = _NEVER
             return None
         try:
-            await attempt.grow(nano_ceil(worst_case(option, attempt.facts, -(-target // choices))), GRACE_MS)
+            await attempt.grow(nano_ceil(grown_cost(option, attempt.facts, -(-target // choices))), GRACE_MS)
         except BudgetExceeded as no:
             self.look_at = _NEVER
             if no.term.budget.running == "finish" and not attempt.stops:

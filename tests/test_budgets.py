@@ -14,6 +14,8 @@ from router.ports import PeriodOver
 
 OUTPUT_NANO = 4_000
 """A token of output; one of input is a quarter of it."""
+PROMPT = 1_024 // 4 + 100
+"""Tokens of output that cost no less than the longest prompt that is believed of what is asked here."""
 P90, MOST = 700, 8_000
 
 
@@ -45,7 +47,7 @@ async def test_hard_budgets_hold_the_worst_case_and_the_row_tells_the_period():
     hard = budget()
     case = wired(FakeResponse([answer()]), budgets=[hard])
     reply = await case.serve()
-    assert MOST * OUTPUT_NANO < held(case).amount_nano < (MOST + 100) * OUTPUT_NANO
+    assert MOST * OUTPUT_NANO < held(case).amount_nano < (MOST + PROMPT) * OUTPUT_NANO
     reply.after()
     assert case.row.budgets == (f"{hard.id}:0",)
     assert case.ledger.spent == {f"{hard.id}:0": case.row.cost_nano}
@@ -152,7 +154,7 @@ async def test_where_only_the_likely_fits_the_answer_is_limited_to_it(name):
         name or "max_completion_tokens": P90
     }
     assert ("x-costrouter-max-tokens-clamped", str(P90)) in reply.headers
-    assert held(case).amount_nano < (P90 + 100) * OUTPUT_NANO
+    assert held(case).amount_nano < (P90 + PROMPT) * OUTPUT_NANO
     reply.after()
     assert case.row.max_output == P90
 
@@ -230,7 +232,7 @@ async def test_a_stream_within_its_hold_and_one_of_a_hard_budget_are_left_alone(
     hard = speaking(1_500, budgets=[budget()])
     hard.counter.broken = AssertionError("nothing is to be counted")
     most, _ = await grown(hard)
-    assert most < (MOST + 100) * OUTPUT_NANO
+    assert most < (MOST + PROMPT) * OUTPUT_NANO
 
 
 async def test_with_both_kinds_the_hard_hold_stays_as_it_is():

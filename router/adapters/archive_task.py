@@ -56,7 +56,11 @@ async def keep_archived(
         except StoreUnavailable:
             continue
         if elected and has_finance():
-            await _archive(dict(environment) | {"REDIS_URL": store_url})
+            try:
+                await _archive(dict(environment) | {"REDIS_URL": store_url})
+            except OSError as error:
+                # Too many processes, no memory: another time, or another worker.
+                _log.error("archive_failed", reason=error.strerror)
         elif elected:
             _log.info("archive_off", reason=NEEDED)
             pause = EVERY_S

@@ -22,9 +22,9 @@ from router.adapters.store_layout import (
     MEASURES,
     REQUESTS,
     SEPARATOR,
-    decode_row,
     encode_row,
     hour_of,
+    read_note,
     storable,
 )
 from router.core.corrections import correction
@@ -255,7 +255,7 @@ class SettleLane:
         text, *swept = reply.result()
         mark = int(text)
         self._journal.reach(mark)
-        rows = [decode_row(packed) for packed in swept[1::2]]
+        rows = [read_note(note) for note in swept[1::2]]
         self._swept = {row.attempt: row for row in rows}
         entries = [entry for batch in self._batches for entry in batch.rows] + self.rows
         self.ends[:0] = [end for batch in self._batches for end in batch.ends]
@@ -324,7 +324,8 @@ def batch_of(prefix: str, journal: str, numbers: tuple[int, int], entries: list[
         entries: rows to book; each ends its attempt's hold.
         freed: attempts whose holds are to be ended without a row.
     """
-    ends = freed + [entry[1].attempt for entry in entries]
+    # Each once: what is freed twice would be money that somebody else holds. A correction speaks of another's hold.
+    ends = list(dict.fromkeys(chain(freed, (entry[1].correction_of or entry[1].attempt for entry in entries))))
     keys = [f"{prefix}applied", f"{prefix}holds", f"{prefix}hours"]
     charges = _charges(entry[1] for entry in entries)
     args: list[Arg] = [journal, f"{numbers[0]}:{numbers[1]}", len(ends), *ends, len(charges)]

@@ -4,7 +4,7 @@ Belongs here: comparing one hour's sources. Does not belong here: repairing anyt
 
 Per hour of a tenant: every archived part reads back whole and holds what it says; parts are those that the store
 recorded; no attempt is booked twice; rows (archive and stream) sum up to the cube, cell by cell; a journal's rows
-that the store has taken are there.
+that the store has taken are there, at their cost.
 """
 
 from __future__ import annotations
@@ -120,13 +120,17 @@ class _Hour:
         self._state = state
         self._cells: Sums = {}
         self._attempts: set[str] = set()
+        self._noted: dict[str, list[int]] = {}
+        """Attempts of the journal: what their own rows in the stream cost, and with corrections."""
         self._rows = self._waiting = self._cost = 0
+        self._streamed: set[str] = set()
         self._differences: list[str] = []
 
     async def read(
         self, connection: StoreConnection, files: ArchiveFiles | None, parts: set[int], noted: list[tuple[Row, bool]]
     ) -> None:
         state = self._state
+        self._noted = {row.attempt: [0, 0] for row, _ in noted}
         for number in range(1, state.archived.parts + 1):
             await self._read_part(files, number)
         self._compare("archived rows", self._rows, "the store's record", state.archived.rows)
@@ -174,6 +178,11 @@ class _Hour:
         self._attempts.add(row.attempt)
         self._rows += 1
         self._cost += row.cost_nano
+        costs = self._noted.get(row.correction_of or row.attempt)
+        if costs is not None:
+            costs[0] += 0 if row.correction_of else row.cost_nano
+            costs[1] += row.cost_nano
+            self._streamed.add(row.attempt)
         dimensions = dimensions_text([getattr(row, name) for name in DIMENSIONS])
         _add(self._cells, dimensions, sums_of(row))
 
@@ -181,6 +190,11 @@ class _Hour:
         for row, booked in noted:
             there = row.attempt in self._attempts
             self._waiting += not booked and not there
+            streamed = row.attempt in self._streamed
+            if booked and streamed and row.cost_nano not in self._noted[row.attempt]:
+                self._compare(
+                    f"cost_nano of {row.attempt}: the journal", row.cost_nano, "its row", self._noted[row.attempt][1]
+                )
             if booked and not there and row.outcome != "released":
                 self._differences.append(
                     f"attempt {row.attempt} ({row.cost_nano:,} nano-dollars) is booked by the journal's mark, and is neither "

@@ -7,6 +7,7 @@ Does not belong here: admission (the reserve script), who may do what (http_budg
 from __future__ import annotations
 
 import asyncio
+import secrets
 import zoneinfo
 from typing import TYPE_CHECKING, Any, Final
 
@@ -145,8 +146,10 @@ class RedisBudgets:
         return [(term, *_counts(term, flat)) for term, flat in zip(terms, found, strict=True)]
 
     async def _changed(self, tenant: str) -> None:
-        await self._connection.call("HINCRBY", PLATFORM_BUDGETS, tenant, 1)
-        await self._connection.call("HINCRBY", PLATFORM_BUDGETS, _ALL, 1)
+        # No count: after a failover that lost a change, the next one would have its number.
+        version = secrets.token_hex(8)
+        await self._connection.call("HSET", PLATFORM_BUDGETS, tenant, version)
+        await self._connection.call("HSET", PLATFORM_BUDGETS, _ALL, version)
         await self.refresh()
 
     async def _stored(self, tenant: str) -> list[Budget]:

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import structlog
 
-from router.adapters.journal import Numbers
+from router.adapters.adoption import BEAT
+from router.adapters.journal import Journal, Numbers
 from router.adapters.ledger_reserve import ReserveLane
 from router.adapters.ledger_settle import TRIGGER_ROWS, SettleLane, packed_row
 from router.adapters.resp import StoreRefused
-from router.adapters.store_layout import PLATFORM_TENANTS, tenant_prefix
+from router.adapters.store_layout import PLATFORM_JOURNALS, PLATFORM_TENANTS, tenant_prefix
 from router.core.budget import lasting
 from router.ports import StoreUnavailable
 
@@ -174,7 +175,7 @@ class RedisLedger:
         settled = False
         try:
             await self.flush()
-            settled = await self._is_durable()
+            settled = await self._is_durable() and await self._sign_off()
         finally:
             self._journal.close(remove=settled)
             self._connection.on_connect.remove(self._reconnected)
@@ -194,6 +195,16 @@ class RedisLedger:
         except StoreUnavailable:
             return False
         return bool(on_disk)
+
+    async def _sign_off(self) -> bool:
+        """Say that nothing is left in the journal: what is still held was called off, and is no money spent."""
+        if self._open or not isinstance(self._journal, Journal):
+            return not self._open
+        try:
+            await self._connection.script(BEAT, [PLATFORM_JOURNALS], ["-", self._journal.name])
+        except StoreUnavailable:
+            return False
+        return True
 
     def _lane(self, tenant: str) -> tuple[ReserveLane, SettleLane]:
         lanes = self._lanes.get(tenant)

@@ -8,10 +8,11 @@ the store (redis_ledger, spend, redis_keys do that), and the Lua scripts, which 
                                            (minutes since the epoch, UTC)
     cr:{tenant}:budget:ID~         hash    of a rolling budget: bucket → spent, s their sum, h held, o the oldest bucket
     cr:{tenant}:budgets            hash    budget id → JSON of its definition
-    cr:{@}:budgets                 hash    tenant → version of its budgets; "" → version of them all
+    cr:{@}:budgets                 hash    tenant → version of its budgets (a random text); "" → of them all
     cr:{tenant}:applied            hash    journal → number of its last settled row, "~" behind it once it was swept;
                                            journal+ → that of its adopted estimates; journal~ → its sweeps
-    cr:{tenant}:swept:JOURNAL      hash    attempt → msgpack of the Row that was booked when its worker was lost
+    cr:{tenant}:swept:JOURNAL      hash    attempt → its hold's admitted_ms:msgpack of the Row that was booked when its
+                                           worker was lost
     cr:{tenant}:hours              zset    YYYYMMDDHH with rows, scored by itself
     cr:{tenant}:rows:YYYYMMDDHH    stream  one entry a row, field r = msgpack of Row, by hour of admission (UTC)
     cr:{tenant}:cube:YYYYMMDDHH    hash    measure, separator, dimension tuple → running sum
@@ -74,6 +75,8 @@ KEPT_MS: Final = {
     "month": 400 * _DAY_MS,
 }
 """How long a budget period's counter is kept after its end: late rows and corrections still find it."""
+LONGEST_MS: Final = _DAY_MS
+"""Longer than any attempt runs: a counter is not made anew under one that holds money in it."""
 PLATFORM_JOURNALS: Final = "cr:{@}:journals"
 PLATFORM_SWEEPER: Final = "cr:{@}:sweeper"
 
@@ -124,6 +127,16 @@ def read_held(text: str) -> Held:
     )
 
 
+def swept_note(row: Row) -> bytes:
+    """What is noted of a hold before it is swept: the hold's time, and the row to book."""
+    return b"%d:" % row.at_ms + encode_row(row)
+
+
+def read_note(note: bytes) -> Row:
+    """The row of a `swept_note`."""
+    return decode_row(note.partition(b":")[2])
+
+
 def tenant_prefix(tenant: str) -> str:
     """``cr:{tenant}:``, one to one. Ids are checked upstream; whatever comes is still one tag and no other key.
 
@@ -142,7 +155,7 @@ def term_args(term: Term) -> tuple[str | int, ...]:
     """What the reserve script is told of a period."""
     kept = 0
     if term.bucket >= 0:
-        kept = 2 * LENGTHS_MS[term.budget.period]
+        kept = 2 * LENGTHS_MS[term.budget.period] + LONGEST_MS
     elif term.budget.period != "total":
         kept = term.until_ms - term.from_ms + KEPT_MS[term.budget.period]
     return (term.name, term.budget.limit_nano, term.from_ms, term.until_ms, term.bucket, BUCKETS, kept)

@@ -23,8 +23,9 @@ from router.adapters.store_layout import (
     PLATFORM_SWEEPER,
     PLATFORM_TENANTS,
     Held,
-    decode_row,
     read_held,
+    read_note,
+    swept_note,
     tenant_prefix,
 )
 from router.core.values import Row
@@ -121,15 +122,21 @@ class Sweep:
         before = int(await self._connection.script(FENCE, [f"{prefix}applied"], fence))
         # From here on nothing of the journal is settled, so what is still held now is not booked.
         there = await self._connection.call("HMGET", f"{prefix}holds", *holds)
-        left = [attempt for attempt, text in zip(holds, there, strict=True) if text is not None]
+        left = {name: read_held(text.decode()) for name, text in zip(holds, there, strict=True) if text is not None}
         if not left:
             return 0
         # A sweep that was cut short has noted its rows: these are the ones to book.
         noted = f"{prefix}swept:{journal}"
-        for attempt in left:
-            await self._connection.call("HSETNX", noted, attempt, packed_row(_row(attempt, tenant, holds[attempt]))[1])
-        rows = [decode_row(packed) for packed in await self._connection.call("HMGET", noted, *left)]
-        return await self._book(tenant, journal, rows, [], before)
+        for attempt, hold in left.items():
+            await self._connection.call(
+                "HSETNX", noted, attempt, swept_note(packed_row(_row(attempt, tenant, hold))[0])
+            )
+        notes = await self._connection.call("HMGET", noted, *left)
+        rows = [read_note(note) for note in notes]
+        # A note of another time than the hold's was booked before its worker came back, and told of it, and went again.
+        news = [row for row in rows if row.at_ms == left[row.attempt].at_ms]
+        ends = [row.attempt for row in rows if row.at_ms != left[row.attempt].at_ms]
+        return await self._book(tenant, journal, news, ends, before)
 
     async def _book(
         self, tenant: str, journal: str, rows: list[Row], ends: list[str], before: int | None = None

@@ -27,6 +27,8 @@ SIGNATURE: Final = "x-costrouter-signature"
 TIMEOUT_S: Final = 10.0
 PAUSES_S: Final = (1.0, 2.0, 4.0, 8.0)
 """Before each further attempt, in seconds."""
+_TRANSLATED: Final = (ipaddress.IPv6Network("::/96"), ipaddress.IPv6Network("64:ff9b::/96"))
+"""Networks whose addresses end in an IPv4 address: old-fashioned compatible ones, and those of NAT64."""
 _log: Final = structlog.get_logger(__name__)
 
 
@@ -71,9 +73,18 @@ def check_address(text: str, *, private: bool) -> None:
         AddressRefusedError: it is not public.
     """
     address = ipaddress.ip_address(text.partition("%")[0])
-    mapped = getattr(address, "ipv4_mapped", None) or address
-    if not private and (not mapped.is_global or mapped.is_multicast):
+    meant = _within(address) or address
+    if not private and (not meant.is_global or meant.is_multicast or getattr(meant, "is_site_local", False)):
         raise AddressRefusedError(f"{text} is not a public address; COSTROUTER_ALERT_PRIVATE=true allows it")
+
+
+def _within(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that an IPv6 one stands for, where the kernel or a gateway takes it for that."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return None
+    if any(address in network for network in _TRANSLATED) and int(address) > 1:
+        return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
 
 
 def signed(body: bytes, secret: str, at: int) -> str:
@@ -119,7 +130,7 @@ class Webhook:
             if not reason:
                 return True
             if pause_s is None:
-                _log.error("webhook_failed", host=urlsplit(self._url).hostname, reason=reason)
+                _log.error("webhook_failed", host=self._host(), reason=reason)
             else:
                 await asyncio.sleep(pause_s * (0.5 + random.random() / 2))  # noqa: S311 - no secret depends on it
         return False
@@ -138,12 +149,21 @@ class Webhook:
                 session.post(self._url, data=body, headers=headers, allow_redirects=False) as response,
             ):
                 return "" if 200 <= response.status < 300 else f"it answered {response.status}"
+        except (aiohttp.InvalidURL, ValueError) as error:
+            # Its text is the URL, and with some receivers that is a secret.
+            return f"the URL cannot be used ({type(error).__name__})"
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             return str(error) or type(error).__name__
 
+    def _host(self) -> str:
+        try:
+            return urlsplit(self._url).hostname or ""
+        except ValueError:
+            return ""
+
     def _check_literal(self) -> None:
         # An address in the URL itself is not resolved, so the resolver does not see it.
-        host = urlsplit(self._url).hostname or ""
+        host = self._host()
         try:
             ipaddress.ip_address(host)
         except ValueError:

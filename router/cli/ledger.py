@@ -13,6 +13,7 @@ import click
 
 from router.adapters.finance_extra import has_finance
 from router.adapters.http_spend import MOST_HOURS, span
+from router.adapters.journal_rows import noted_rows
 from router.adapters.ledger_verify import Checked, verify
 from router.adapters.report import open_archive
 from router.adapters.spend import tenants
@@ -63,16 +64,17 @@ def archive(after: int | None, *, quiet: bool, nice: bool) -> None:
 @click.option("--since", help=f"UTC month, day or hour; {MOST_HOURS // 24} days back by default.")
 @click.option("--until", help="UTC month, day or hour; not included.")
 def verify_command(tenant: str | None, since: str | None, until: str | None) -> None:
-    """Prove that stream, cube and archive agree; exits with 1 and names the first difference if not."""
+    """Prove that journal, stream, cube and archive agree; exits with 1 and names the first difference if not."""
 
     async def work(connection: StoreConnection, settings: Settings) -> tuple[list[Checked], Checked | None]:
         now_hour = int(time.time()) // 3600
         first, last = span(since, until, now_hour) if since else (0, span(None, until, now_hour)[1])
         files = await open_archive(settings.archive_place) if has_finance() else None
-        names = {*await tenants(connection), *(files.tenants() if files is not None else ())}
+        journal = await noted_rows(connection, settings.data_dir / "journal")
+        names = {*await tenants(connection), *journal.tenants, *(files.tenants() if files is not None else ())}
         checked: list[Checked] = []
         for name in sorted(names) if tenant is None else [tenant]:
-            async for hour in verify(connection, files, name, first, last):
+            async for hour in verify(connection, files, name, first, last, journal=journal):
                 if hour.difference:
                     return checked, hour
                 checked.append(hour)
@@ -83,4 +85,6 @@ def verify_command(tenant: str | None, since: str | None, until: str | None) -> 
         click.echo(f"DIFFERENCE in hour {wrong.hour} (UTC) of tenant {wrong.tenant}: {wrong.difference}")
         sys.exit(1)
     rows, nano = sum(hour.rows for hour in checked), sum(hour.cost_nano for hour in checked)
-    click.echo(f"{len(checked):,} hours, {rows:,} rows, ${usd(nano)}: stream, cube and archive agree")
+    waiting = sum(hour.waiting for hour in checked)
+    waits = f"; {waiting:,} rows wait in the journal" if waiting else ""
+    click.echo(f"{len(checked):,} hours, {rows:,} rows, ${usd(nano)}: journal, stream, cube and archive agree{waits}")

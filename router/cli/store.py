@@ -26,7 +26,7 @@ CALL_S: Final = 30.0
 """How long one call to the store may take: an hour's cube may be large, and nobody waits behind it."""
 
 _FAILURES: Final = (
-    EmbeddedStoreError, StoreUnavailable, ArchiveError, FinanceMissingError, RepricingError, ValueError,
+    EmbeddedStoreError, StoreUnavailable, ArchiveError, FinanceMissingError, RepricingError, ValueError, OSError,
 )  # fmt: skip  # one name a line would be longer than it is worth
 Result = TypeVar("Result")
 

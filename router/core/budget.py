@@ -7,7 +7,7 @@ looks like to a caller (`budget_words`).
 How far spending can pass a limit. Every attempt is admitted only if spent + Σ held + its own hold ≤ limit. So once
 nothing more is admitted, spending ends at most at limit + Σ over the attempts then open of (cost - hold):
 
-- hard: the hold is the worst case, so no cost that keeps to the model's limits passes the limit at all;
+- hard: the hold is the worst case, so no cost that keeps to the limits given to the provider passes the limit at all;
 - statistical: at most Σ over the attempts then open of (worst case - hold), and only answers that grow past what is
   held for them add to it. That is the stated bound. Streams are topped up as they grow, so that they count in time.
 """

@@ -347,6 +347,12 @@ def _upper_cost(rates: Rates, prompt: int, output: int) -> int:
     return rates.request + prompt * max(rates.input, rates.cache_write) + output * rates.output
 
 
+def most_prompt(option: Option, facts: Facts, tokens: int | None) -> int:
+    """The most that a provider may meter of a prompt whose texts have at most so many tokens, or nobody knows how many."""
+    window = option.context_window * facts.inputs
+    return window if tokens is None else min(window, prompt_tokens(option, facts, tokens) + UNSEEN_TOKENS)
+
+
 def believable(usage: Usage, option: Option, facts: Facts, *, answered: bool = False) -> bool:
     """Whether a provider's meters can be true.
 
@@ -362,10 +368,7 @@ def believable(usage: Usage, option: Option, facts: Facts, *, answered: bool = F
     """
     if answered and not (usage.prompt_tokens and usage.completion_tokens):
         return False
-    if usage.prompt_tokens > option.context_window * facts.inputs:
-        return False
-    sent = facts.text_bytes
-    if sent is not None and usage.prompt_tokens > prompt_tokens(option, facts, sent) + UNSEEN_TOKENS:
+    if usage.prompt_tokens > most_prompt(option, facts, facts.text_bytes):
         return False
     limit = max(option.max_output, 1)
     if usage.completion_tokens > limit * facts.choices:

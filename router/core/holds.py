@@ -6,22 +6,36 @@ and asking them for room (the ledger).
 
 from __future__ import annotations
 
-from router.core.decide import Facts, Option, prompt_tokens, upper_cost
+from typing import Final
+
+from router.core.decide import LIMIT_SLACK, Facts, Option, most_prompt, prompt_tokens, upper_cost
+from router.core.values import Needs
+
+_PREDICTS: Final = Needs.PREDICTION.value
 
 
-def worst_case(option: Option, facts: Facts, output: int | None = None) -> int:
-    """The most that an attempt can cost within its limits, in pico-dollars: the prompt at its certain upper end, each
-    answer at its limit. Where the body only points to some of the prompt, that is all that the window holds.
+def worst_case(option: Option, facts: Facts) -> int:
+    """The most that an attempt can cost within its limits, in pico-dollars: the longest prompt that a provider's meters
+    are believed to have, and each answer at its limit.
 
-    Args:
-        option: what is called.
-        facts: the request.
-        output: tokens of one answer, where they are limited further than by caller and model.
+    Where the body only points to some of the prompt, that is all that the window holds. Pictures are taken by their
+    formula, and the text beside them by its count: a picture's bytes say nothing of its tokens.
+    """
+    text = facts.tokens.high if facts.images and facts.text_bytes is not None else facts.text_bytes
+    # Rejected predictions are billed as output, beyond the caller's limit.
+    limit = option.max_output if facts.needs & _PREDICTS else output_limit(option, facts)
+    answer = min(limit + LIMIT_SLACK, option.max_output)
+    return upper_cost(option, most_prompt(option, facts, text), facts.choices * answer)
+
+
+def grown_cost(option: Option, facts: Facts, output: int) -> int:
+    """The cost of an attempt whose answers have grown to so many tokens each, in pico-dollars, the prompt at its upper
+    end by our count; never more than its worst case.
     """
     prompt = option.context_window * facts.inputs
     if facts.text_bytes is not None:
         prompt = min(prompt, prompt_tokens(option, facts, facts.tokens.high))
-    return upper_cost(option, prompt, facts.choices * (output_limit(option, facts) if output is None else output))
+    return min(upper_cost(option, prompt, facts.choices * output), worst_case(option, facts))
 
 
 def output_limit(option: Option, facts: Facts) -> int:

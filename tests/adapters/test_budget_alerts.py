@@ -166,13 +166,21 @@ async def test_private_addresses_are_refused_unless_allowed(receiver, host):
 @pytest.mark.parametrize(
     "address",
     ["10.0.0.1", "169.254.169.254", "192.168.1.1", "100.64.0.1", "0.0.0.0", "::1", "fe80::1%eth0", "fd00::1", "::ffff:10.0.0.1",
-     "224.0.0.1"],
+     "224.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "::127.0.0.1", "::", "fec0::1"],
 )  # fmt: skip  # one a line would be a column of addresses
 def test_only_public_addresses_pass(address):
     with pytest.raises(AddressRefusedError):
         check_address(address, private=False)
     check_address(address, private=True)
     check_address("8.8.8.8", private=False)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[::1", "http://hooks.example:99999/T0/SECRET", f"http://{'a' * 70}.example/SECRET"]
+)
+async def test_a_url_that_cannot_be_called_is_not_told_to_the_log(url, caplog, capsys):
+    assert not await Webhook(url, pauses_s=()).send(b"{}")
+    assert "SECRET" not in caplog.text + "".join(capsys.readouterr())
 
 
 async def test_without_a_webhook_there_are_no_alerts(connection):
@@ -189,6 +197,18 @@ async def test_definitions_reach_other_workers(connection):
     await mine.remove("acme", budget.id)
     await until(lambda: not theirs.terms("acme", dims, now_ms()).names, 1)
     keeping.cancel()
+
+
+async def test_a_change_that_a_failover_lost_is_not_taken_for_the_next_one(connection):
+    mine, theirs = RedisBudgets(connection), RedisBudgets(connection)
+    lost, kept = a_budget(), a_budget(scope=[("team", "search")])
+    dims = ("search", "", "", "", "", "", ())
+    await mine.put(lost)
+    await theirs.refresh()
+    await connection.call("FLUSHALL")  # as of before it
+    await mine.put(kept)
+    await theirs.refresh()
+    assert [term.budget.id for term in theirs.terms("acme", dims, now_ms()).terms] == [kept.id]
 
 
 async def test_a_definition_that_cannot_be_read_is_left_out_and_the_others_hold(connection):

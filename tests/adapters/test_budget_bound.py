@@ -12,7 +12,7 @@ from store import PATIENT_S, Machine, make_hold, make_row, now_ms
 
 from router.adapters.redis_ledger import RedisLedger
 from router.core.decide import hold
-from router.core.holds import worst_case
+from router.core.holds import grown_cost, worst_case
 from router.core.money import nano_ceil
 from router.core.pricing import cost_pico
 from router.core.values import Usage
@@ -59,7 +59,7 @@ class Run:
         held = 900
         while streams and said > held:
             held = min(2 * held, ASKED.max_output)
-            more = nano_ceil(worst_case(ONE, ASKED, held))
+            more = nano_ceil(grown_cost(ONE, ASKED, held))
             try:
                 await self.ledger.reserve(self.hold(attempt, more, grows=True))
             except BudgetExceeded:

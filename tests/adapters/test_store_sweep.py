@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from store import PATIENT_S, Machine, make_hold, make_row, now_ms, stored_holds, stored_rows
+from store import PATIENT_S, Machine, make_hold, make_row, now_ms, stored_holds, stored_rows, until
 
 from router.adapters import ledger_settle
 from router.adapters.adoption import BEAT, Adoption
@@ -114,6 +114,55 @@ async def test_a_worker_that_was_only_away_corrects_what_was_booked_meanwhile(lo
     made = {row.attempt: row for row in await stored_rows(connection)}["r2/1!1"]
     assert (made.correction_of, made.certainty, made.cost_nano) == ("r2/1", "metered", -300)
     await lost.ledger.close()
+
+
+async def test_what_still_runs_when_its_worker_comes_back_is_booked_once(lost, connection):
+    await swept(connection)
+    lost.ledger._reconnected()  # tells the store again of what runs
+    await until(lambda: stored_holds(connection))
+    await lost.end("r2/1", cost_nano=700)
+    await lost.end("r3/1", outcome="released", cost_nano=0, cost_pico=0, prompt_tokens=0, completion_tokens=0)
+    assert await net(connection) == ({"r1/1": 1_000, "r2/1": 700, "r3/1": 0}, (3, 1_700))
+    assert await stored_holds(connection) == {}
+    await lost.ledger.close()
+
+
+async def test_what_was_swept_and_is_told_again_is_not_swept_twice(lost, connection):
+    await swept(connection)
+    lost.ledger._reconnected()
+    await until(lambda: stored_holds(connection))
+    await silent(connection, DEAD_MS + 1_000)
+    await swept(connection)
+    assert await stored_holds(connection) == {}
+    assert await net(connection) == ({"r1/1": 1_000, "r2/1": 1_000, "r3/1": 1_000}, (3, 3_000))
+
+
+async def test_what_was_never_sent_by_a_worker_that_ended_well_is_not_booked(lost, connection):
+    await lost.end("r2/1")
+    await lost.end("r3/1")
+    await lost.ledger.reserve(make_hold("never-sent/1"))
+    await lost.ledger.close()
+    at = now_ms() - DEAD_MS - 1_000
+    await connection.call("HSET", "cr:{acme}:holds", "never-sent/1", f"1000:{at}:w1")
+    assert (await connection.call("HGET", PLATFORM_JOURNALS, "w1")).startswith(b"-")
+    assert await swept(connection) == 1
+    assert await stored_holds(connection) == {}
+    assert (await net(connection))[0] == {"r1/1": 1_000, "r2/1": 1_000, "r3/1": 1_000}
+
+
+async def test_a_worker_that_cannot_sign_off_leaves_its_journal(lost, connection, monkeypatch):
+    await lost.end("r2/1")
+    await lost.end("r3/1")
+    script = connection.script
+
+    async def silent_for(which, *arguments):
+        if which is BEAT:
+            raise StoreUnavailable("gone")
+        return await script(which, *arguments)
+
+    monkeypatch.setattr(connection, "script", silent_for)
+    await lost.ledger.close()
+    assert (lost.root / "w1").is_dir()
 
 
 async def test_a_lost_journal_that_turns_up_is_booked_by_the_difference(lost, connection):

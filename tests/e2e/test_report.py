@@ -137,7 +137,7 @@ def test_the_commands_tell_the_same_before_and_after_archiving(finance):
     assert json.loads(report("--format", "json", "--by", "user"))["total"]["cost_nano"] == 24 * 210_000
     assert report("--format", "csv").splitlines()[0].startswith("team,model,requests,cost_usd")
     verified = finance.run("ledger", "verify", "--tenant", "finance")
-    assert verified.stdout == "2 hours, 24 rows, $0.005040000: stream, cube and archive agree\n"
+    assert verified.stdout == "2 hours, 24 rows, $0.005040000: journal, stream, cube and archive agree\n"
     archived = finance.run("ledger", "archive", "--after", "48")
     assert archived.returncode == 0, archived.stderr
     assert "tenant=finance/date=2026-08-01/hour=16.parquet  12 rows  $0.002520000" in archived.stdout

@@ -118,7 +118,17 @@ local attempts = {}
 for i = at, #ARGV, 7 do
   attempts[#attempts + 1] = ARGV[i]
 end
-local known = #attempts > 0 and redis.call('HMGET', KEYS[1], unpack(attempts)) or {}
+-- By name: a call may speak of an attempt twice.
+local known = {}
+for i, stored in ipairs(#attempts > 0 and redis.call('HMGET', KEYS[1], unpack(attempts)) or {}) do
+  known[attempts[i]] = stored
+end
+
+local function write(attempt, stored)
+  known[attempt] = stored
+  fields[#fields + 1] = attempt
+  fields[#fields + 1] = stored
+end
 
 local none = {names = ''}
 for i = at, #ARGV, 7 do
@@ -128,7 +138,7 @@ for i = at, #ARGV, 7 do
     refuse(i, 0, 0, 0)
   elseif ARGV[i + 5] == '1' then
     -- The stored amounts say how much more it is, so that asking twice changes nothing.
-    local stored = known[(i - at) / 7 + 1]
+    local stored = known[ARGV[i]]
     if not stored then
       refuse(i, -2, 0, 0)
     else
@@ -151,10 +161,10 @@ for i = at, #ARGV, 7 do
         take(set, more_hard, more)
         local kept = string.format('%.0f', math.max(hard, tonumber(first)))
         local grown = string.format('%.0f', math.max(statistical, had))
-        redis.call('HSET', KEYS[1], ARGV[i], value(kept .. rest, set, kept, grown, ARGV[i + 6]))
+        write(ARGV[i], value(kept .. rest, set, kept, grown, ARGV[i + 6]))
       end
     end
-  elseif not known[(i - at) / 7 + 1] then -- what is held already is not held twice
+  elseif not known[ARGV[i]] then -- what is held already is not held twice
     local place = not outside(set) and without_room(set, hard, statistical)
     if outside(set) then
       refuse(i, -1, 0, 0)
@@ -162,8 +172,7 @@ for i = at, #ARGV, 7 do
       refuse(i, tonumber(place.number), place.period.spent, place.period.held)
     else
       take(set, hard, statistical)
-      fields[#fields + 1] = ARGV[i]
-      fields[#fields + 1] = value(ARGV[i + 1] .. stamp, set, ARGV[i + 1], ARGV[i + 2], ARGV[i + 6])
+      write(ARGV[i], value(ARGV[i + 1] .. stamp, set, ARGV[i + 1], ARGV[i + 2], ARGV[i + 6]))
     end
   end
 end

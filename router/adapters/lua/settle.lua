@@ -77,9 +77,11 @@ if ends > 0 then
   end
   for name, sum in pairs(freed) do
     local key = place(name)
-    -- A counter that has had its time is gone, and stays so.
-    if sum > 0 and redis.call('HEXISTS', key, 'h') == 1 then
-      redis.call('HINCRBY', key, 'h', string.format('%.0f', -sum))
+    -- A counter that has had its time is gone, and stays so; one that was made anew since does not hold all of this.
+    -- Below zero it would let others pass the limit.
+    local less = math.min(sum, tonumber(redis.call('HGET', key, 'h') or '0'))
+    if less > 0 then
+      redis.call('HINCRBY', key, 'h', string.format('%.0f', -less))
     end
   end
   redis.call('HDEL', KEYS[2], unpack(ARGV, at, at + ends - 1))

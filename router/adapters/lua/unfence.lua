@@ -3,6 +3,7 @@
 -- ARGV   1 the mark's field, 2 the field that numbers the journal's sweeps
 -- Reply  the mark, then attempt and row of each that was swept
 -- What was noted as swept but is still held was never booked: the sweep's number moves on, so it cannot be any more.
+-- A note begins with the time of the hold it was made of: a hold of another time was told again by whoever came back.
 local mark = redis.call('HGET', KEYS[1], ARGV[1]) or '0'
 local number = string.match(mark, '^%d+')
 if number ~= mark then
@@ -11,7 +12,8 @@ end
 redis.call('HINCRBY', KEYS[1], ARGV[2], 1)
 local reply, swept = {number}, redis.call('HGETALL', KEYS[3])
 for i = 1, #swept, 2 do
-  if redis.call('HEXISTS', KEYS[2], swept[i]) == 1 then
+  local hold = redis.call('HGET', KEYS[2], swept[i])
+  if hold and string.match(hold, '^%d+:(%d+):') == string.match(swept[i + 1], '^(%d+):') then
     redis.call('HDEL', KEYS[3], swept[i])
   else
     reply[#reply + 1] = swept[i]
