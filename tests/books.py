@@ -12,6 +12,7 @@ from node import bearer
 from store import stored_rows, until
 
 from router.adapters.store_layout import budget_key, tenant_prefix
+from router.ports import StoreUnavailable
 
 FRESH_S = 0.6
 """After this every worker goes by a budget that one of them has taken."""
@@ -57,7 +58,10 @@ async def at_rest(node, tenant, bound_s=40):
 
     async def rests():
         journals = [*(node.data_dir / "journal").iterdir()]
-        return len(journals) == len(node.worker_pids()) and not await tenant.holds()
+        try:
+            return len(journals) == len(node.worker_pids()) and not await tenant.holds()
+        except StoreUnavailable:
+            return False  # it fails over
 
     await until(rests, bound_s)
 

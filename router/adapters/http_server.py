@@ -166,11 +166,29 @@ class HttpServer:
 
 
 class _Connection(web.RequestHandler):
-    """aiohttp's, but for what it answers to bytes that are not HTTP: an error in our shape and no traceback in the log."""
+    """aiohttp's, but for what it answers to bytes that are not HTTP: an error in our shape and no traceback in the log;
+    and when the server stops, the body of a request under way still arrives.
+    """
 
     def __init__(self, server: _Server, not_http: NotHttp, **options: Any) -> None:
         super().__init__(server, **options)
         self._not_http = not_http
+
+    def data_received(self, data: bytes) -> None:
+        """Aiohttp drops what comes once the server stops: a caller whose body is on its way would hang."""
+        if self._close and self._awaits_body():
+            self._close = False
+            try:
+                super().data_received(data)
+            finally:
+                self._close = True
+        else:
+            super().data_received(data)
+
+    def _awaits_body(self) -> bool:
+        if self._messages:
+            return not self._messages[-1][1].is_eof()
+        return self._current_request is not None and not self._current_request.content.is_eof()
 
     def handle_error(
         self,

@@ -221,7 +221,8 @@ async def failed_over(folder, points, seed, workers=1):
                 await until(lambda: store.up, 20)
                 no_faults(node)
                 rows = await proven(node, tenant, worst=worst)
-                assert len(rows) == sent
+                # As it is killed, a frozen primary may yet let one through.
+                assert len(rows) - sent in {0, *({1} if "before send" in points else ())}
                 assert {row.certainty for row in rows} == {"metered"}
 
 
