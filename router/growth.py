@@ -9,6 +9,7 @@ bytes a token so far say so. Reasoning that a provider does not show is not seen
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +29,8 @@ FIRST_BYTES: Final = 4
 """Bytes of a stream that a token takes at least, or nearly so; most providers frame each with a hundred and more."""
 NEARLY: Final = 8
 """More is asked for once all but an eighth of what is held has come."""
+AT_ONCE_BYTES: Final = 64 * 1024
+"""Up to here a stream is read on the loop: some 400 events, a few milliseconds."""
 _NEVER: Final = 2**62
 
 
@@ -61,7 +64,10 @@ class Growth:
         """
         attempt, option = self._attempt, self._attempt.decision.option
         stream = b"".join(kept)
-        tokens = await attempt.count(streamed_text(stream)) * option.ratio_ppm // PPM
+        # Long ones are read in a thread: 20 µs an event would hold up every other request.
+        long = len(stream) > AT_ONCE_BYTES
+        texts = await asyncio.to_thread(streamed_text, stream) if long else streamed_text(stream)
+        tokens = await attempt.count(texts) * option.ratio_ppm // PPM
         if tokens < self._held - self._held // NEARLY:
             reached = len(stream) * self._held // max(tokens, 1)
             self.look_at = min(max(reached - reached // NEARLY, len(stream) + FIRST_BYTES), 8 * len(stream))

@@ -115,7 +115,7 @@ class Journal(Numbers):
         self._bytes = segment_bytes
         self._open: dict[str, _Open] = {}
         self._reserved = 0
-        self._unwritten: list[tuple[bytes, Segment]] = []
+        self._unwritten: list[bytes] = []
         self._rolled = 0
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Locked before it can be found under its name: whoever sees it must not take it for an orphan.
@@ -160,7 +160,7 @@ class Journal(Numbers):
         except OSError as failure:
             self._failed(failure)
             segment = self._segments[-1]
-            self._unwritten.append((record, segment))
+            self._unwritten.append(record)
         segment.pending += 1
         return number, segment
 
@@ -240,11 +240,9 @@ class Journal(Numbers):
                 oldest.pending -= 1
 
     def _write_late(self) -> None:
+        # Its row counts for the segment that `ended` gave; no newer one, such as this, goes before that.
         while self._unwritten:
-            record, was = self._unwritten[0]
-            segment = self._write(record)
-            was.pending -= 1
-            segment.pending += 1
+            self._write(self._unwritten[0])
             self._unwritten.pop(0)
 
     def _failed(self, failure: OSError) -> None:

@@ -157,10 +157,15 @@ class RedisBudgets:
         for text in await self._connection.call("HVALS", f"{tenant_prefix(tenant)}budgets"):
             try:
                 budget = _decode(text)
-                zone_of(budget.zone)
             except (msgspec.DecodeError, ValueError) as error:
                 _log.error("budget_unreadable", tenant=tenant, reason=str(error))
                 continue
+            try:
+                zone_of(budget.zone)
+            except ValueError as error:
+                # A machine without that calendar must not pass the limit: UTC's periods are as long.
+                _log.error("budget_zone_unknown", tenant=tenant, budget=budget.id, reason=str(error))
+                budget = msgspec.structs.replace(budget, zone="UTC")
             budgets.append(budget)
         return sorted(budgets, key=lambda budget: (budget.scope, budget.period, budget.id))
 

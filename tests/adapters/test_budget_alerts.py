@@ -199,6 +199,14 @@ async def test_definitions_reach_other_workers(connection):
     keeping.cancel()
 
 
+async def test_a_budget_whose_time_zone_is_not_known_here_holds_all_the_same(connection):
+    book = RedisBudgets(connection)
+    far = a_budget(scope=[("team", "search")], period="day", zone="Mars/Olympus_Mons")
+    await book.put(far)
+    (term,) = book.terms("acme", ("search", "", "", "", "", "", ()), now_ms()).terms
+    assert (term.budget.id, term.budget.limit_nano, term.budget.zone) == (far.id, far.limit_nano, "UTC")
+
+
 async def test_a_change_that_a_failover_lost_is_not_taken_for_the_next_one(connection):
     mine, theirs = RedisBudgets(connection), RedisBudgets(connection)
     lost, kept = a_budget(), a_budget(scope=[("team", "search")])

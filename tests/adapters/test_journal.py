@@ -241,3 +241,28 @@ def test_a_record_costs_microseconds(tmp_path):
         best = min(best, (time.process_time() - began) / 2_000)
     journal.close(remove=True)
     assert best < 25e-6, f"{best * 1e6:.1f} µs a record"
+
+
+@pytest.mark.parametrize("forgotten_first", [True, False])
+def test_an_end_that_is_written_late_in_another_segment_keeps_none_for_ever(tmp_path, monkeypatch, forgotten_first):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    journal = Journal(tmp_path, "w1", segment_bytes=2_000)
+    journal.sent("r1/1", packed("r1/1"))
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "posix_fallocate", full)
+        _, segment = journal.ended("r1/1", packed("r1/1", user="u" * 3_000), released=False)
+        assert journal.fault
+    if forgotten_first:
+        journal.forget([segment])
+    journal.sent("r2/1", packed("r2/1"))
+    assert (ENDED, "r1/1") in told(journal)[0]
+    if not forgotten_first:
+        journal.forget([segment])
+    journal.forget([journal.ended("r2/1", packed("r2/1"), released=False)[1]])
+    for number in range(20):
+        journal.sent(f"q{number}/1", packed(f"q{number}/1"))
+        journal.forget([journal.ended(f"q{number}/1", packed(f"q{number}/1"), released=False)[1]])
+    assert len(segments(journal)) == 1
+    journal.close(remove=True)
