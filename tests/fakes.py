@@ -56,6 +56,8 @@ class FakeLedger:
         self.writable = True
         self.sent_rows: dict[str, Row] = {}
         self.holds: dict[str, Hold] = {}
+        self.reserved: list[Hold] = []
+        """Every hold that was granted, ended or not."""
         self.spent: Counter[str] = Counter()
         """By budget period; a rolling budget's by bucket."""
         self._clock = clock
@@ -84,6 +86,7 @@ class FakeLedger:
             else:
                 if hold.grows or hold.attempt not in self.holds:
                     self.holds[hold.attempt] = hold
+                    self.reserved.append(hold)
                 loop.call_soon(self._granted, hold, result, now_ms)
         return result
 

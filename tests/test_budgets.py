@@ -36,8 +36,7 @@ async def refusal(case, **fields):
 
 
 def held(case):
-    (hold,) = case.ledger.holds.values()
-    return hold
+    return case.ledger.reserved[-1]
 
 
 # -- how much is held
