@@ -14,15 +14,18 @@ import asyncio
 import os
 import shutil
 from collections import defaultdict
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import structlog
 
 from router.adapters.journal import Numbers, lock, read_journal
 from router.adapters.journal_frames import SENT
 from router.adapters.ledger_settle import ESTIMATES, Entry, SettleLane, packed_row
 from router.adapters.resp import Script
-from router.adapters.store_layout import PLATFORM_JOURNALS, PLATFORM_TENANTS, read_held, tenant_prefix
+from router.adapters.store_layout import PLATFORM_JOURNALS, PLATFORM_TENANTS, decode_row, read_held, tenant_prefix
+from router.core.corrections import AMOUNTS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,10 +92,30 @@ class Adoption:
         if damaged:
             _log.error("journal_damaged", journal=name, bytes=damaged)
         ends, sent = _left(records)
+        estimated = sum(map(len, sent.values()))
+        await self._take_back(name, records, sent)
         await self._finish(name, ends, sent)
         await self._connection.script(BEAT, [PLATFORM_JOURNALS], ["-", name])
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-        _log.info("journal_adopted", journal=name, records=len(records), estimated=sum(map(len, sent.values())))
+        _log.info("journal_adopted", journal=name, records=len(records), estimated=estimated)
+
+    async def _take_back(self, name: str, records: list[Record], sent: defaultdict[str, list[Entry]]) -> None:
+        """Have what was swept, but was never sent by the journal's account, corrected to nothing."""
+        known = {record.row.attempt for record in records}
+        # Numbered behind the estimates: what freed holds without a row has left no record of its number among the ends.
+        number = max((record.number for record in records), default=0)
+        for tenant in sorted(await self._tenants() | {record.row.tenant for record in records}):
+            flat = await self._connection.call("HGETALL", f"{tenant_prefix(tenant)}swept:{name}")
+            # In an order that is the same for whoever does it again.
+            for row in sorted(map(decode_row, flat[1::2]), key=attrgetter("attempt")):
+                if row.attempt not in known:
+                    number += 1
+                    nothing = dict.fromkeys(AMOUNTS, 0)
+                    truth = msgspec.structs.replace(row, outcome="released", status=0, certainty="metered", **nothing)
+                    sent[tenant].append((number, *packed_row(truth), None))
+
+    async def _tenants(self) -> set[str]:
+        return {name.decode() for name in await self._connection.call("SMEMBERS", PLATFORM_TENANTS)}
 
     def _lane(self, tenant: str, journal: str, entries: list[Entry]) -> SettleLane:
         numbers = Numbers(journal)
@@ -138,9 +161,8 @@ class Adoption:
 
     async def _held(self, journal: str, tenants: set[str]) -> dict[str, list[str]]:
         """Attempts that a journal's worker still holds money for, by tenant."""
-        told = await self._connection.call("SMEMBERS", PLATFORM_TENANTS)
         found: dict[str, list[str]] = {}
-        for tenant in tenants | {name.decode() for name in told}:
+        for tenant in tenants | await self._tenants():
             holds = await held_by(self._connection, tenant)
             if mine := [attempt for attempt, text in holds.items() if read_held(text).journal == journal]:
                 found[tenant] = mine
@@ -203,7 +225,7 @@ def _claim(folder: Path) -> int | None:
     return None
 
 
-def _left(records: list[Record]) -> tuple[dict[str, list[Entry]], dict[str, list[Entry]]]:
+def _left(records: list[Record]) -> tuple[dict[str, list[Entry]], defaultdict[str, list[Entry]]]:
     """(ends, beginnings without an end), by tenant, in the order of their numbers."""
     ends: defaultdict[str, list[Entry]] = defaultdict(list)
     sent: dict[str, Record] = {}

@@ -6,6 +6,7 @@ import json
 
 import pytest
 from fakes import FakeResponse
+from store import until
 from wired import EVENTS, SECRET, Wired, answer, asked, ends, says
 
 from router.adapters import http_server
@@ -125,3 +126,20 @@ async def test_a_body_that_stops_arriving_is_408(served, monkeypatch):
     text = await (await served(Wired())).talk(post(b"{", length=100), until=b"}}")
     assert text.startswith(b"HTTP/1.1 408 ")
     assert error_of(text)["code"] == "request_timeout"
+
+
+async def test_a_body_on_its_way_still_arrives_when_the_server_stops():
+    wired = Wired(FakeResponse([answer()]))
+    handlers = HttpServer(wired.pipeline, {}, max_body=100_000).protocol_factory()
+    listening = await asyncio.get_running_loop().create_server(handlers, "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname())
+    head, _, body = post(asked()).partition(b"\r\n\r\n")
+    writer.write(head + b"\r\n\r\n" + body[:5])
+    await until(lambda: any(connection._request_in_progress for connection in handlers.connections))
+    listening.close()
+    handlers.pre_shutdown()
+    writer.write(body[5:])
+    async with asyncio.timeout(5):
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 OK")
+    writer.close()
+    await handlers.shutdown(0.1)

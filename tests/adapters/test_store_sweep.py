@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from budgets import a_budget, stored_counts, terms_of
 from store import PATIENT_S, Machine, make_hold, make_row, now_ms, stored_holds, stored_rows, until
 
 from router.adapters import ledger_settle
@@ -12,6 +13,7 @@ from router.adapters.redis_ledger import RedisLedger
 from router.adapters.spend import spend
 from router.adapters.store_layout import PLATFORM_JOURNALS, PLATFORM_SWEEPER, read_held
 from router.adapters.sweep import DEAD_MS, MARKS_MS, Sweep
+from router.core.budget import NO_TERMS
 from router.core.corrections import AMOUNTS
 from router.ports import StoreUnavailable
 
@@ -33,14 +35,15 @@ class Lost:
         self.journal = Journal(root, "w1")
         self.ledger = RedisLedger(connection, "w1", Machine(), journal=self.journal, flush_s=PATIENT_S)
         self.at = {}
+        self.terms = NO_TERMS
 
     async def send(self, *attempts):
         for attempt in attempts:
-            self.at[attempt] = await self.ledger.reserve(make_hold(attempt))
+            self.at[attempt] = await self.ledger.reserve(make_hold(attempt, terms=self.terms))
             self.ledger.sent(self.row(attempt, certainty="estimated", outcome="upstream_interrupted", cost_nano=900))
 
     def row(self, attempt, **changes):
-        return make_row(attempt, at_ms=self.at[attempt], **changes)
+        return make_row(attempt, at_ms=self.at[attempt], budgets=self.terms.names, **changes)
 
     async def end(self, attempt, **changes):
         self.ledger.settle(self.row(attempt, **changes))
@@ -267,3 +270,39 @@ def test_a_hold_may_say_less_or_more():
     assert (held.amount_nano, held.at_ms, held.budgets, held.dimensions) == (5, 7, (), ("a", "b"))
     with pytest.raises(ValueError, match="not enough values"):
         read_held("5")
+
+
+@pytest.mark.parametrize("first_swept", [True, False])
+async def test_budgets_are_charged_once_by_what_is_swept_adopted_and_corrected(connection, tmp_path, first_swept):
+    lost = Lost(connection, tmp_path / "elsewhere")
+    lost.terms = terms_of(a_budget(), a_budget(period="hour", rolling=True), at_ms=now_ms())
+    await lost.send("r1/1", "r2/1", "r3/1")
+    await lost.end("r1/1")
+
+    async def counted():
+        (found,) = {await stored_counts(connection, name) for name in lost.terms.names}
+        return found
+
+    assert await counted() == (1_000, 2_000)
+    if first_swept:
+        await silent(connection, DEAD_MS + 1_000)
+        assert await swept(connection) == 2
+        assert await counted() == (3_000, 0)
+    lost.ledger.settle(lost.row("r2/1", cost_nano=700, cost_pico=700_000))
+    lost.die()
+    assert await lost.adopt() == 1
+    assert await counted() == (2_600, 0)
+    assert await net(connection) == ({"r1/1": 1_000, "r2/1": 700, "r3/1": 900}, (3, 2_600))
+
+
+async def test_what_was_swept_and_turns_out_never_to_have_been_sent_costs_nothing(connection, tmp_path):
+    lost = Lost(connection, tmp_path / "elsewhere")
+    lost.terms = terms_of(a_budget(), at_ms=now_ms())
+    await lost.send("r1/1")
+    await lost.ledger.reserve(make_hold("r2/1", terms=lost.terms))
+    await silent(connection, DEAD_MS + 1_000)
+    assert await swept(connection) == 2
+    lost.die()
+    assert await lost.adopt() == 1
+    assert await net(connection) == ({"r1/1": 900, "r2/1": 0}, (2, 900))
+    assert await stored_counts(connection, lost.terms.names[0]) == (900, 0)

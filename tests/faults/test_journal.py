@@ -156,7 +156,7 @@ async def test_a_supervisor_killed_under_load_leaves_a_row_for_every_answer_and_
         async def break_it():
             node.process.send_signal(signal.SIGKILL)
 
-        answers = await under_load(node, tenant, break_it)
+        answers = await under_load(node, tenant, break_it, seconds=0.6)
         assert len(answers) > 10
         await asyncio.to_thread(node.process.wait)
         node.start()
