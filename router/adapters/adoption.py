@@ -20,9 +20,10 @@ import structlog
 
 from router.adapters.journal import Numbers, lock, read_journal
 from router.adapters.journal_frames import SENT
+from router.adapters.ledger_rows import stream_rows
 from router.adapters.ledger_settle import ESTIMATES, Entry, SettleLane, packed_row
 from router.adapters.resp import Script
-from router.adapters.store_layout import PLATFORM_JOURNALS, PLATFORM_TENANTS, read_held, tenant_prefix
+from router.adapters.store_layout import PLATFORM_JOURNALS, PLATFORM_TENANTS, hour_of, read_held, tenant_prefix
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,7 +89,8 @@ class Adoption:
         records, damaged = await asyncio.to_thread(read_journal, folder)
         if damaged:
             _log.error("journal_damaged", journal=name, bytes=damaged)
-        ends, sent = _left(records)
+        ends, left = _left(records)
+        sent = {tenant: await self._unbooked(tenant, name, entries) for tenant, entries in left.items()}
         lanes = [
             *(self._lane(tenant, name, entries) for tenant, entries in ends.items()),
             *(self._lane(tenant, name + ESTIMATES, entries) for tenant, entries in sent.items()),
@@ -102,6 +104,26 @@ class Adoption:
         await self._connection.script(BEAT, [PLATFORM_JOURNALS], ["-", name])
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         _log.info("journal_adopted", journal=name, records=len(records), estimated=sum(map(len, sent.values())))
+
+    async def _unbooked(self, tenant: str, journal: str, entries: list[Entry]) -> list[Entry]:
+        """Those that have no row yet: an end that a broken disk did not take may have been settled from memory.
+
+        Booking ends a hold in the same step, so that rows are looked through only where a hold is gone. What was swept
+        stays, to be corrected.
+        """
+        prefix = tenant_prefix(tenant)
+        gone: dict[str, str] = {}
+        for start in range(0, len(entries), _SCANNED):
+            rows = [entry[1] for entry in entries[start : start + _SCANNED]]
+            held = await self._connection.call("HMGET", f"{prefix}holds", *[row.attempt for row in rows])
+            gone |= {row.attempt: hour_of(row.at_ms) for row, there in zip(rows, held, strict=True) if there is None}
+        booked: set[str] = set()
+        for hour in sorted(set(gone.values())):
+            async for found in stream_rows(self._connection, tenant, hour):
+                booked |= {row.attempt for _, row in found} & gone.keys()
+        if booked:
+            booked -= {name.decode() for name in await self._connection.call("HKEYS", f"{prefix}swept:{journal}")}
+        return [entry for entry in entries if entry[1].attempt not in booked]
 
     def _lane(self, tenant: str, journal: str, entries: list[Entry], ends: list[str] | None = None) -> SettleLane:
         lane = SettleLane(self._connection, tenant_prefix(tenant), Numbers(journal), self)
