@@ -270,7 +270,11 @@ class Pipeline:
     async def _deliver(self, attempt: Attempt, response: UpstreamResponse, gone: Callable[[], bool]) -> Reply:
         if attempt.request.stream and response.headers.get("content-type", "").startswith("text/event-stream"):
             stream = AnswerStream(attempt, response, gone)
-            first = await stream.first_part()
+            try:
+                first = await stream.first_part()
+            except BaseException:
+                response.close()
+                raise
             return Reply(headers=[*attempt.headers(), ("content-type", "text/event-stream")], body=first, stream=stream)
         try:
             body = await response.read(MAX_ANSWER_BYTES)

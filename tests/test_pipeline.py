@@ -155,6 +155,20 @@ async def test_a_caller_who_leaves_while_money_is_set_aside_leaves_no_hold(turns
     assert len(wired.ledger.rows) == len(wired.upstream.sent)
 
 
+async def test_a_stream_that_is_given_up_before_its_first_part_is_closed_and_booked():
+    response = FakeResponse([asyncio.Event()], headers=EVENTS)
+    wired = Wired(response)
+    serving = asyncio.create_task(wired.serve(stream=True))
+    await until(lambda: wired.upstream.sent)
+    await asyncio.sleep(0.01)
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    assert response.closed, "its connection would stay taken, and its provider would go on"
+    (row,) = wired.ledger.rows
+    assert (row.outcome, row.certainty) == ("client_left", "estimated")
+
+
 # -- upstreams that fail
 
 

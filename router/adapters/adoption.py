@@ -22,9 +22,17 @@ import structlog
 
 from router.adapters.journal import Numbers, lock, read_journal
 from router.adapters.journal_frames import SENT
+from router.adapters.ledger_rows import stream_rows
 from router.adapters.ledger_settle import ESTIMATES, Entry, SettleLane, packed_row
 from router.adapters.resp import Script
-from router.adapters.store_layout import PLATFORM_JOURNALS, PLATFORM_TENANTS, decode_row, read_held, tenant_prefix
+from router.adapters.store_layout import (
+    PLATFORM_JOURNALS,
+    PLATFORM_TENANTS,
+    hour_of,
+    read_held,
+    read_note,
+    tenant_prefix,
+)
 from router.core.corrections import AMOUNTS
 
 if TYPE_CHECKING:
@@ -91,7 +99,10 @@ class Adoption:
         records, damaged = await asyncio.to_thread(read_journal, folder)
         if damaged:
             _log.error("journal_damaged", journal=name, bytes=damaged)
-        ends, sent = _left(records)
+        ends, left = _left(records)
+        sent: defaultdict[str, list[Entry]] = defaultdict(list)
+        for tenant, entries in left.items():
+            sent[tenant] = await self._unbooked(tenant, name, entries)
         estimated = sum(map(len, sent.values()))
         await self._take_back(name, records, sent)
         await self._finish(name, ends, sent)
@@ -107,7 +118,7 @@ class Adoption:
         for tenant in sorted(await self._tenants() | {record.row.tenant for record in records}):
             flat = await self._connection.call("HGETALL", f"{tenant_prefix(tenant)}swept:{name}")
             # In an order that is the same for whoever does it again.
-            for row in sorted(map(decode_row, flat[1::2]), key=attrgetter("attempt")):
+            for row in sorted(map(read_note, flat[1::2]), key=attrgetter("attempt")):
                 if row.attempt not in known:
                     number += 1
                     nothing = dict.fromkeys(AMOUNTS, 0)
@@ -116,6 +127,26 @@ class Adoption:
 
     async def _tenants(self) -> set[str]:
         return {name.decode() for name in await self._connection.call("SMEMBERS", PLATFORM_TENANTS)}
+
+    async def _unbooked(self, tenant: str, journal: str, entries: list[Entry]) -> list[Entry]:
+        """Those that have no row yet: an end that a broken disk did not take may have been settled from memory.
+
+        Booking ends a hold in the same step, so that rows are looked through only where a hold is gone. What was swept
+        stays, to be corrected.
+        """
+        prefix = tenant_prefix(tenant)
+        gone: dict[str, str] = {}
+        for start in range(0, len(entries), _SCANNED):
+            rows = [entry[1] for entry in entries[start : start + _SCANNED]]
+            held = await self._connection.call("HMGET", f"{prefix}holds", *[row.attempt for row in rows])
+            gone |= {row.attempt: hour_of(row.at_ms) for row, there in zip(rows, held, strict=True) if there is None}
+        booked: set[str] = set()
+        for hour in sorted(set(gone.values())):
+            async for found in stream_rows(self._connection, tenant, hour):
+                booked |= {row.attempt for _, row in found} & gone.keys()
+        if booked:
+            booked -= {name.decode() for name in await self._connection.call("HKEYS", f"{prefix}swept:{journal}")}
+        return [entry for entry in entries if entry[1].attempt not in booked]
 
     def _lane(self, tenant: str, journal: str, entries: list[Entry]) -> SettleLane:
         numbers = Numbers(journal)
@@ -225,7 +256,7 @@ def _claim(folder: Path) -> int | None:
     return None
 
 
-def _left(records: list[Record]) -> tuple[dict[str, list[Entry]], defaultdict[str, list[Entry]]]:
+def _left(records: list[Record]) -> tuple[dict[str, list[Entry]], dict[str, list[Entry]]]:
     """(ends, beginnings without an end), by tenant, in the order of their numbers."""
     ends: defaultdict[str, list[Entry]] = defaultdict(list)
     sent: dict[str, Record] = {}

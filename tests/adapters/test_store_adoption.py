@@ -97,6 +97,22 @@ async def test_ends_on_file_are_booked_and_what_has_none_is_estimated(worker, co
     assert await worker.adopt() == 0
 
 
+async def test_an_end_that_the_disk_did_not_take_is_not_estimated_once_it_is_booked(worker, connection, monkeypatch):
+    def broken(*_):
+        raise OSError(5, "Input/output error")
+
+    await worker.send("r0/1", cost_nano=5_000)
+    await worker.send("r1/1", cost_nano=5_000)
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "pwrite", broken)
+        worker.ledger.settle(make_row("r0/1"))
+    await worker.ledger.flush()
+    worker.die()
+    await connection.call("HDEL", "cr:{acme}:holds", "r1/1")  # lost with the store's last moments
+    assert await worker.adopt() == 1
+    assert await stored_rows(connection) == [make_row("r0/1"), estimate("r1/1", cost_nano=5_000)]
+
+
 async def test_an_adoption_that_is_itself_cut_short_is_done_again(worker, connection, monkeypatch):
     for number in range(300):
         await worker.send(f"r{number}/1")
