@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -61,6 +62,13 @@ class Settings(BaseModel):
     """Hours after which a closed hour's rows go to the archive."""
     environment: Mapping[str, str] = Field(default_factory=dict, repr=False)
     """The whole environment, for provider keys named by the catalog (`key_env`, `env:` base URLs)."""
+
+    @field_validator("archive")
+    @classmethod
+    def _place(cls, given: str) -> str:
+        if re.match(r"[A-Za-z][A-Za-z0-9+]*:", given) and not re.match(r"(s3|gs|file)://[^/]", given):
+            raise ValueError(f"{given!r} must be a directory, or a URL such as s3://bucket/path")
+        return given
 
     @field_validator("dev_key", "admin_key")
     @classmethod

@@ -6,6 +6,13 @@ from router.app import AFTER_DRAIN_S
 from router.settings import SettingsError, read_settings
 
 
+@pytest.mark.parametrize("place", ["ftp://x/y", "s3:/x", "S3://bucket/x", "s3://"])
+def test_an_archive_is_a_directory_or_a_bucket(place):
+    with pytest.raises(SettingsError, match=r"COSTROUTER_ARCHIVE: .*s3://bucket/path"):
+        read_settings({"COSTROUTER_ARCHIVE": place})
+    assert read_settings({"COSTROUTER_ARCHIVE": "s3://bucket/x?region=eu"}).archive_place.startswith("s3://")
+
+
 def test_names_become_fields_and_empty_values_are_unset():
     settings = read_settings(
         {"COSTROUTER_PORT": "9000", "COSTROUTER_WORKERS": "", "REDIS_URL": "redis://h", "HOME": "x"}

@@ -273,8 +273,11 @@ class EmbeddedStore:
             self._short_dir.mkdir(mode=0o700, exist_ok=True)
             path = self._short_dir / "store.sock"
         record = self._dir / "store.socket.new"
-        record.write_bytes(os.fsencode(path))
-        record.replace(self._dir / "store.socket")
+        try:
+            record.write_bytes(os.fsencode(path))
+            record.replace(self._dir / "store.socket")
+        except OSError as error:
+            raise EmbeddedStoreError(f"{self._dir} cannot be used: {error.strerror}") from None
         return path
 
     def _recorded(self) -> Path:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from urllib.parse import parse_qs
 
 from aiohttp import web
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from router.adapters.http_admin import LABEL, governs, json_reply, silent_store, tenant_of
 from router.adapters.http_server import Handler, read_body
@@ -49,6 +49,14 @@ class Scope(BaseModel):
     model: str | None = Field(default=None, pattern=_TEXT)
     provider: str | None = Field(default=None, pattern=_TEXT)
     tag: str | None = Field(default=None, pattern=_TAG)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_nulls(cls, given: Any) -> Any:
+        empty = [name for name, value in given.items() if value is None] if isinstance(given, dict) else []
+        if empty:
+            raise ValueError(f"{empty[0]} is null; leave it out, or the budget would count more than was meant")
+        return given
 
 
 class NewBudget(BaseModel):

@@ -13,6 +13,14 @@ from router.cli.client import ask
 from router.cli.output import console
 
 _PATH = "/costrouter/v1/budgets"
+
+
+def _one(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> str | None:  # noqa: ARG001 - click's shape
+    if len(given) > 1:
+        raise click.BadParameter(f"may be given once: a budget has one {option.name}, and all that it names must hold")
+    return given[0] if given else None
+
+
 _tenant = click.option("--tenant", help="Another tenant than the key's own.")
 
 
@@ -33,19 +41,23 @@ def list_(tenant: str | None) -> None:
 
 @budgets.command("set")
 @_tenant
-@click.option("--team")
-@click.option("--app")
-@click.option("--key", help="A key's id.")
-@click.option("--user", help="As the request's `user` says.")
-@click.option("--model", help="Such as openai/gpt-4o-mini.")
-@click.option("--provider")
-@click.option("--tag", help="Such as env=prod.")
+@click.option("--team", multiple=True, callback=_one)
+@click.option("--app", multiple=True, callback=_one)
+@click.option("--key", help="A key's id.", multiple=True, callback=_one)
+@click.option("--user", help="As the request's `user` says.", multiple=True, callback=_one)
+@click.option("--model", help="Such as openai/gpt-4o-mini.", multiple=True, callback=_one)
+@click.option("--provider", multiple=True, callback=_one)
+@click.option("--tag", help="Such as env=prod.", multiple=True, callback=_one)
 @click.option("--limit", "limit_usd", required=True, help="US dollars, such as 1.50.")
 @click.option("--period", type=click.Choice(["minute", "hour", "day", "week", "month", "total"]), required=True)
 @click.option("--rolling", is_flag=True, help="Count the last so many hours instead of a calendar's.")
 @click.option("--time-zone", default="UTC", show_default=True)
 @click.option("--statistical", is_flag=True, help="Hold what is likely instead of the worst case.")
-@click.option("--stop", is_flag=True, help="Stop running streams that no longer fit, instead of letting them finish.")
+@click.option(
+    "--stop",
+    is_flag=True,
+    help="Stop running streams that no longer fit. Saves money where a provider stops billing then.",
+)
 @click.option("--alert", "alerts", multiple=True, help="A percentage of the limit, such as 80%.")
 def set_(*, statistical: bool, stop: bool, alerts: tuple[str, ...], **given: Any) -> None:
     """Set a budget. The same scope and period again changes it, and keeps what was counted."""

@@ -150,6 +150,13 @@ def test_the_command_line_sets_lists_and_removes(node):
     assert name not in node.run("budgets").stdout
 
 
+def test_a_scope_that_would_count_more_than_was_meant_is_refused(node):
+    told = node.run("budgets", "set", "--tag", "a=1", "--tag", "b=2", "--limit", "1", "--period", "day")
+    assert (told.returncode, "may be given once" in told.stderr) == (2, True)
+    answer = admin(node, "POST", json={"scope": {"team": None}, "limit_usd": "1", "period": "day"})
+    assert (answer.status_code, "team is null" in answer.json()["error"]["message"]) == (400, True)
+
+
 # -- the race
 
 
