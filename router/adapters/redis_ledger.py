@@ -34,6 +34,8 @@ GATHER_S: Final = 0.025
 MOST_WAITING: Final = 100_000
 """Rows that may wait for the store, about 100 MB. Beyond it nothing new is admitted; no row is ever dropped."""
 FLUSH_S: Final = 5.0
+GONE_S: Final = 0.5
+"""How long the end waits for a store that is away, where a journal keeps the rows."""
 _LATE_S: Final = 1.0
 ANNOUNCED_MS: Final = 1_000
 """A hold that is announced again and reaches the store later than this is refused there."""
@@ -155,16 +157,19 @@ class RedisLedger:
         Raises:
             StoreUnavailable: rows still wait after ``flush_s`` seconds; they stay queued and are still being sent.
         """
+        await self._flush(self._flush_s)
+
+    async def _flush(self, bound_s: float) -> None:
         self._push_gathered()
         if not self._waiting:
             return
         drained: asyncio.Future[None] = self._loop.create_future()
         self._drained.append(drained)
         try:
-            async with asyncio.timeout(self._flush_s):
+            async with asyncio.timeout(bound_s):
                 await drained
         except TimeoutError:
-            raise StoreUnavailable(f"{self._waiting} rows still wait for the store after {self._flush_s:g} s") from None
+            raise StoreUnavailable(f"{self._waiting} rows still wait for the store after {bound_s:g} s") from None
 
     async def close(self) -> None:
         """Flush, and stop sending whatever the outcome. The journal goes if the store has everything for good.
@@ -174,7 +179,9 @@ class RedisLedger:
         """
         settled = False
         try:
-            await self.flush()
+            # What is on this disk need not wait long for a store that is away: it may have ended with the supervisor.
+            gone = isinstance(self._journal, Journal) and not self._connection.up
+            await self._flush(min(self._flush_s, GONE_S) if gone else self._flush_s)
             settled = await self._is_durable() and await self._sign_off()
         finally:
             self._journal.close(remove=settled)
