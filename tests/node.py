@@ -176,7 +176,11 @@ class Node:
     # The node itself.
 
     def spend(self, **query: str) -> dict[str, Any]:
-        answer = self.http.get(f"{self.url}/costrouter/v1/spend", params=query, headers=bearer(self.admin_key))
+        for _ in range(50):
+            answer = self.http.get(f"{self.url}/costrouter/v1/spend", params=query, headers=bearer(self.admin_key))
+            if answer.status_code != 503:
+                break
+            time.sleep(0.1)  # a store that has just failed over is found again
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] = answer.json()
         return found

@@ -176,6 +176,7 @@ async def test_a_sentinel_that_was_away_is_heard_again_and_a_silent_one_is_not_b
 # Cluster.
 
 
+@pytest.mark.soak
 async def test_a_clusters_primary_that_is_killed_loses_no_row(tmp_path):
     with Cluster(tmp_path, replicas=3) as store:
         async with connected(store, timeout_s=1) as connection, Load(connection) as load:

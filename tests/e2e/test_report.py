@@ -195,6 +195,7 @@ async def test_tail_shows_what_was_booked_last(finance):
     assert json.loads(one)["attempt"] == "t4/1"
 
 
+@pytest.mark.soak
 async def test_a_server_archives_by_itself_and_commands_work_without_one(tmp_path):
     node = Node(tmp_path)
     with node:

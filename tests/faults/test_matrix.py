@@ -238,6 +238,7 @@ async def test_an_upstream_that_resets_is_paid_within_the_worst_case(node):
     await upstream_reset(node, POINTS, seed=1)
 
 
+@pytest.mark.soak
 async def test_a_store_that_fails_over_has_every_row_and_holds_nothing(tmp_path):
     await failed_over(tmp_path, POINTS, seed=1)
 
