@@ -20,6 +20,7 @@ def refused(**headers):
 def test_no_orders_are_the_usual_case():
     assert ordered() is NONE
     assert read_orders({"authorization": "Bearer x"}, {}) is NONE
+    assert read_orders({"x-costrouter-policy": ""}, {"unit": ""}) is NONE
     assert Orders() == NONE
 
 
