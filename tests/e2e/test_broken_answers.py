@@ -139,10 +139,10 @@ async def test_a_hundred_callers_who_leave_leave_no_hold_and_a_row_each(node, te
         async with aiohttp.ClientSession() as session:
             await asyncio.sleep(number % 10 / 100)
             try:
-                async with asyncio.timeout(0.02 * (number % 7)):
-                    response = await session.post(
-                        f"{node.base_url}/chat/completions", json=body, headers=tenant.headers
-                    )
+                async with (
+                    asyncio.timeout(0.02 * (number % 7)),
+                    session.post(f"{node.base_url}/chat/completions", json=body, headers=tenant.headers) as response,
+                ):
                     await response.content.readany()
                     response.close()
             except TimeoutError:
