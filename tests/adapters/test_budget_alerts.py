@@ -196,6 +196,7 @@ async def test_definitions_reach_other_workers(connection):
     await until(lambda: theirs.terms("acme", dims, now_ms()).names, 1)
     await mine.remove("acme", budget.id)
     await until(lambda: not theirs.terms("acme", dims, now_ms()).names, 1)
+    assert not keeping.done()
     keeping.cancel()
 
 

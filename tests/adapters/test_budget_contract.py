@@ -117,7 +117,9 @@ async def test_what_costs_nothing_passes_a_budget_that_is_used_up(case):
     await case.ledger.reserve(spender)
     await settled(case, row_of(spender, 150))
     await refused(case, under(budget, attempt="r2/1", amount_nano=1))
-    await case.ledger.reserve(under(budget, attempt="r3/1", amount_nano=0))
+    free = under(budget, attempt="r3/1", amount_nano=0)
+    assert await case.ledger.reserve(free) > 0
+    assert await case.counted(free.terms.terms[0]) == (150, 0)
 
 
 async def test_a_row_whose_hold_is_gone_is_counted_all_the_same(case):
