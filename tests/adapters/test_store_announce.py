@@ -83,6 +83,7 @@ async def test_what_ends_before_it_is_told_again_is_freed_all_the_same(connectio
     await until(lambda: stored_counts_are(connection, hold, (300, 0)))
     await until(lambda: no_holds(connection))
     await ledger.close()
+    assert await stored_counts(connection, *hold.budgets) == (300, 0)
 
 
 async def stored_counts_are(connection, hold, wanted):

@@ -249,6 +249,7 @@ async def test_a_hold_whose_caller_went_away_is_freed(own_store, monkeypatch):
     await until(held)
     await until(freed)
     await ledger.close()
+    assert await stored_rows(connection) == []
     await connection.close()
 
 
