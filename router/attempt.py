@@ -42,6 +42,7 @@ class Attempt:
 
     __slots__ = (
         "_desk",
+        "_sent",
         "_told",
         "at_ms",
         "clamped",
@@ -96,6 +97,7 @@ class Attempt:
         self.clamped: int | None = None
         """The output limit, where a budget has made it smaller than the caller's."""
         self.row: Row | None = None
+        self._sent: Row | None = None
         self._told = False
 
     @property
@@ -189,7 +191,8 @@ class Attempt:
         Raises:
             JournalUnavailable: it must not be sent; the hold stays until `release`.
         """
-        self._desk.ledger.sent(self._row(self._expected(), "upstream_interrupted", 500, "estimated"))
+        self._sent = self._row(self._expected(), "upstream_interrupted", 500, "estimated")
+        self._desk.ledger.sent(self._sent)
 
     def answered(self) -> None:
         """The first part of the answer is here."""
@@ -244,7 +247,27 @@ class Attempt:
         decision, identity, option = self.decision, self.identity, self.decision.option
         cost = cost_pico(option.price, usage)
         baseline = decision.baseline
-        now = self._desk.clock.monotonic()
+        baseline_nano = nano_ceil(cost if baseline is None else cost_pico(baseline.price, usage))
+        ttft_ms = round((self.first_at - self.started) * 1000) if self.first_at else 0
+        total_ms = round((self._desk.clock.monotonic() - self.started) * 1000)
+        if self._sent is not None:
+            # What is known since it was sent changes no more; to put it together again costs twice as much.
+            return msgspec.structs.replace(
+                self._sent,
+                outcome=outcome,
+                status=status,
+                certainty=certainty,
+                prompt_tokens=usage.prompt_tokens,
+                cached_tokens=usage.cached_tokens,
+                cache_write_tokens=usage.cache_write_tokens,
+                completion_tokens=usage.completion_tokens,
+                reasoning_tokens=usage.reasoning_tokens,
+                cost_pico=cost,
+                cost_nano=nano_ceil(cost),
+                baseline_nano=baseline_nano,
+                ttft_ms=ttft_ms,
+                total_ms=total_ms,
+            )
         return Row(
             attempt=self.name,
             at_ms=self.at_ms,
@@ -273,10 +296,10 @@ class Attempt:
             cost_pico=cost,
             cost_nano=nano_ceil(cost),
             estimated_nano=nano_ceil(decision.expected_pico),
-            baseline_nano=nano_ceil(cost if baseline is None else cost_pico(baseline.price, usage)),
+            baseline_nano=baseline_nano,
             runner_up_nano=nano_ceil(decision.runner_up_pico),
-            ttft_ms=round((self.first_at - self.started) * 1000) if self.first_at else 0,
-            total_ms=round((now - self.started) * 1000),
+            ttft_ms=ttft_ms,
+            total_ms=total_ms,
             snapshot=self.snapshot,
             unit=self.orders.unit,
             choices=self.facts.choices,
