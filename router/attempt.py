@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from router.core.decide import Decision, Facts, believable, prompt_tokens
+from router.core.believable import believable
+from router.core.decide import Decision, Facts, prompt_tokens
 from router.core.errors import RouterError
 from router.core.holds import likely_output, output_limit, worst_case
 from router.core.money import nano_ceil, usd

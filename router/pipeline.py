@@ -161,12 +161,29 @@ class Pipeline:
             raise RouterError("invalid_api_key", "This key is not known here. Provider keys are not router keys.")
         return identity
 
-    async def consider(self, endpoint: Endpoint, headers: Mapping[str, str], body: bytes) -> Considered:
-        """Describe and decide, and do nothing: what an estimate shows and what `serve` goes by."""
+    async def consider(
+        self, endpoint: Endpoint, headers: Mapping[str, str], body: bytes, *, exact: bool = False
+    ) -> Considered:
+        """Describe and decide, and do nothing: what an estimate shows and what `serve` goes by.
+
+        Args:
+            endpoint: which of the API's calls it is.
+            headers: the caller's.
+            body: the caller's.
+            exact: whether short prompts are to be counted even where no count would change the choice.
+        """
         request = _READ[endpoint](body)
         orders = read_orders(headers, request.own)
         counter = self._desk.counter
-        facts = facts_of(endpoint, PATHS[endpoint], request, orders, count_now=counter.count_now, known=counter.known)
+        facts = facts_of(
+            endpoint,
+            PATHS[endpoint],
+            request,
+            orders,
+            count_now=counter.count_now,
+            known=counter.known,
+            glances=not exact,
+        )
         snapshot = self.snapshot
         route = snapshot.route(facts, Wish(orders.policy, orders.quality_milli, orders.tags))
         decision = _try(route, facts)

@@ -76,6 +76,9 @@ class UpstreamResponse(Protocol):
     async def chunk(self) -> bytes:
         """The next bytes as they arrive, ``b""`` at a clean end. Raises `UpstreamFailure`."""
 
+    def gather(self) -> None:
+        """From now on, what arrives within milliseconds of each other may be given as one chunk."""
+
     def close(self) -> None:
         """Give the connection back if the body was consumed, else drop it. Safe to call twice."""
 

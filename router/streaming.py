@@ -85,7 +85,10 @@ class AnswerStream:
             error = RouterError("upstream_interrupted", f"{self._attempt.link.name} ended the stream before it began.")
             await self._settle("upstream_interrupted", error)
             raise error
-        return part + await self._end() if self._over() else part
+        if self._over():
+            return part + await self._end()
+        self._response.gather()
+        return part
 
     async def next_part(self) -> bytes:
         """More bytes for the caller, ``b""`` after the last."""

@@ -261,6 +261,9 @@ class FakeResponse:
                 raise UpstreamFailure("too_large", f"the fake upstream sent a body over {limit} bytes", sent=True)
         return body
 
+    def gather(self) -> None:
+        """Chunks come as they were given."""
+
     def close(self) -> None:
         self.closed = True
 

@@ -136,7 +136,7 @@ class Api:
         await self._pipeline.authenticate(request.headers)
         body = await read_body(request, self._max_body)
         endpoint: Literal["chat", "embeddings"] = "embeddings" if _is_embeddings(body) else "chat"
-        seen = await self._pipeline.consider(endpoint, request.headers, body)
+        seen = await self._pipeline.consider(endpoint, request.headers, body, exact=True)
         return _json(estimate_body(seen), request_id)
 
     async def _spend(self, request: web.BaseRequest, request_id: str) -> web.Response:

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import aiohttp
 from yarl import URL
 
-from router.adapters.upstream_connection import MAX_FIELDS, MAX_HEAD, PAUSE_ABOVE, SLICE
+from router.adapters.upstream_connection import PAUSE_ABOVE, SLICE
 from router.adapters.upstream_decoding import take_decoder
+from router.adapters.upstream_head import MAX_FIELDS, MAX_HEAD
 from router.adapters.upstream_request import HeadWriter, authority, label
 from router.ports import UpstreamFailure, UpstreamRequest
 
@@ -194,6 +195,9 @@ class AiohttpResponse:
             self.close()
             raise UpstreamFailure("too_large", f"{self._where} sent a body over {limit} bytes", sent=True)
         return b"".join(parts)
+
+    def gather(self) -> None:
+        """Aiohttp's client reads as it will."""
 
     def close(self) -> None:
         """Drop the connection unless the body was consumed (then aiohttp has it back already)."""

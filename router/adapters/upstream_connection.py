@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import math
-from functools import lru_cache
 from typing import Any, Final, Protocol, cast
 
 import httptools
 
+from router.adapters.upstream_head import MAX_FIELDS, MAX_HEAD, OVERSIZE, head_flaw, header_name, promised_idle
 from router.adapters.upstream_response import RawResponse
 from router.ports import Timeouts, UpstreamFault
 
-MAX_HEAD: Final = 64 * 1024
-MAX_FIELDS: Final = 128
-"""Bounds on a response's head, interim responses and trailers included: bytes, and header lines."""
-
-_OVERSIZE: Final = f"a head over {MAX_HEAD} bytes"
-
 PAUSE_ABOVE: Final = 256 * 1024
 """Untaken bytes at which the socket is not read any more. A reader takes all at once, so it resumes from zero."""
+
+GATHER_S: Final = 0.005
+"""A stream whose pieces come faster than this is read once in so much time: each read costs as much as its piece."""
 
 SLICE: Final = 256 * 1024
 """A body is handed to the transport in slices of this size, each once the one before has left."""
@@ -54,11 +51,6 @@ class Owner(Protocol):
         """The connection is gone."""
 
 
-@lru_cache(maxsize=1024)
-def _header_name(raw: bytes) -> str:
-    return raw.decode("ascii").lower()
-
-
 class Connection(asyncio.Protocol):
     """Carries one exchange at a time. Created unconnected; connected once it `is_usable`."""
 
@@ -75,11 +67,13 @@ class Connection(asyncio.Protocol):
         "_headers",
         "_idle_s",
         "_keep_alive",
+        "_last_piece",
         "_loop",
         "_owner",
         "_parser",
         "_paused",
         "_phase",
+        "_resting",
         "_seen_eof",
         "_surplus",
         "_timeouts",
@@ -109,6 +103,8 @@ class Connection(asyncio.Protocol):
         self._unsent: memoryview | None = None
         self._choked = False
         self._paused = False
+        self._resting = False
+        self._last_piece = 0.0
         self._timeouts = Timeouts()
         self._total_due = math.inf
         self._due = math.inf
@@ -164,7 +160,8 @@ class Connection(asyncio.Protocol):
         if self._paused and self._transport is not None:
             self._paused = False
             self._expect(self._timeouts.between_chunks)
-            self._transport.resume_reading()
+            if not self._resting:
+                self._transport.resume_reading()
 
     def drop(self) -> None:
         """End the connection now, whatever it carries. `Owner.lost` follows."""
@@ -211,10 +208,11 @@ class Connection(asyncio.Protocol):
             else:
                 self._expect(self._timeouts.between_chunks)
             exchange.wake()
+            self._rest(exchange)
         elif self._phase == _DONE:
             self._finish(exchange)
         elif self._head_bytes > MAX_HEAD:
-            self.fail("protocol", f"{self._owner.label} sent a malformed response: {_OVERSIZE}")
+            self.fail("protocol", f"{self._owner.label} sent a malformed response: {OVERSIZE}")
 
     def eof_received(self) -> None:
         """The peer has said all; the transport closes itself and `connection_lost` follows."""
@@ -259,7 +257,7 @@ class Connection(asyncio.Protocol):
             self._ignore_header()
             return
         self._fields += 1
-        key = _header_name(name)
+        key = header_name(name)
         text = value.decode("latin-1").strip(" \t")
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
 
@@ -271,7 +269,7 @@ class Connection(asyncio.Protocol):
         status = self._parser.get_status_code()
         coding = headers.get("transfer-encoding")
         if self._fields > MAX_FIELDS or self._head_bytes > MAX_HEAD or coding is not None or status < 200:
-            self._flaw = self._head_flaw(status, coding, headers)
+            self._flaw = head_flaw(status, headers, self._fields, self._head_bytes)
             if status < 200:
                 headers.clear()
             if self._flaw or status < 200:
@@ -282,7 +280,7 @@ class Connection(asyncio.Protocol):
         self._until_close = coding is None and "content-length" not in headers
         self._keep_alive = self._parser.should_keep_alive() and self._unsent is None
         if "keep-alive" in headers:
-            self._idle_s = min(self._owner.keepalive_s, _promised_idle(headers["keep-alive"]))
+            self._idle_s = min(self._owner.keepalive_s, promised_idle(headers["keep-alive"]))
         if status >= 400:
             # The upstream has refused: the rest of the request is of no use to it.
             self._unsent = None
@@ -303,17 +301,6 @@ class Connection(asyncio.Protocol):
 
     # Own steps.
 
-    def _head_flaw(self, status: int, coding: str | None, headers: dict[str, str]) -> str:
-        if self._fields > MAX_FIELDS:
-            return f"more than {MAX_FIELDS} header lines"
-        if self._head_bytes > MAX_HEAD and sum(len(key) + len(text) + 4 for key, text in headers.items()) > MAX_HEAD:
-            return _OVERSIZE
-        if coding is not None and coding.lower() != "chunked":
-            return "a transfer-encoding other than chunked"
-        if status < 100:
-            return "a status below 100"
-        return "status 101 without having been asked to switch protocols" if status == 101 else ""
-
     def _ignore_header(self) -> None:
         if self._phase == _BODY:
             self._fields += 1
@@ -332,6 +319,22 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
             # The upstream cannot be blamed for a slow reader; only the total still runs.
             self._due = self._total_due
+
+    def _rest(self, exchange: RawResponse) -> None:
+        """Leave what comes next in the socket for a moment, if pieces come fast: then several are read at once."""
+        if not exchange.gathers:
+            return
+        now = self._loop.time()
+        if now - self._last_piece < GATHER_S and not self._resting and self._transport is not None:
+            self._resting = True
+            self._transport.pause_reading()
+            self._loop.call_at(now + GATHER_S, self._rested)
+        self._last_piece = now
+
+    def _rested(self) -> None:
+        self._resting = False
+        if not self._paused and self.is_usable and self._transport is not None:
+            self._transport.resume_reading()
 
     def _finish(self, exchange: RawResponse) -> None:
         self._exchange = None
@@ -379,12 +382,3 @@ class Connection(asyncio.Protocol):
         else:
             what = f"sent nothing for {bounds.between_chunks:g} s in the middle of its response"
         self.fail("timeout", f"{self._owner.label} {what}")
-
-
-def _promised_idle(keep_alive: str) -> float:
-    """Seconds that an idle connection may be used for, one less than ``Keep-Alive: timeout=N`` promises."""
-    for part in keep_alive.split(","):
-        name, _, value = part.strip().partition("=")
-        if name.lower() == "timeout" and value.isdecimal() and len(value) < 10:
-            return int(value) - 1
-    return math.inf

@@ -39,6 +39,7 @@ class RawResponse:
         "buffered",
         "declared",
         "ended",
+        "gathers",
         "headers",
         "status",
     )
@@ -52,6 +53,8 @@ class RawResponse:
         """Content-Length of a body that is passed on as it comes; 0 where unknown."""
         self.ended = False
         """The whole body arrived."""
+        self.gathers = False
+        """Whether pieces that come in quick succession may be read together."""
         self._loop = loop
         self._flow: Flow | None = flow
         self._label = label
@@ -158,6 +161,10 @@ class RawResponse:
         if size > limit:
             raise self._too_large(limit)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def gather(self) -> None:
+        """From now on, what arrives in quick succession is read together."""
+        self.gathers = True
 
     def close(self) -> None:
         """Drop the connection unless the body has arrived (then it is back in the pool already)."""

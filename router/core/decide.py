@@ -16,16 +16,9 @@ import msgspec
 from router.core.images import Image, ImageFormula, image_tokens_of
 from router.core.pricing import rates_for
 from router.core.stats import Summary
-from router.core.values import Needs, Price, Rates, TokenRange, Usage
+from router.core.values import Needs, Price, Rates, TokenRange
 
 PPM = 1_000_000
-UNSEEN_TOKENS = 1_024
-"""What a provider may put before a prompt on its own: system text, frames of tools and schemas."""
-LIMIT_SLACK = 8
-"""Tokens by which an answer may pass its limit: not every server counts the one that ends it."""
-# Plain integers: arithmetic on enum flags takes a microsecond a piece.
-_REASONS = Needs.REASONING_EFFORT.value
-_PREDICTS = Needs.PREDICTION.value
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -121,12 +114,19 @@ class Level(msgspec.Struct, frozen=True):
     options: tuple[Option, ...]
     """In order of preference at equal cost."""
     figures: tuple[Figures, ...]
+    bend: int
+    """The least count of tokens at which a window of these ends or a price band begins."""
+    densest_ppm: int
+    """The highest of their ratios, at least 1,000,000."""
 
 
 def level(relaxed: str, options: Iterable[Option], *, headroom: bool = True) -> Level:
     """A level of these options; without ``headroom`` a model that thinks serves whatever the output limit is."""
     found = tuple(options)
-    return Level(relaxed, found, tuple(option.figures(headroom=headroom) for option in found))
+    edges = [edge for o in found for edge in (o.context_window, *(band.above for band in o.price.bands[1:]))]
+    densest = max([PPM, *(option.ratio_ppm for option in found)])
+    rows = tuple(option.figures(headroom=headroom) for option in found)
+    return Level(relaxed, found, rows, bend=min(edges, default=0), densest_ppm=densest)
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -189,11 +189,7 @@ def decide(plan: Plan, facts: Facts, baseline: Option | None) -> Decision | None
         best, cost, runner_up = cheapest(used.figures, facts, tokens.expected, cap)
         if best is None:
             continue
-        tried = plan.levels[:number]
-        turns = _turns(tried if plan.asked is None else (*tried, plan.asked), facts)
-        certain = tokens.exact or (
-            not _window_in_doubt(tried, facts) and all(_first(plan, tried, facts, other) is best for other in turns)
-        )
+        certain = tokens.exact or _certain(plan, plan.levels[:number], facts, best)
         prompt = prompt_tokens(best, facts, tokens.expected)
         output = expected_output(best, facts)
         return Decision(
@@ -259,6 +255,22 @@ def highest_cost(plan: Plan, facts: Facts, tokens: int) -> int | None:
         return cap
     asked, cost, _ = cheapest(plan.asked.figures, facts, tokens, cap)
     return cap if asked is None else cost
+
+
+def _certain(plan: Plan, tried: Sequence[Level], facts: Facts, best: Option) -> bool:
+    """Whether no count of the prompt within its likely range would change the choice."""
+    tokens = facts.tokens
+    if _window_in_doubt(tried, facts):
+        return False
+    looked_at = tried if plan.asked is None else (*tried, plan.asked)
+    # Images, frames and the answer come on top: far below the first bend, none of them reaches it.
+    room = tokens.likely_high + facts.fixed_tokens + (facts.max_output or 0) + 64 * facts.messages
+    turns: Iterable[int]
+    if facts.images or any(room * used.densest_ppm >= used.bend * PPM for used in looked_at):
+        turns = _turns(looked_at, facts)
+    else:
+        turns = (tokens.likely_low, tokens.likely_high)
+    return all(_first(plan, tried, facts, other) is best for other in turns)
 
 
 def _first(plan: Plan, levels: Sequence[Level], facts: Facts, tokens: int) -> Option | None:
@@ -345,39 +357,6 @@ def upper_cost(option: Option, prompt: int, output: int) -> int:
 
 def _upper_cost(rates: Rates, prompt: int, output: int) -> int:
     return rates.request + prompt * max(rates.input, rates.cache_write) + output * rates.output
-
-
-def most_prompt(option: Option, facts: Facts, tokens: int | None) -> int:
-    """The most that a provider may meter of a prompt whose texts have at most so many tokens, or nobody knows how many."""
-    window = option.context_window * facts.inputs
-    return window if tokens is None else min(window, prompt_tokens(option, facts, tokens) + UNSEEN_TOKENS)
-
-
-def believable(usage: Usage, option: Option, facts: Facts, *, answered: bool = False) -> bool:
-    """Whether a provider's meters can be true.
-
-    A prompt fits into the window and has no more tokens than the body has bytes, but for what providers add. An
-    answer stays below the model's limit and, without its reasoning, below the caller's. Meters of zero are believed
-    where nothing came.
-
-    Args:
-        usage: the meters.
-        option: what was called.
-        facts: the request.
-        answered: text of an answer has come, which takes a token of prompt and of answer at least.
-    """
-    if answered and not (usage.prompt_tokens and usage.completion_tokens):
-        return False
-    if usage.prompt_tokens > most_prompt(option, facts, facts.text_bytes):
-        return False
-    limit = max(option.max_output, 1)
-    if usage.completion_tokens > limit * facts.choices:
-        return False
-    # Some servers leave reasoning out of the limit without telling it apart; rejected predictions are billed as output.
-    if facts.max_output is None or option.capabilities & _REASONS or facts.needs & _PREDICTS:
-        return True
-    answer = usage.completion_tokens - usage.reasoning_tokens
-    return answer <= (min(facts.max_output, limit) + LIMIT_SLACK) * facts.choices
 
 
 def missing(needs: int, option: Option) -> list[str]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from router.core.decide import LIMIT_SLACK, Facts, Option, most_prompt, prompt_tokens, upper_cost
+from router.core.believable import LIMIT_SLACK, most_prompt
+from router.core.decide import Facts, Option, prompt_tokens, upper_cost
 from router.core.values import Needs
 
 _PREDICTS: Final = Needs.PREDICTION.value

@@ -25,6 +25,7 @@ def facts_of(
     *,
     count_now: Callable[[str], int],
     known: Callable[[str], int | None] | None = None,
+    glances: bool = False,
 ) -> Facts:
     """The facts of a request, its tokens estimated in bounded time.
 
@@ -35,9 +36,10 @@ def facts_of(
         orders: what the caller asked of us.
         count_now: exact tokens of a short text.
         known: the count of a text that was counted before, or None.
+        glances: whether short prose is judged instead of counted.
     """
     shape = request.shape
-    tokens = estimate(shape.texts, count_now, known)
+    tokens = estimate(shape.texts, count_now, known, glances=glances)
     return Facts(
         endpoint=endpoint,
         needs=request.needs,

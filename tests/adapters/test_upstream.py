@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from scripted_server import answers, serve, until
 
 from router.adapters.upstream import RawUpstream
-from router.adapters.upstream_connection import PAUSE_ABOVE, SLICE, Connection
+from router.adapters.upstream_connection import GATHER_S, PAUSE_ABOVE, SLICE, Connection
 from router.adapters.upstream_decoding import STEP, Decoder
 from router.adapters.upstream_request import HeadWriter
 from router.ports import Origin, Timeouts, UpstreamFailure, UpstreamRequest
@@ -43,6 +43,11 @@ def post(origin, body=b"{}", *, method="POST", path="/v1/chat", headers=(), **bo
 async def fetch(upstream, request):
     response = await upstream.send(request)
     return await response.read(LIMIT)
+
+
+async def drained(response, chunks):
+    while chunk := await response.chunk():
+        chunks.append(chunk)
 
 
 def pool_of(upstream):
@@ -457,6 +462,48 @@ async def test_an_upstream_is_not_blamed_for_a_resting_reader(upstream):
             received += len(piece)
         assert received == size
         assert len(pool_of(upstream).idle) == 1
+
+
+async def test_pieces_that_come_fast_are_read_together_once_asked_for(upstream):
+    async def stream(connection):
+        await connection.send(OK + b"transfer-encoding: chunked\r\n\r\n")
+        for number in range(60):
+            await connection.send(b"2\r\n%02d\r\n" % number)
+            await asyncio.sleep(GATHER_S / 10)
+        await connection.send(b"0\r\n\r\n")
+
+    async with serve(stream) as server:
+        response = await upstream.send(post(server.origin))
+        first = await response.chunk()
+        response.gather()
+        chunks = [first]
+        while chunk := await response.chunk():
+            chunks.append(chunk)
+    assert b"".join(chunks) == b"".join(b"%02d" % number for number in range(60))
+    assert len(chunks) < 40
+
+
+async def test_a_stream_that_rests_may_break_be_dropped_or_end(upstream):
+    async def stream(connection):
+        await connection.send(OK + b"transfer-encoding: chunked\r\n\r\n")
+        for _ in range(3):
+            await connection.send(b"2\r\nab\r\n")
+            await asyncio.sleep(GATHER_S / 5)
+
+    async with serve(stream) as server:
+        response = await upstream.send(post(server.origin))
+        response.gather()
+        said: list[bytes] = []
+        with pytest.raises(UpstreamFailure) as broken:
+            await drained(response, said)
+        assert (b"".join(said), broken.value.fault) == (b"ababab", "reset")
+        left = await upstream.send(post(server.origin))
+        left.gather()
+        assert await left.chunk() == b"ab"
+        assert await left.chunk() == b"ab"
+        left.close()
+        await asyncio.sleep(2 * GATHER_S)
+        assert not pool_of(upstream).idle
 
 
 async def test_a_cancelled_chunk_loses_nothing(upstream):

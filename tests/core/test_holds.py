@@ -3,7 +3,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from options import facts, option, price, random_facts, random_options, rates, tokens
 
-from router.core.decide import LIMIT_SLACK, UNSEEN_TOKENS, believable
+from router.core.believable import LIMIT_SLACK, UNSEEN_TOKENS, believable
 from router.core.holds import grown_cost, likely_output, output_limit, worst_case
 from router.core.images import Flat, Image
 from router.core.pricing import cost_pico

@@ -299,3 +299,38 @@ def test_a_text_that_a_window_used_up_gets_no_second_one():
 
 def test_no_cut_after_a_sign_that_is_neither_letter_nor_plain_digit():
     assert safe_cut("½ a b", 0, 5) == 3
+
+
+@pytest.mark.parametrize("kind", [english, code, listing, chinese, blob])
+def test_a_glance_at_a_short_prompt_leaves_the_truth_in_its_likely_range(kind):
+    draw = random.Random(11)
+    held = 0
+    for _ in range(100):
+        text = kind(draw, 1000)
+        truth, seen = count(text), estimate([text], count, glances=True)
+        assert seen.low <= truth <= seen.high
+        assert seen.low <= seen.likely_low <= seen.expected <= seen.likely_high <= seen.high
+        held += seen.likely_low <= truth <= seen.likely_high
+    assert held >= 97
+
+
+def test_only_prose_is_judged_by_a_glance():
+    prose, short = english(random.Random(1), 1000), "Say hello. " * 20
+    assert not estimate([prose], count, glances=True).exact
+    assert estimate([prose], count) == exactly(count(prose))
+    letters = blob(random.Random(2), 500)
+    alone = estimate([prose], count, glances=True)
+    assert estimate([prose, letters, "", short], count, glances=True) == shifted(alone, count(letters) + count(short))
+    for other in ("\u4f60 " * 200, short, letters):
+        assert estimate([other], count, glances=True) == exactly(count(other))
+
+
+def test_a_glance_reads_a_tenth_of_a_short_prompt():
+    read = []
+
+    def noted(text):
+        read.append(text)
+        return count(text)
+
+    estimate([english(random.Random(5), 4000)], noted, glances=True)
+    assert sum(map(len, read)) < 400
