@@ -17,7 +17,7 @@ from router.core.budget_words import budget_refusal
 from router.core.decide import PPM
 from router.core.holds import grown_cost, likely_output, output_limit
 from router.core.money import nano_ceil
-from router.dialects.openai_stream import streamed_text
+from router.dialects.openai_stream import said_so_far
 from router.ports import BudgetExceeded, NotHeld, PeriodOver, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -50,8 +50,12 @@ class Growth:
         """Tokens of answers that money is held for."""
         self.look_at = _NEVER
         """Bytes from which `look` is worth its while."""
-        if hold is not None and hold.terms.statistical:
+        if hold is not None and hold.terms.statistical and self._held < self._most():
             self.look_at = self._held * FIRST_BYTES
+
+    def _most(self) -> int:
+        """Tokens that all answers together can have."""
+        return self._attempt.facts.choices * output_limit(self._attempt.decision.option, self._attempt.facts)
 
     async def look(self, kept: Sequence[bytes]) -> RouterError | None:
         """Count what has come, and have more set aside if need be.
@@ -64,20 +68,16 @@ class Growth:
         """
         attempt, option = self._attempt, self._attempt.decision.option
         stream = b"".join(kept)
-        # Long ones are read in a thread: 20 µs an event would hold up every other request.
+        # Long ones are read in a thread: they would hold up every other request.
         long = len(stream) > AT_ONCE_BYTES
-        texts = await asyncio.to_thread(streamed_text, stream) if long else streamed_text(stream)
-        tokens = await attempt.count(texts) * option.ratio_ppm // PPM
+        said = await asyncio.to_thread(said_so_far, stream) if long else said_so_far(stream)
+        tokens = await attempt.count([said]) * option.ratio_ppm // PPM
         if tokens < self._held - self._held // NEARLY:
             reached = len(stream) * self._held // max(tokens, 1)
             self.look_at = min(max(reached - reached // NEARLY, len(stream) + FIRST_BYTES), 8 * len(stream))
             return None
         choices = attempt.facts.choices
-        most = choices * output_limit(option, attempt.facts)
-        target = min(2 * max(tokens, self._held), most)
-        if target <= self._held:
-            self.look_at = _NEVER
-            return None
+        target = min(2 * max(tokens, self._held), self._most())
         try:
             await attempt.grow(nano_ceil(grown_cost(option, attempt.facts, -(-target // choices))), GRACE_MS)
         except BudgetExceeded as no:
@@ -90,5 +90,5 @@ class Growth:
             self.look_at = 2 * len(stream)
             return None
         self._held = target
-        self.look_at = len(stream) + len(stream) // 2
+        self.look_at = _NEVER if target >= self._most() else len(stream) + len(stream) // 2
         return None

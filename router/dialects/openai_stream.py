@@ -27,6 +27,10 @@ _USAGE: Final = re.compile(rb'"usage"\s*:(?!\s*null)')
 _ERROR: Final = re.compile(rb'"error"\s*:(?!\s*null)')
 _FINISH: Final = re.compile(rb'"finish_reason"\s*:\s*"')
 _ANSWER: Final = re.compile(rb'"(?:content|reasoning_content|reasoning|refusal|arguments|name)"\s*:\s*"[^"]')
+_SAID: Final = re.compile(
+    rb'"(?:content|reasoning_content|refusal|arguments|input)"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)', re.DOTALL
+)
+_REASONING: Final = re.compile(rb'"reasoning"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)', re.DOTALL)
 _DONE: Final = b"[DONE]"
 _NO_ERROR: Final = (None, False, "")
 _TELLING: Final[tuple[str, ...]] = ("choices", "usage", "error", "x_groq")
@@ -199,6 +203,17 @@ def data_of(event: bytes) -> bytes:
 def streamed_text(stream: bytes) -> list[str]:
     """All text that a stream has carried so far: what must be counted when no usage came."""
     return _joined(data_of(event) for event in _END_OF_EVENT.split(stream))
+
+
+def said_so_far(stream: bytes) -> str:
+    """What a stream has said until now, all together and with JSON's escapes: about its tokens, at a tenth of the cost
+    of `streamed_text`. For watching a stream grow; never for what is booked.
+    """
+    said = _SAID.findall(stream)
+    # Some send the same reasoning under both names.
+    if b'"reasoning_content"' not in stream:
+        said += _REASONING.findall(stream)
+    return b"".join(said).decode(errors="replace")
 
 
 def is_answer(document: bytes) -> bool:

@@ -14,6 +14,7 @@ from router.dialects.openai_stream import (
     answered_text,
     data_of,
     is_answer,
+    said_so_far,
     streamed_text,
 )
 from router.dialects.openai_usage import usage_of
@@ -415,6 +416,26 @@ def test_of_a_tool_call_its_name_and_arguments_are_counted():
     ]
     stream = b"".join(event({"choices": [{"index": 0, "delta": {"tool_calls": calls}}]}) for calls in pieces)
     assert streamed_text(stream) == ['find{"q":1}', "stop"]
+
+
+def test_what_a_stream_has_said_so_far_is_about_the_text_that_will_be_counted():
+    bodies = {one.name: one.body for one in STREAMS}
+    for name in ("openai-text", "openai-tools", "openai-parallel-tools", "groq-text", "mistral-text", "together-text"):
+        text, said = "".join(streamed_text(bodies[f"{name}.sse"])), said_so_far(bodies[f"{name}.sse"])
+        assert abs(len(said) - len(text)) <= len(text) // 5 + 20
+
+
+@pytest.mark.parametrize(
+    ("delta", "said"),
+    [
+        ({"content": 'say "hi"'}, r"say \"hi\""),
+        ({"content": "", "refusal": "no"}, "no"),
+        ({"reasoning": "hm"}, "hm"),
+        ({"reasoning": "hm", "reasoning_content": "hm"}, "hm"),
+    ],
+)
+def test_reasoning_that_comes_under_two_names_is_said_once(delta, said):
+    assert said_so_far(event({"choices": [{"index": 0, "delta": delta}]}) + DONE) == said
 
 
 def test_older_and_newer_kinds_of_calls_are_counted_too():
