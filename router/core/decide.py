@@ -189,7 +189,7 @@ def decide(plan: Plan, facts: Facts, baseline: Option | None) -> Decision | None
         best, cost, runner_up = cheapest(used.figures, facts, tokens.expected, cap)
         if best is None:
             continue
-        certain = tokens.exact or _certain(plan, plan.levels[:number], facts, best)
+        certain = tokens.exact or _certain(plan, plan.levels[:number], facts, best, (cost, runner_up))
         prompt = prompt_tokens(best, facts, tokens.expected)
         output = expected_output(best, facts)
         return Decision(
@@ -257,20 +257,28 @@ def highest_cost(plan: Plan, facts: Facts, tokens: int) -> int | None:
     return cap if asked is None else cost
 
 
-def _certain(plan: Plan, tried: Sequence[Level], facts: Facts, best: Option) -> bool:
-    """Whether no count of the prompt within its likely range would change the choice."""
+def _certain(plan: Plan, tried: Sequence[Level], facts: Facts, best: Option, figures: tuple[int, int]) -> bool:
+    """Whether no count of the prompt within its likely range would change the choice.
+
+    Mostly the runner-up is too dear for that whoever it is: with a prompt of a share of the expected tokens, an option
+    costs at least that share; with a longer one, at least as much. So one look at the best decides.
+    """
     tokens = facts.tokens
     if _window_in_doubt(tried, facts):
         return False
     looked_at = tried if plan.asked is None else (*tried, plan.asked)
     # Images, frames and the answer come on top: far below the first bend, none of them reaches it.
     room = tokens.likely_high + facts.fixed_tokens + (facts.max_output or 0) + 64 * facts.messages
-    turns: Iterable[int]
     if facts.images or any(room * used.densest_ppm >= used.bend * PPM for used in looked_at):
-        turns = _turns(looked_at, facts)
-    else:
-        turns = (tokens.likely_low, tokens.likely_high)
-    return all(_first(plan, tried, facts, other) is best for other in turns)
+        return all(_first(plan, tried, facts, other) is best for other in _turns(looked_at, facts))
+    if len(tried) == 1 and plan.asked is None and plan.max_cost_pico is None and facts.max_cost_pico is None:
+        cost, runner_up = figures
+        slope = best.price.bands[0].rates.input * best.ratio_ppm
+        longest = cost + -(-(tokens.likely_high - tokens.expected) * slope // PPM) + 2 * best.price.bands[0].rates.input
+        # A token more or less by rounding: that is what the share leaves out.
+        if runner_up == 0 or (longest < runner_up and cost * tokens.expected < runner_up * (tokens.likely_low - 1)):
+            return True
+    return all(_first(plan, tried, facts, other) is best for other in (tokens.likely_low, tokens.likely_high))
 
 
 def _first(plan: Plan, levels: Sequence[Level], facts: Facts, tokens: int) -> Option | None:

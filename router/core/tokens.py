@@ -205,15 +205,13 @@ def _glanced(texts: Sequence[str], count_now: Callable[[str], int]) -> TokenRang
         if size < GLANCE_BYTES or not _reads_like_prose(text):
             counted += count_now(text) if text else 0
             continue
-        tokens, chars = PROSE_TOKENS, PROSE_CHARS
+        seen = ""
         for number in range(GLANCES):
             place = (2 * number + 1) * size // (2 * GLANCES) - GLANCE_CHARS // 2
-            window = text[text.find(" ", place, place + GLANCE_CHARS) : place + GLANCE_CHARS]
-            window = window[: window.rfind(" ")]
-            tokens += count_now(window)
-            chars += len(window)
+            # From blank to blank, so that what stands together here is counted as where it came from.
+            seen += text[text.find(" ", place) : text.rfind(" ", place, place + GLANCE_CHARS)]
         low += -(-size // LONGEST_TOKEN)
-        expected += -(-size * tokens // chars)
+        expected += -(-size * (PROSE_TOKENS + count_now(seen)) // (PROSE_CHARS + len(seen)))
         high += size
     likely = max(low, expected * GLANCE_LOW // 1000), min(high, -(-expected * GLANCE_HIGH // 1000))
     judged = TokenRange(low, likely[0], min(expected, high), likely[1], high)
