@@ -243,6 +243,11 @@ class FakeResponse:
         self.closed = False
         self._parts = list(parts)
 
+    @property
+    def left(self) -> int:
+        """Parts that nobody has taken."""
+        return len(self._parts)
+
     async def chunk(self) -> bytes:
         while self._parts:
             part = self._parts.pop(0)

@@ -1,4 +1,4 @@
-"""Answers on their way to a socket: a whole one in a single write.
+"""Answers on their way to a socket: a whole one in a single write, a stream in one for each part.
 
 Belongs here: the bytes of a response. Does not belong here: what stands in it. aiohttp's own Response does the same in
 five times the processor time, most of it on headers it must be ready to change; it still serves everything else.
@@ -14,6 +14,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
     from router.attempt import Headers
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 SERVER: Final = "costrouter"
 WHOLE_BYTES: Final = 64 * 1024
 """Larger bodies go by aiohttp's writer, which waits for slow readers."""
+SLOW_BYTES: Final = 64 * 1024
+"""Unsent bytes at which a stream waits for its reader."""
 
 
 class _Clock:
@@ -71,16 +74,74 @@ class WholeReply:
         transport = None if self._request is None else self._request.transport
         if self._request is None or transport is None or transport.is_closing():
             raise ConnectionResetError("the client has gone")
-        lines = [f"{name}: {value}\r\n" for name, value in self._headers]
         # HTTP/1.1 keeps the connection unless told, HTTP/1.0 closes it unless told.
         connection = "" if self.keep_alive else "connection: close\r\n"
         if self.keep_alive and self._request.version.minor == 0:
             connection = "connection: keep-alive\r\n"
-        head = (
-            f"HTTP/1.1 200 OK\r\n{''.join(lines)}content-length: {len(self._body)}\r\n{connection}"
-            f"date: {_clock.now()}\r\nserver: {SERVER}\r\n\r\n"
-        )
-        transport.write(head.encode() + self._body)
+        head = _head(self._headers, f"content-length: {len(self._body)}\r\n{connection}")
+        transport.write(head + self._body)
+
+
+class StreamedReply:
+    """A 200 whose parts leave as they come. Stands in for a web.StreamResponse, as `WholeReply` does.
+
+    Args:
+        request: whom to answer.
+        headers: without line breaks.
+    """
+
+    __slots__ = ("_chunked", "_headers", "_request", "keep_alive", "started")
+
+    def __init__(self, request: web.BaseRequest, headers: Headers) -> None:
+        self._request = request
+        self._headers = headers
+        # HTTP/1.0 knows no chunks: there the end of the connection is the end of the stream.
+        self._chunked = request.version.minor > 0
+        self.keep_alive = request.keep_alive and self._chunked
+        self.started = False
+
+    async def write(self, part: bytes) -> None:
+        """One part, the head before the first; waits for a reader that is slow.
+
+        Raises:
+            ConnectionResetError: the client has gone.
+        """
+        framed = b"%x\r\n%b\r\n" % (len(part), part) if self._chunked else part
+        transport = self._transport()
+        if not self.started:
+            self.started = True
+            how = "transfer-encoding: chunked\r\n" if self._chunked else ""
+            closes = "" if self.keep_alive else "connection: close\r\n"
+            framed = _head(self._headers, how + closes, self._request.version.minor) + framed
+        transport.write(framed)
+        if transport.get_write_buffer_size() > SLOW_BYTES:
+            await self._request.writer.drain()
+
+    def end(self) -> None:
+        """The last part has been written.
+
+        Raises:
+            ConnectionResetError: the client has gone.
+        """
+        if self._chunked:
+            self._transport().write(b"0\r\n\r\n")
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Nothing is left to prepare when the server asks."""
+
+    async def write_eof(self) -> None:
+        """As `prepare`."""
+
+    def _transport(self) -> asyncio.Transport:
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client has gone")
+        return transport
+
+
+def _head(headers: Headers, framing: str, minor: int = 1) -> bytes:
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
+    return f"HTTP/1.{minor} 200 OK\r\n{lines}{framing}date: {_clock.now()}\r\nserver: {SERVER}\r\n\r\n".encode()
 
 
 def whole_reply(headers: Headers, body: bytes, after: Callable[[], None]) -> web.StreamResponse:

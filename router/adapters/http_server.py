@@ -10,13 +10,13 @@ import asyncio
 import itertools
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import structlog
 from aiohttp import web
 from multidict import CIMultiDict
 
-from router.adapters.http_reply import SERVER, whole_reply
+from router.adapters.http_reply import SERVER, StreamedReply, whole_reply
 from router.attempt import Headers
 from router.core.errors import RouterError
 from router.dialects.openai_errors import error_body
@@ -145,24 +145,21 @@ class HttpServer:
     async def _send_stream(
         self, request: web.BaseRequest, headers: Headers, part: bytes, stream: AnswerStream
     ) -> web.StreamResponse:
-        response = web.StreamResponse(
-            headers=CIMultiDict([*headers, ("cache-control", "no-cache"), ("server", SERVER)])
-        )
+        reply = StreamedReply(request, [*headers, ("cache-control", "no-cache")])
         try:
-            await response.prepare(request)
             while part:
-                await response.write(part)
+                await reply.write(part)
                 part = await stream.next_part()
-            await response.write_eof()
+            reply.end()
         except ConnectionError:
             self._pipeline.abandon(stream)
         except BaseException:
             self._pipeline.abandon(stream)
             # Another head must not follow in the middle of this body: cut off is the only honest end left.
-            if response.prepared and request.transport is not None:
+            if reply.started and request.transport is not None:
                 request.transport.close()
             raise
-        return response
+        return cast("web.StreamResponse", reply)
 
 
 class _Connection(web.RequestHandler):

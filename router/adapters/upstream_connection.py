@@ -19,7 +19,7 @@ from router.ports import Timeouts, UpstreamFault
 PAUSE_ABOVE: Final = 256 * 1024
 """Untaken bytes at which the socket is not read any more. A reader takes all at once, so it resumes from zero."""
 
-GATHER_S: Final = 0.005
+GATHER_S: Final = 0.01
 """A stream whose pieces come faster than this is read once in so much time: each read costs as much as its piece."""
 
 SLICE: Final = 256 * 1024

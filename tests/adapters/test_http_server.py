@@ -17,14 +17,19 @@ class Client:
     def __init__(self, port):
         self._port = port
 
+    async def ask(self, *texts):
+        """The two ends of a connection on which these have been sent."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        for text in texts:
+            writer.write(text)
+            await writer.drain()
+            await asyncio.sleep(0.02)
+        return reader, writer
+
     async def talk(self, *texts, until=b""):
         """What comes back, up to these bytes or to the end."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = await self.ask(*texts)
         try:
-            for text in texts:
-                writer.write(text)
-                await writer.drain()
-                await asyncio.sleep(0.02)
             async with asyncio.timeout(10):
                 return await (reader.readuntil(until) if until else reader.read())
         finally:
@@ -79,6 +84,22 @@ async def test_a_flaw_of_ours_in_mid_stream_cuts_the_answer_off_and_leaves_a_row
     assert wired.row.outcome == "client_left"
     assert response.closed
     assert wired.ledger.holds == {}
+
+
+async def test_a_stream_waits_for_a_reader_that_is_slow(served):
+    """Nobody reads: what the system does not take stays with the provider, not in our memory."""
+    response = FakeResponse([*[says("x" * 65_536) for _ in range(300)], ends()], headers=EVENTS)
+    wired = Wired(response)
+    client = await served(wired)
+    _, writer = await client.ask(post(asked(stream=True)))
+    left = response.left
+    while not 0 < left == response.left < 300:
+        left = response.left
+        await asyncio.sleep(0.1)
+    assert left > 100
+    writer.close()
+    await until(lambda: wired.ledger.rows)
+    assert wired.row.outcome == "client_left"
 
 
 async def test_a_body_that_is_not_the_gzip_it_claims_to_be_is_400(served):
