@@ -2,6 +2,7 @@
 
     <dir>/*.yaml            policies, one a file
     <dir>/catalog/*.yaml    the catalog, one file a provider
+    <dir>/quality/*.yaml    how good models are; may be left out
 
 Belongs here: reading files and saying where in them a problem stands. Does not belong here: what a file may say
 (the schemas in `router.core`).
@@ -23,6 +24,7 @@ from router.core.catalog_schema import CatalogSchema
 from router.core.policy import Policy
 from router.core.policy_compile import compile_policy
 from router.core.policy_schema import PolicySchema
+from router.core.quality_schema import CompiledQuality, QualitySchema, compile_quality, merged, unscored
 from router.core.schema import Problem, SchemaError, Strict, validate
 
 if TYPE_CHECKING:
@@ -94,6 +96,7 @@ def load_policies(directory: Path, instant: dt.datetime | None = None) -> Loaded
     problems: list[FileProblem] = []
     warnings: list[FileProblem] = []
     catalog = _catalog(directory / "catalog", problems, warnings)
+    catalog = _scored(directory / "quality", catalog, now.date(), problems, warnings)
     sound = not problems
     policies: dict[str, Policy] = {}
     for document, text in _read(directory, PolicySchema, problems):
@@ -122,6 +125,20 @@ def load_catalog(path: Path) -> Catalog:
     """
     problems: list[FileProblem] = []
     catalog = _catalog(path, problems, [])
+    if problems:
+        raise PolicyFileError(problems)
+    return catalog
+
+
+def load_scored(directory: Path) -> Catalog:
+    """A directory's catalog with its scores, whatever its policies say.
+
+    Raises:
+        PolicyFileError: a file that cannot be read or used.
+    """
+    problems: list[FileProblem] = []
+    catalog = _catalog(directory / "catalog", problems, [])
+    catalog = _scored(directory / "quality", catalog, dt.datetime.now(dt.UTC).date(), problems, [])
     if problems:
         raise PolicyFileError(problems)
     return catalog
@@ -156,6 +173,33 @@ def _catalog(where: Path, problems: list[FileProblem], warnings: list[FileProble
         (compiled.provider for _, compiled in providers.values()),
         (model for _, compiled in providers.values() for model in compiled.models),
     )
+
+
+def _scored(
+    where: Path, catalog: Catalog, today: dt.date, problems: list[FileProblem], warnings: list[FileProblem]
+) -> Catalog:
+    """The catalog with the scores of a directory, which need not exist."""
+    files: list[CompiledQuality] = []
+    scores = catalog.quality
+    for document, file in _read(where, QualitySchema, problems) if where.is_dir() else ():
+        try:
+            compiled = compile_quality(file, catalog, today)
+            files.append(compiled)
+            scores = merged(files)
+        except SchemaError as error:
+            problems += map(document.place, error.problems)
+        except ValueError as error:
+            files.pop()
+            problems.append(document.place(Problem(("models",), str(error))))
+        else:
+            warnings += map(document.place, compiled.warnings)
+    scored = Catalog(catalog.providers.values(), catalog.models, scores)
+    lost = unscored(scored)
+    if lost:
+        shown = ", ".join(lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
+        message = f"{shown}: no score for chat, which stands in for every other task, so no floor admits it"
+        warnings.append(_whole(where, message))
+    return scored
 
 
 class Document:

@@ -1,4 +1,4 @@
-"""The command line: `costrouter serve`, `sim`, `explain`, `spend`, `report`, `budgets`, `ledger`, `prices`. One file each."""
+"""The command line: `costrouter serve`, `sim`, `explain`, `spend`, `report`, `budgets`, `ledger`, `prices`, `quality`. One file each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 from router import __version__
 
-_COMMANDS: Final = ("serve", "sim", "explain", "spend", "report", "budgets", "ledger", "prices")
+_COMMANDS: Final = ("serve", "sim", "explain", "spend", "report", "budgets", "ledger", "prices", "quality")
 """Each in the module of its name."""
 
 
@@ -36,6 +36,8 @@ class _Commands(click.Group):
                 from router.cli.ledger import ledger as command
             case "prices":
                 from router.cli.prices import prices as command
+            case "quality":
+                from router.cli.quality import quality as command
             case _:
                 return None
         return command

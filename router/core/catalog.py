@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 import msgspec
 
 from router.core.images import ImageFormula
+from router.core.quality import Score, Scores
 from router.core.self_hosted import SelfHosted
 from router.core.values import Needs, Rates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from router.core.quality import Quality
 
 Task = Literal[
     "chat",
@@ -37,9 +40,6 @@ TASKS: Final[tuple[Task, ...]] = get_args(Task)
 
 SPOKEN: Final = frozenset({"openai"})
 """Dialects in which providers can be called. Models of others are known and priced, but not offered."""
-
-FALLBACK_SD: Final = 2
-"""A task without a score of its own takes chat's, with this many times its deviation."""
 
 
 class Provider(msgspec.Struct, frozen=True):
@@ -64,15 +64,6 @@ class Provider(msgspec.Struct, frozen=True):
     def spoken(self) -> bool:
         """Whether its models can be offered: its dialect is one of `SPOKEN`."""
         return self.dialect in SPOKEN
-
-
-class Score(msgspec.Struct, frozen=True):
-    """Quality on one task, in thousandths of the catalog's scale (policies/catalog/README.md)."""
-
-    milli: int
-    sd_milli: int
-    source: str
-    date: dt.date
 
 
 class Latency(msgspec.Struct, frozen=True):
@@ -153,6 +144,7 @@ class Model(msgspec.Struct, frozen=True):
     tags: frozenset[str]
     weights: Literal["open", "closed"]
     quality: dict[str, Score]
+    """What its own entry says; ask the catalog's `quality`."""
     latency: Latency
     output: OutputPrior
     retired: dt.date | None
@@ -181,21 +173,14 @@ class Model(msgspec.Struct, frozen=True):
         """Whether the provider has taken the model away by then."""
         return self.retired is not None and instant.astimezone(dt.UTC).date() >= self.retired
 
-    def score(self, task: str) -> Score | None:
-        """Quality on a task; chat's with twice the deviation where the task has none; None without either."""
-        own = self.quality.get(task)
-        if own is not None:
-            return own
-        chat = self.quality.get("chat")
-        return None if chat is None else msgspec.structs.replace(chat, sd_milli=FALLBACK_SD * chat.sd_milli)
-
 
 class Catalog:
-    """Providers by name and models in the files' order. Immutable once built."""
+    """Providers by name and models in the files' order, and who knows how good they are. Immutable once built."""
 
-    __slots__ = ("_by_id", "models", "providers")
+    __slots__ = ("_by_id", "models", "providers", "quality")
 
-    def __init__(self, providers: Iterable[Provider], models: Iterable[Model]) -> None:
+    def __init__(self, providers: Iterable[Provider], models: Iterable[Model], quality: Quality | None = None) -> None:
+        self.quality: Quality = quality or Scores()
         self.providers = {provider.name: provider for provider in providers}
         self.models = tuple(models)
         self._by_id: dict[str, list[Model]] = {}

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final, get_args
 
 import msgspec
 
-from router.core.catalog import TASKS, Latency, Model, OutputPrior, PriceRow, Provider, Score, Window, did_you_mean
+from router.core.catalog import TASKS, Latency, Model, OutputPrior, PriceRow, Provider, Window, did_you_mean
 from router.core.catalog_schema import Day
 from router.core.columns_schema import derived_row, machine, meters, variant
+from router.core.quality import Score
 from router.core.schema import Path, Problem, SchemaError
 from router.core.values import CAPABILITIES, Needs, Rates
 
@@ -246,8 +247,6 @@ def _suspicious(model: Model, path: Path) -> list[Problem]:
     chat = bool(model.capabilities & Needs.CHAT)
     if not any(row.above == 0 for row in model.prices):
         doubts.append(((*path, "prices"), "has no price for short prompts, so it can never be chosen"))
-    if chat and "chat" not in model.quality:
-        doubts.append(((*path, "quality"), "has no score for chat, which stands in for every other task"))
     for index, row in enumerate(model.prices):
         rates = row.rates
         base = next((other.rates for other in model.prices if other.above == 0 and other.when is None), rates)

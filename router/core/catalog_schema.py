@@ -27,7 +27,7 @@ from router.core.columns_schema import (
     VariantSchema,
 )
 from router.core.images import image_formula
-from router.core.schema import Instant, Millionths, RatePerMillion, Strict, Thousandths, Usd
+from router.core.schema import Instant, Millionths, RatePerMillion, Strict, Thousandths, Usd, plain_schema
 from router.core.values import CAPABILITIES
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -193,22 +193,4 @@ def json_schema() -> str:
 
     It knows each field; what reaches across fields only the loader checks.
     """
-    text = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "costrouter catalog file",
-        **_plain(CatalogSchema.model_json_schema()),
-    }
-    return json.dumps(text, indent=2, ensure_ascii=False) + "\n"
-
-
-def _plain(node: Any, *, names: bool = False) -> Any:
-    """Without what pydantic adds for its own sake: titles, and defaults that are no text of a file."""
-    if isinstance(node, list):
-        return [_plain(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    return {
-        key: _plain(value, names=key in ("properties", "$defs") and not names)
-        for key, value in node.items()
-        if names or key not in ("title", "default")
-    }
+    return json.dumps(plain_schema("costrouter catalog file", CatalogSchema), indent=2, ensure_ascii=False) + "\n"

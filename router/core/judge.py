@@ -11,13 +11,24 @@ from collections.abc import Callable
 from router.core.catalog import Model
 from router.core.decide import Fault, Option
 from router.core.policy import Policy, Rule
+from router.core.quality import Quality
 from router.core.units import LatencyLimit
 
 
 class Judge:
     """The request-independent limits of one rule on one task."""
 
-    def __init__(self, policy: Policy, rule: Rule, task: str, quality: int | None, reference: Model | None) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        rule: Rule,
+        task: str,
+        quality: int | None,
+        reference: Model | None,
+        *,
+        scores: Quality,
+    ) -> None:
+        self._scores = scores
         self._policy = policy
         self._rule = rule
         self._task = task
@@ -30,21 +41,21 @@ class Judge:
 
     def reaches(self, model: Model, milli: int) -> bool:
         """Whether the model's lower bound reaches a floor of the caller's."""
-        score = model.score(self._task)
+        score = self._scores.score(model, self._task)
         return score is not None and self._rule.lower_milli(score) >= milli
 
     def unknown_quality(self, model: Model) -> bool:
         """Whether there is a floor and nobody knows how the model stands to it."""
-        return bool(self._floor) and model.score(self._task) is None
+        return bool(self._floor) and self._scores.score(model, self._task) is None
 
     def _floor_milli(self, quality: int | None, reference: Model | None) -> int:
-        score = None if reference is None else reference.score(self._task)
+        score = None if reference is None else self._scores.score(reference, self._task)
         return max(self._rule.floor_milli(score), quality or 0)
 
     def _quality(self, model: Model) -> Fault | None:
         if not self._floor:
             return None
-        score = model.score(self._task)
+        score = self._scores.score(model, self._task)
         if score is None:
             return None if self._policy.without_quality == "allow" else Fault("quality", None, self._floor)
         lower = self._rule.lower_milli(score)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from router.core.catalog import Catalog, Model, Score, Task
+from router.core.catalog import Catalog, Model, Task
+from router.core.quality import Score
 from router.core.units import LatencyLimit
 from router.core.values import Endpoint
 
@@ -28,6 +29,12 @@ CONFIDENCES: Final[Mapping[int, int]] = {500: 0, 800: 842, 900: 1282, 950: 1645,
 
 SELECTORS: Final = ("tag", "provider", "weights")
 """What may stand before a colon in ``candidates``; anything else is a glob on the canonical id."""
+
+
+def lower_bound(score: Score, confidence_milli: int) -> int:
+    """What the score reaches with this confidence: score - z · sd, rounded down, at least 0, in thousandths."""
+    margin = -(-CONFIDENCES[confidence_milli] * score.sd_milli // 1000)
+    return max(score.milli - margin, 0)
 
 
 class Floor(msgspec.Struct, frozen=True):
@@ -66,9 +73,8 @@ class Rule(msgspec.Struct, frozen=True):
         )
 
     def lower_milli(self, score: Score) -> int:
-        """The score's lower bound at the rule's confidence: score - z · sd, rounded down, at least 0."""
-        margin = -(-CONFIDENCES[self.confidence_milli] * score.sd_milli // 1000)
-        return max(score.milli - margin, 0)
+        """The score's lower bound at the rule's confidence."""
+        return lower_bound(score, self.confidence_milli)
 
     def floor_milli(self, reference: Score | None) -> int:
         """What a lower bound must reach; 0 without a floor. A relative one is a share of the reference's estimate.

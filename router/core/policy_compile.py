@@ -141,7 +141,7 @@ def _reference(policy: Policy, catalog: Catalog) -> list[Problem]:
         if not entries:
             hint = did_you_mean(policy.reference, catalog.ids)
             return [Problem(("reference",), f"the catalog has no model {policy.reference!r}{hint}")]
-        unscored = all(entry.score("chat") is None for entry in entries)
+        unscored = all(catalog.quality.score(entry, "chat") is None for entry in entries)
         return [
             Problem(path, f"{policy.reference} has no quality score to be a share of") for path in users if unscored
         ]

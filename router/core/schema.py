@@ -143,6 +143,7 @@ def one_or_more(value: object) -> object:
 
 
 _EXACT: Final = WithJsonSchema({"type": ["string", "integer"], "pattern": r"^\d+(\.\d+)?$"})
+_SIGNED: Final = WithJsonSchema({"type": ["string", "integer"], "pattern": r"^-?\d+(\.\d+)?$"})
 _DAY_OR_TIME: Final = WithJsonSchema({"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}([T ].+)?$"})
 
 RatePerMillion = Annotated[int, BeforeValidator(lambda value: pico_per_token(_decimal(value))), _EXACT]
@@ -151,6 +152,8 @@ Usd = Annotated[int, BeforeValidator(lambda value: parse_usd(_text(value))), _EX
 """Dollars in the file, pico-dollars once read."""
 Thousandths = Annotated[int, BeforeValidator(lambda value: _scaled(value, 1000)), _EXACT]
 """A decimal of at most three places, in thousandths."""
+SignedThousandths = Annotated[int, BeforeValidator(lambda value: _scaled(value, 1000, signed=True)), _SIGNED]
+"""As before, and it may be below zero."""
 Millionths = Annotated[int, BeforeValidator(lambda value: _scaled(value, 1_000_000)), _EXACT]
 """A decimal of at most six places, in millionths."""
 ExactDecimal = Annotated[Decimal, BeforeValidator(_decimal), _EXACT]
@@ -159,8 +162,27 @@ Instant = Annotated[dt.datetime, BeforeValidator(_instant), _DAY_OR_TIME]
 """A date (its first instant in UTC) or a time with a zone."""
 
 
-def _scaled(value: object, scale: int) -> int:
+def _scaled(value: object, scale: int, *, signed: bool = False) -> int:
     number = _decimal(value) * scale
-    if number < 0 or number != number.to_integral_value():
+    if (number < 0 and not signed) or number != number.to_integral_value():
         raise ValueError(f"{value!r} must not be negative, nor finer than 1/{scale}")
     return int(number)
+
+
+def plain_schema(title: str, schema: type[Strict]) -> dict[str, Any]:
+    """The JSON Schema of a file, for editors. It knows each field; what reaches across fields only the loader checks."""
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title}
+    return {**head, **_plain(schema.model_json_schema())}
+
+
+def _plain(node: Any, *, names: bool = False) -> Any:
+    """Without what pydantic adds for its own sake: titles, and defaults that are no text of a file."""
+    if isinstance(node, list):
+        return [_plain(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: _plain(value, names=key in ("properties", "$defs") and not names)
+        for key, value in node.items()
+        if names or key not in ("title", "default")
+    }

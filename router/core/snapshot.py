@@ -145,7 +145,8 @@ class Snapshot:
 
     def _compile(self, policy: Policy, rule: Rule, task: str, quality: int | None) -> Plan:
         reference = self._reference(policy, task)
-        judge = Judge(policy, rule, task, quality, None if reference is None else reference[0])
+        scores = self.world.catalog.quality
+        judge = Judge(policy, rule, task, quality, None if reference is None else reference[0], scores=scores)
         candidates = [
             (model, option)
             for model in policy.candidates(self.world.catalog)
@@ -195,7 +196,8 @@ class Snapshot:
             return None
         entries = self.world.catalog.by_id(policy.reference)
         # A relative floor goes by the best of them: a provider may serve a weaker copy, or nobody may have scored it.
-        best = max(entries, key=lambda model: score.milli if (score := model.score(task)) else -1)
+        known = self.world.catalog.quality.score
+        best = max(entries, key=lambda model: score.milli if (score := known(model, task)) else -1)
         return best, entries
 
     def _pinned(self, policy: Policy, rule: Rule, entries: Collection[Model], asked: str) -> Plan:

@@ -2,7 +2,7 @@ import datetime as dt
 
 import pytest
 import yaml
-from catalogs import a_model, a_policy, a_price, a_provider
+from catalogs import a_model, a_policy, a_price, a_provider, a_score
 
 from router.adapters import policy_files
 from router.adapters.policy_files import PolicyFileError, load_policies, packaged_policies_dir
@@ -208,3 +208,46 @@ def test_the_shipped_files_load_without_a_warning():
 def test_a_policy_document_of_the_tests_is_sound(place):
     (place / "support.yaml").write_text(yaml.safe_dump(a_policy()))
     assert load_policies(place).policies
+
+
+def scored(place, name, **changes):
+    (place / "quality").mkdir(exist_ok=True)
+    text = {"version": 1, "origin": "team", "models": {"acme/large": {"chat": a_score("0.810")}}, **changes}
+    (place / "quality" / name).write_text(yaml.safe_dump(text))
+
+
+def test_scores_of_files_take_the_place_of_the_catalogs(place):
+    scored(place, "ours.yaml")
+    catalog = load_policies(place).catalog
+    assert catalog.quality.score(catalog.models[0], "chat").milli == 810
+
+
+def test_a_wrong_score_is_placed(place):
+    scored(place, "ours.yaml", models={"acme/large": {"chat": {**a_score(), "score": "0.9", "sd": None}}})
+    problem = only(place)
+    assert problem.path == place / "quality" / "ours.yaml"
+    assert (problem.excerpt.strip(), "without its doubt" in problem.message) == ("chat:", True)
+
+
+def test_two_files_that_score_the_same_are_refused(place):
+    scored(place, "a.yaml")
+    scored(place, "b.yaml")
+    problem = only(place)
+    assert (problem.path.name, problem.line) == ("b.yaml", 1)
+    assert "another file of origin team states acme/large on chat already" in problem.message
+
+
+def test_doubts_about_scores_are_placed(place):
+    scored(place, "ours.yaml", models={"acme/larg": {"chat": a_score()}})
+    (doubt,) = load_policies(place).warnings
+    assert "did you mean acme/large" in doubt.message
+
+
+def test_models_that_nobody_scored_are_named_once(place):
+    quiet = [a_model(f"acme/m{number}", quality={}) for number in range(5)]
+    (place / "catalog" / "acme.yaml").write_text(yaml.safe_dump(a_provider(*quiet)))
+    (doubt,) = load_policies(place).warnings
+    assert doubt.message.startswith("acme/m0@acme, acme/m1@acme, acme/m2@acme and 2 more: no score for chat")
+    (place / "catalog" / "acme.yaml").write_text(yaml.safe_dump(a_provider(quiet[0])))
+    (doubt,) = load_policies(place).warnings
+    assert doubt.message.startswith("acme/m0@acme: no score for chat")

@@ -6,7 +6,7 @@ import pytest
 from catalogs import a_catalog, a_model, a_price, a_score, compiled, the_model
 
 from router.adapters.policy_files import load_policies, packaged_policies_dir
-from router.core.catalog import TASKS, did_you_mean, near
+from router.core.catalog import did_you_mean, near
 from router.core.catalog_schema import CatalogSchema
 from router.core.images import Tiles
 from router.core.pricing import price_at
@@ -71,16 +71,6 @@ def test_near_misses(asked, first):
 def test_no_near_miss_no_hint():
     assert did_you_mean("zzzzzz", ["openai/gpt-4o"]) == ""
     assert did_you_mean("gpt-4", ["openai/gpt-4o"]) == "; did you mean openai/gpt-4o?"
-
-
-def test_a_task_without_a_score_takes_chats_with_twice_the_doubt():
-    model = the_model(quality={"chat": a_score("0.700", "0.020"), "code": a_score("0.650", "0.030")})
-    assert (model.score("code").milli, model.score("code").sd_milli) == (650, 30)
-    assert (model.score("maths").milli, model.score("maths").sd_milli) == (700, 40)
-
-
-def test_without_any_score_there_is_none():
-    assert the_model(quality={}).score("chat") is None
 
 
 def test_a_model_is_retired_from_the_first_instant_of_the_day():
@@ -261,7 +251,6 @@ DOUBTFUL = [
     ),
     ({"prices": [a_price(), a_price(above_input_tokens=9, output="50")]}, "output costs over 10 times"),
     ({"prices": []}, "can never be chosen"),
-    ({"quality": {}}, "no score for chat"),
 ]
 
 
@@ -291,40 +280,13 @@ def test_every_shipped_model_that_is_served_has_a_price_today():
 
 def test_every_shipped_figure_has_a_source_and_a_date_that_is_past():
     for model in shipped().catalog.models:
-        claims = [*model.quality.values(), model.latency]
-        assert all(claim.source and claim.date <= TODAY.date() for claim in claims)
+        assert model.latency.source
+        assert model.latency.date <= TODAY.date()
         assert all(row.source and row.checked <= TODAY.date() for row in model.prices)
 
 
 def test_the_price_points_of_the_literature_are_shipped():
     assert [model_id for model_id in LITERATURE if not shipped().catalog.by_id(model_id)] == []
-
-
-def test_shipped_entries_of_one_id_agree_on_quality():
-    catalog = shipped().catalog
-    for model_id in catalog.ids:
-        entries = catalog.by_id(model_id)
-        assert len({entry.quality["chat"].milli for entry in entries if entry.quality}) <= 1
-
-
-def test_the_shipped_scale_orders_what_everybody_orders():
-    def score(model_id):
-        return shipped().catalog.by_id(model_id)[0].score("chat").milli
-
-    ladder = [
-        "meta/llama-3.2-3b",
-        "openai/gpt-4o-mini",
-        "openai/gpt-4o",
-        "anthropic/claude-sonnet-4.5",
-        "openai/gpt-6-luna",
-        "anthropic/claude-opus-5.5",
-    ]
-    assert [score(model) for model in ladder] == sorted(score(model) for model in ladder)
-
-
-def test_every_task_has_a_score_for_every_shipped_chat_model():
-    chats = [model for model in shipped().catalog.models if model.capabilities & Needs.CHAT]
-    assert all(model.score(task) for model in chats for task in TASKS)
 
 
 def test_self_hosted_providers_exist_only_where_an_address_is_set():

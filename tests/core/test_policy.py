@@ -282,7 +282,8 @@ def test_the_shipped_default_leaves_a_choice_for_everyday_work():
     good = [
         model.id
         for model in policy.candidates(loaded.catalog)
-        if (score := model.score("chat")) and everyday.lower_milli(score) >= everyday.floor_milli(None)
+        if (score := loaded.catalog.quality.score(model, "chat"))
+        and everyday.lower_milli(score) >= everyday.floor_milli(None)
     ]
     assert "meta/llama-3.2-3b" not in good
     assert len(set(good)) >= 10
@@ -292,7 +293,7 @@ def test_the_shipped_default_leaves_a_choice_for_everyday_work():
 
 def test_an_unverified_score_clears_a_lower_floor_than_a_measured_one():
     everyday = first_rule(quality="0.60", confidence="90%")
-    measured, placed = (the_model(quality={"chat": a_score("0.640", sd)}).score("chat") for sd in ("0.020", "0.050"))
+    measured, placed = (the_model(quality={"chat": a_score("0.640", sd)}).quality["chat"] for sd in ("0.020", "0.050"))
     assert everyday.lower_milli(measured) >= 600 > everyday.lower_milli(placed)
 
 
