@@ -40,6 +40,8 @@ class Settings(BaseModel):
     """Simulated providers: unset means only when no provider key is found."""
     sim_speed: float = Field(default=1.0, ge=0)
     """Divides the simulated providers' waiting times; 0 means no waiting."""
+    sim_batch_speed: float = Field(default=60.0, gt=0)
+    """How much faster than real time the simulated providers' batches live."""
     journal_sync_s: float = Field(default=0, ge=0, le=60)
     """How often the journal is brought to the disk itself, in seconds. With 0 the kernel sees to that: a machine that
     loses power may then lose what its disk did not have yet, a process that dies loses nothing."""

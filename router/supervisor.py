@@ -209,6 +209,7 @@ def _run_sim(plan: Plan) -> None:
             socket=plan.sim_socket.fileno(),
             seed=1,
             speed=plan.settings.sim_speed,
+            batch_speed=plan.settings.sim_batch_speed,
         )
 
 

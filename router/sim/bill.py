@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from router.sim.catalog import Model, PriceRow, When
 
+REALTIME = "realtime"
 _PICO = 10**12
 _SLICE = 500
 """Calls folded before the loop gets its turn again."""
@@ -39,6 +40,7 @@ class Call(NamedTuple):
     at: float
     meters: Meters
     complete: bool
+    tier: str = REALTIME
 
 
 @dataclass(slots=True)
@@ -110,6 +112,7 @@ class Bill:
                 "dollars": exact(dollars),
                 "nano": _nano(dollars),
                 "complete": call.complete,
+                "tier": call.tier,
             }
             for call, dollars in ((call, price(call)) for call in self._calls)
         ]
@@ -119,6 +122,8 @@ def price(call: Call) -> Fraction:
     """Dollars of one call: fresh, cached and written input, output, and the request's fee. Exact."""
     meters = call.meters
     row = row_for(call.model, dt.datetime.fromtimestamp(call.at, dt.UTC), meters.prompt)
+    if call.tier != REALTIME:
+        row = row.tiers[call.tier]
     fresh = meters.prompt - meters.cached - meters.cache_write
     return (
         fresh * row.input

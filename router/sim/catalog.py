@@ -51,6 +51,8 @@ class PriceRow:
     request: Fraction
     caches: bool
     """The row names a rate of its own for cached input."""
+    tiers: dict[str, PriceRow]
+    """What this row is in each tier that is sold besides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +197,22 @@ def _price(raw: dict[str, Any], model: str) -> PriceRow:
         output=rate("output", Fraction(-1)),
         request=request,
         caches="cached_input" in raw,
+        tiers={name: _price(_in_tier(raw, tier), model) for name, tier in (raw.get("tiers") or {}).items()},
     )
+
+
+def _in_tier(raw: dict[str, Any], tier: dict[str, Any]) -> dict[str, Any]:
+    """A row as one tier sells it: rates of the tier's own, or all of them times its factor, up to a whole pico-dollar."""
+    if "factor" not in tier:
+        return raw | tier | {"tiers": {}}
+    factor = Fraction(str(tier["factor"]))
+
+    def scaled(rate: str) -> Fraction:
+        pico = Fraction(str(rate)) * factor * _MILLION
+        return Fraction(-(-pico.numerator // pico.denominator), _MILLION)
+
+    rates = ("input", "cached_input", "cache_write", "output")
+    return raw | {name: scaled(raw[name]) for name in rates if name in raw} | {"tiers": {}}
 
 
 def _when(raw: dict[str, Any]) -> When:

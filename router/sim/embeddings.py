@@ -26,6 +26,8 @@ from router.sim.wire import Envelope
 from router.sim.world import WORLD
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiohttp import web
 
     from router.sim.catalog import Model
@@ -51,9 +53,7 @@ async def embeddings(request: web.Request) -> web.StreamResponse:
         model = model_of(provider, body.get("model"), world)
         fault = fault_of(world, provider, model)
         who = world.personalities[provider.name]
-        size, encoded = _check(body, model, strict=who.strict)
-        inputs = _inputs(body.get("input"))
-        tokens = await _count(inputs, model)
+        inputs, tokens, size, encoded = await checked_inputs(body, model, strict=who.strict)
         price_row(world, model, tokens)
     except Refusal as refusal:
         return refused(refusal, request_id)
@@ -65,7 +65,7 @@ async def embeddings(request: web.Request) -> web.StreamResponse:
         request_id=request_id,
         envelope=Envelope("", 0, model.upstream, who, include_usage=False, obfuscate=False, top_logprobs=None),
         answer=Answer([]),
-        render=partial(_render, model.upstream, await _vectors(inputs, size, encoded=encoded)),
+        render=partial(render, model.upstream, await vectors(inputs, size, encoded=encoded)),
         prompt=Meters(prompt=tokens),
         at=world.now(),
         pace=draw_pace(model.latency, world.rng, world.speed),
@@ -75,7 +75,21 @@ async def embeddings(request: web.Request) -> web.StreamResponse:
     return await exchange.plain()
 
 
-async def _vectors(inputs: list[str | list[int]], size: int, *, encoded: bool) -> list[dict[str, Any]]:
+async def checked_inputs(
+    body: dict[str, Any], model: Model, *, strict: bool
+) -> tuple[list[str | list[int]], int, int, bool]:
+    """The inputs, their tokens, the dimensions, and whether base64 was asked for.
+
+    Raises:
+        Refusal: 400 or 403.
+    """
+    size, encoded = _check(body, model, strict=strict)
+    inputs = _inputs(body.get("input"))
+    return inputs, await _count(inputs, model), size, encoded
+
+
+async def vectors(inputs: list[str | list[int]], size: int, *, encoded: bool) -> list[dict[str, Any]]:
+    """The answer's ``data``."""
     data = []
     for index, entry in enumerate(inputs):
         made = vector(entry, size)
@@ -86,7 +100,8 @@ async def _vectors(inputs: list[str | list[int]], size: int, *, encoded: bool) -
     return data
 
 
-def _render(model: str, data: list[dict[str, Any]], usage: dict[str, object] | None) -> bytes:
+def render(model: str, data: list[dict[str, Any]], usage: Mapping[str, object] | None) -> bytes:
+    """The answer's body."""
     answer = {"object": "list", "data": data, "model": model}
     return orjson.dumps(answer if usage is None else answer | {"usage": usage})
 

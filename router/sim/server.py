@@ -16,6 +16,8 @@ import orjson
 import uvloop
 from aiohttp import web
 
+from router.sim.batch import files, openai
+from router.sim.batch.shelf import SHELVES, Shelves
 from router.sim.catalog import load
 from router.sim.embeddings import embeddings
 from router.sim.provider import chat, models, nowhere, refused
@@ -28,12 +30,19 @@ if TYPE_CHECKING:
 
 _MOST_BYTES: Final = 256 * 2**20
 """Largest request body: a prompt of a million tokens and images is some tens of megabytes."""
+BATCH_SPEED: Final = 60.0
+"""How much faster than real time batches live, unless somebody says otherwise."""
 _GRACE: Final = 1.0
 """Seconds that open answers get at the end."""
 
 
 def make_app(
-    catalog_dir: Path, *, seed: int = 1, speed: float = 1.0, now: Callable[[], float] = time.time
+    catalog_dir: Path,
+    *,
+    seed: int = 1,
+    speed: float = 1.0,
+    batch_speed: float = BATCH_SPEED,
+    now: Callable[[], float] = time.time,
 ) -> web.Application:
     """The simulator as an aiohttp application.
 
@@ -41,6 +50,7 @@ def make_app(
         catalog_dir: folder of catalog files; every provider in it is served under ``/{provider}/v1``.
         seed: contents, latencies and random faults follow from it.
         speed: divides every waiting time; 0 waits for nothing.
+        batch_speed: how much faster than real time batches live; 0 ends them as soon as somebody looks.
         now: seconds since the epoch, for prices, retirement and cache lifetimes.
 
     Raises:
@@ -48,10 +58,12 @@ def make_app(
     """
     app = web.Application(client_max_size=_MOST_BYTES)
     app[WORLD] = World(load(catalog_dir), seed=seed, speed=speed, now=now)
+    app[SHELVES] = Shelves(app[WORLD], batch_speed)
     app.router.add_post("/{provider}/v1/chat/completions", chat)
     app.router.add_post("/{provider}/v1/embeddings", embeddings)
     app.router.add_get("/{provider}/v1/models", models)
     app.router.add_get("/{provider}/v1/models/{name:.+}", models)
+    _add_batches(app)
     app.router.add_get("/_sim/bill", _bill)
     app.router.add_delete("/_sim/bill", _bill_reset)
     app.router.add_get("/_sim/faults", _faults)
@@ -61,7 +73,37 @@ def make_app(
     return app
 
 
-def run(host: str, port: int, catalog: Path, *, socket: int | None = None, seed: int = 1, speed: float = 1.0) -> None:
+def _add_batches(app: web.Application) -> None:
+    add = app.router.add_route
+    add("POST", "/{provider}/v1/files", files.upload)
+    add("POST", "/{provider}/v1/files/upload", files.upload)
+    add("GET", "/{provider}/v1/files", files.listed)
+    add("GET", "/{provider}/v1/files/{file}", files.retrieved)
+    add("GET", "/{provider}/v1/files/{file}/content", files.content)
+    add("DELETE", "/{provider}/v1/files/{file}", files.deleted)
+    add("POST", "/{provider}/v1/batches", openai.created)
+    add("GET", "/{provider}/v1/batches", openai.listed)
+    add("GET", "/{provider}/v1/batches/{batch}", openai.retrieved)
+    add("POST", "/{provider}/v1/batches/{batch}/cancel", openai.cancelled)
+    add("POST", "/{provider}/v1/batch/jobs", openai.mistral_created)
+    add("GET", "/{provider}/v1/batch/jobs", openai.listed)
+    add("GET", "/{provider}/v1/batch/jobs/{batch}", openai.retrieved)
+    add("POST", "/{provider}/v1/batch/jobs/{batch}/cancel", openai.cancelled)
+    add("GET", "/_sim/batches", _batches)
+    add("POST", "/_sim/batches", _batches_set)
+    add("DELETE", "/_sim/batches", _batches_clear)
+
+
+def run(
+    host: str,
+    port: int,
+    catalog: Path,
+    *,
+    socket: int | None = None,
+    seed: int = 1,
+    speed: float = 1.0,
+    batch_speed: float = BATCH_SPEED,
+) -> None:
     """Serve until SIGTERM or SIGINT, then return. Prints ``sim listening on http://HOST:PORT`` when ready.
 
     Args:
@@ -71,12 +113,13 @@ def run(host: str, port: int, catalog: Path, *, socket: int | None = None, seed:
         socket: descriptor of a listening socket to serve on instead of host and port.
         seed: see `make_app`.
         speed: see `make_app`.
+        batch_speed: see `make_app`.
 
     Raises:
         CatalogError: the folder cannot be played.
         OSError: the address is taken.
     """
-    app = make_app(catalog, seed=seed, speed=speed)
+    app = make_app(catalog, seed=seed, speed=speed, batch_speed=batch_speed)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(app, host, port, socket))
 
@@ -104,6 +147,7 @@ async def _serve(app: web.Application, host: str, port: int, descriptor: int | N
 
 
 async def _bill(request: web.Request) -> web.Response:
+    await request.app[SHELVES].settle()
     bill = request.app[WORLD].bill
     answer = {"lines": bill.lines()} if request.query.get("lines") == "1" else await bill.totals()
     return web.Response(body=orjson.dumps(answer), content_type="application/json")
@@ -131,4 +175,30 @@ async def _faults_add(request: web.Request) -> web.Response:
 
 async def _faults_clear(request: web.Request) -> web.Response:
     request.app[WORLD].faults.clear()
+    return web.Response(status=204)
+
+
+async def _batches(request: web.Request) -> web.Response:
+    shelves = request.app[SHELVES]
+    await shelves.settle()
+    document = {"batches": shelves.report(), "faults": shelves.mischief.report()}
+    return web.Response(body=orjson.dumps(document), content_type="application/json")
+
+
+async def _batches_set(request: web.Request) -> web.Response:
+    """``{"settings": {…}, "faults": […]}``; both may be left out."""
+    world, shelves = request.app[WORLD], request.app[SHELVES]
+    try:
+        asked = orjson.loads(await request.read())
+        shelves.waits.change(asked.get("settings") or {})
+        shelves.mischief.add(asked.get("faults") or [])
+    except Refusal as refusal:
+        return refused(refusal, world.new_id())
+    except (orjson.JSONDecodeError, AttributeError) as error:
+        return refused(Refusal(400, f"Send an object with settings and faults: {error}"), world.new_id())
+    return web.json_response(shelves.mischief.report())
+
+
+async def _batches_clear(request: web.Request) -> web.Response:
+    request.app[SHELVES].clear()
     return web.Response(status=204)

@@ -8,6 +8,7 @@ import openai
 import pytest
 from aiohttp import web
 
+from router.sim.batch.shelf import SHELVES
 from router.sim.server import make_app
 from router.sim.world import WORLD
 
@@ -23,10 +24,13 @@ class Sim:
         self.app = app
         self.session = session
         self.world = app[WORLD]
+        self.clients = []
 
     def openai(self, provider="openai", **options):
         """The official SDK, pointed at one provider."""
-        return openai.AsyncOpenAI(base_url=f"{self.url}/{provider}/v1", api_key="k", max_retries=0, **options)
+        client = openai.AsyncOpenAI(base_url=f"{self.url}/{provider}/v1", api_key="k", max_retries=0, **options)
+        self.clients.append(client)
+        return client
 
     async def post(self, path, body, key="k"):
         """Status, headers and JSON (or text) of one POST."""
@@ -57,6 +61,12 @@ class Sim:
         async with self.session.get(f"{self.url}/_sim/bill?lines=1") as response:
             return (await response.json())["lines"]
 
+    def app_batch(self, batch_id):
+        """A batch as the simulator has it."""
+        return next(
+            shelf.batches[batch_id] for shelf in self.app[SHELVES]._shelves.values() if batch_id in shelf.batches
+        )
+
     async def totals(self):
         """The sums of the bill."""
         async with self.session.get(f"{self.url}/_sim/bill") as response:
@@ -66,7 +76,7 @@ class Sim:
 @pytest.fixture
 async def start():
     """Starts simulators: ``await start(speed=0, now=…)``."""
-    runners = []
+    runners, sims = [], []
     async with aiohttp.ClientSession() as session:
 
         async def started(**options):
@@ -76,9 +86,12 @@ async def start():
             runners.append(runner)
             await runner.setup()
             await web.TCPSite(runner, "127.0.0.1", 0).start()
-            return Sim(f"http://127.0.0.1:{runner.addresses[0][1]}", app, session)
+            sims.append(Sim(f"http://127.0.0.1:{runner.addresses[0][1]}", app, session))
+            return sims[-1]
 
         yield started
+        for client in (client for sim in sims for client in sim.clients):
+            await client.close()
     for runner in runners:
         await runner.cleanup()
 
@@ -87,3 +100,21 @@ async def start():
 async def sim(start):
     """A simulator that waits for nothing, at noon of a Monday."""
     return await start()
+
+
+class Hours:
+    """A clock that a test turns by hand; seconds since the epoch."""
+
+    def __init__(self):
+        self.at = NOON
+
+    def __call__(self):
+        return self.at
+
+    def pass_by(self, seconds):
+        self.at += seconds
+
+
+@pytest.fixture
+def clock():
+    return Hours()

@@ -1,0 +1,101 @@
+"""One line of a batch, answered: the same checks, contents and meters as a call of its own, without its waiting.
+
+Belongs here: from a line's body to status, body and meters. Does not belong here: the line's wrapping, which differs
+between batch APIs, and when it is its turn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from router.sim import prompt as metering
+from router.sim import wire
+from router.sim.bill import Meters
+from router.sim.embeddings import checked_inputs, render, vectors
+from router.sim.personality import usage
+from router.sim.plan import draw_answer
+from router.sim.provider import model_of, price_row
+from router.sim.refusal import Refusal
+from router.sim.validate import check_chat, check_window
+
+if TYPE_CHECKING:
+    from router.sim.catalog import Model, PriceRow, Provider
+    from router.sim.world import World
+
+CHAT = "/v1/chat/completions"
+EMBEDDINGS = "/v1/embeddings"
+
+
+@dataclass(slots=True)
+class Answered:
+    """What became of a line. ``meters`` is None where nothing is billed."""
+
+    status: int
+    body: bytes
+    request_id: str
+    model: Model | None = None
+    meters: Meters | None = None
+
+
+async def answer(world: World, provider: Provider, url: str, body: Any) -> Answered:
+    """Answer one line; a refusal is an answer as well."""
+    request_id = world.new_id()
+    try:
+        _check(body)
+        model = model_of(provider, body.get("model"), world)
+        if url == EMBEDDINGS:
+            return await _embeddings(world, provider, model, body, request_id)
+        return await _chat(world, provider, model, body, request_id)
+    except Refusal as refusal:
+        return Answered(refusal.status, orjson.dumps(refusal.body), request_id)
+
+
+def _check(body: Any) -> None:
+    if not isinstance(body, dict):
+        raise Refusal(400, "The body of the request must be an object.")
+    if body.get("stream"):
+        raise Refusal(400, "Streaming is not supported in a batch.", param="stream")
+
+
+async def _chat(world: World, provider: Provider, model: Model, body: dict[str, Any], request_id: str) -> Answered:
+    who = world.personalities[provider.name]
+    check_chat(body, provider, model, strict=who.strict)
+    prompt = await metering.read(body, model)
+    check_window(body, prompt.tokens, model)
+    row = _sold(world, model, prompt.tokens)
+    drawn = draw_answer(body, model, prompt, world.prose, seed=world.seed, shows_reasoning=who.shows_reasoning)
+    caches = who.caches and row.caches
+    cached = world.caches[provider.name, model.upstream].use(prompt, model, world.now()) if caches else 0
+    meters = Meters(prompt=prompt.tokens, cached=cached, completion=drawn.completion, reasoning=drawn.reasoning)
+    envelope = wire.Envelope(
+        id=f"chatcmpl-{request_id[4:]}",
+        created=int(world.now()),
+        model=model.upstream,
+        who=who,
+        include_usage=False,
+        obfuscate=False,
+        top_logprobs=(body.get("top_logprobs") or 0) if body.get("logprobs") else None,
+    )
+    report = usage(who, meters, caches=caches, reasons=model.reasoning, seconds=(0.0, 0.0))
+    return Answered(200, wire.completion(envelope, drawn, report), request_id, model, meters)
+
+
+async def _embeddings(
+    world: World, provider: Provider, model: Model, body: dict[str, Any], request_id: str
+) -> Answered:
+    who = world.personalities[provider.name]
+    inputs, tokens, size, encoded = await checked_inputs(body, model, strict=who.strict)
+    _sold(world, model, tokens)
+    data = await vectors(inputs, size, encoded=encoded)
+    report = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return Answered(200, render(model.upstream, data, report), request_id, model, Meters(prompt=tokens))
+
+
+def _sold(world: World, model: Model, tokens: int) -> PriceRow:
+    row = price_row(world, model, tokens)
+    if "batch" not in row.tiers:
+        raise Refusal(400, f"The model `{model.upstream}` is not supported by the Batch API.", code="invalid_model")
+    return row
