@@ -22,8 +22,9 @@ from router.core.values import Certainty, Hold, Identity, Outcome, Row, Usage
 from router.ports import BudgetBook, Clock, Ledger, Listener, NotHeld, ProviderLink, TextCounter
 
 if TYPE_CHECKING:
-    from router.dialects.openai_chat import Request
     from router.dialects.orders import Orders
+    from router.dialects.request import Request
+    from router.dialects.ways import Way
 
 Headers = list[tuple[str, str]]
 
@@ -61,6 +62,7 @@ class Attempt:
         "snapshot",
         "started",
         "stops",
+        "way",
     )
 
     def __init__(
@@ -75,6 +77,7 @@ class Attempt:
         decision: Decision,
         link: ProviderLink,
         snapshot: str,
+        way: Way,
         number: int = 1,
         stops: bool = False,
     ) -> None:
@@ -87,6 +90,7 @@ class Attempt:
         self.decision = decision
         self.link = link
         self.snapshot = snapshot
+        self.way = way
         self.number = number
         self.stops = stops
         """Whether its stream is stopped where it no longer fits into a budget, even one that would let it finish."""

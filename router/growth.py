@@ -17,7 +17,6 @@ from router.core.budget_words import budget_refusal
 from router.core.decide import PPM
 from router.core.holds import grown_cost, likely_output, output_limit
 from router.core.money import nano_ceil
-from router.dialects.openai_stream import said_so_far
 from router.ports import BudgetExceeded, NotHeld, PeriodOver, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -70,6 +69,7 @@ class Growth:
         stream = b"".join(kept)
         # Long ones are read in a thread: they would hold up every other request.
         long = len(stream) > AT_ONCE_BYTES
+        said_so_far = attempt.way.outbound.said_so_far
         said = await asyncio.to_thread(said_so_far, stream) if long else said_so_far(stream)
         tokens = await attempt.count([said]) * option.ratio_ppm // PPM
         if tokens < self._held - self._held // NEARLY:

@@ -20,13 +20,12 @@ from router.core.decide import Decision, Facts, decide
 from router.core.errors import RouterError
 from router.core.explain import refusal
 from router.core.snapshot import Route, Snapshot, Wish
-from router.core.values import Endpoint, Identity, Outcome, Usage
+from router.core.values import Identity, Outcome, Usage
 from router.dialects.described import counted, facts_of
-from router.dialects.openai_chat import Request, outgoing, read_chat, read_embeddings
 from router.dialects.openai_errors import provider_error
-from router.dialects.openai_stream import answered_text, is_answer
-from router.dialects.openai_usage import usage_of
 from router.dialects.orders import Orders, read_orders
+from router.dialects.request import Request
+from router.dialects.ways import INBOUND, Inbound, way
 from router.ports import (
     BudgetExceeded,
     JournalUnavailable,
@@ -48,8 +47,6 @@ HOLD_GRACE_MS: Final = 1_000
 """A reservation that reaches the store later than this after it was asked for is refused there."""
 RESERVATIONS: Final = 5
 """Most calls for one reservation: a budget period may end just now, or a smaller answer be asked for."""
-PATHS: Final[dict[str, str]] = {"chat": "/chat/completions", "embeddings": "/embeddings"}
-_READ: Final = {"chat": read_chat, "embeddings": read_embeddings}
 _FAULTS: Final = {"connect": "upstream_unreachable", "tls": "upstream_unreachable", "timeout": "upstream_timeout"}
 """What a caller is told of an exchange that broke before or while a whole answer was read; else `broken` says."""
 
@@ -65,7 +62,8 @@ def _never() -> bool:
 class Call(msgspec.Struct, frozen=True):
     """One request as the server hands it over. Header names are looked up in lower case."""
 
-    endpoint: Endpoint
+    api: str
+    """Which of `INBOUND` it speaks."""
     headers: Mapping[str, str]
     read: Callable[[], Awaitable[bytes]]
     """The body; asked for only once the key is known."""
@@ -87,6 +85,7 @@ class Reply(msgspec.Struct, frozen=True):
 class Considered(msgspec.Struct, frozen=True):
     """A request as it was understood and what was decided; ``decision`` is None when nothing is feasible."""
 
+    inbound: Inbound
     request: Request
     orders: Orders
     facts: Facts
@@ -120,7 +119,7 @@ class Pipeline:
             attempt, sending = await self._admit(call, identity)
         except RouterError as error:
             for listener in self._desk.listeners:
-                listener.on_refusal(call.endpoint, error.code, identity)
+                listener.on_refusal(INBOUND[call.api].endpoint, error.code, identity)
             raise
         try:
             response = await self._forward(attempt, sending)
@@ -161,23 +160,22 @@ class Pipeline:
             raise RouterError("invalid_api_key", "This key is not known here. Provider keys are not router keys.")
         return identity
 
-    async def consider(
-        self, endpoint: Endpoint, headers: Mapping[str, str], body: bytes, *, exact: bool = False
-    ) -> Considered:
+    async def consider(self, api: str, headers: Mapping[str, str], body: bytes, *, exact: bool = False) -> Considered:
         """Describe and decide, and do nothing: what an estimate shows and what `serve` goes by.
 
         Args:
-            endpoint: which of the API's calls it is.
+            api: which of `INBOUND` it speaks.
             headers: the caller's.
             body: the caller's.
             exact: whether short prompts are to be counted even where no count would change the choice.
         """
-        request = _READ[endpoint](body)
+        inbound = INBOUND[api]
+        request = inbound.read(body, headers)
         orders = read_orders(headers, request.own)
         counter = self._desk.counter
         facts = facts_of(
-            endpoint,
-            PATHS[endpoint],
+            inbound.endpoint,
+            inbound.path,
             request,
             orders,
             count_now=counter.count_now,
@@ -190,11 +188,11 @@ class Pipeline:
         if not facts.tokens.exact and (decision is None or not decision.certain):
             facts = counted(facts, request, await counter.count(request.shape.texts))
             decision = _try(route, facts)
-        return Considered(request, orders, facts, route, decision, snapshot)
+        return Considered(inbound, request, orders, facts, route, decision, snapshot)
 
     async def _admit(self, call: Call, identity: Identity) -> tuple[Attempt, UpstreamRequest]:
         """Describe, decide and reserve; where a budget has no room, with the model that the policy names for that."""
-        seen = await self.consider(call.endpoint, call.headers, await call.read())
+        seen = await self.consider(call.api, call.headers, await call.read())
         plan, decision = seen.route.plan, seen.decision
         if decision is None:
             raise refusal(plan, seen.facts)
@@ -211,6 +209,7 @@ class Pipeline:
             return attempt, await self._reserve(attempt, clamps=plan.clamp)
 
     def _attempt(self, call: Call, identity: Identity, seen: Considered, decision: Decision) -> Attempt:
+        link = self._links[decision.option.provider]
         return Attempt(
             self._desk,
             request_id=call.request_id,
@@ -219,8 +218,9 @@ class Pipeline:
             request=seen.request,
             facts=seen.facts,
             decision=decision,
-            link=self._links[decision.option.provider],
+            link=link,
             snapshot=seen.snapshot.id,
+            way=way(seen.inbound.api, link.dialects),
             stops=seen.route.plan.stops_streams,
         )
 
@@ -299,13 +299,14 @@ class Pipeline:
             raise self._failed(attempt, failure) from None
         finally:
             response.close()
-        usage = attempt.believed(usage_of(body), lambda: any(answered_text(body)))
+        answers = attempt.way.outbound
+        usage = attempt.believed(answers.usage_of(body), lambda: any(answers.answered_text(body)))
         # A plain answer is read to its end whoever waits for it: what it cost is known only then.
         outcome: Outcome = "client_left" if gone() else "ok"
         if usage is not None:
             attempt.settle(usage, outcome=outcome, status=200, certainty="metered", later=True)
-        elif is_answer(body):
-            await attempt.settle_counted(answered_text(body), outcome=outcome, status=200)
+        elif answers.is_answer(body):
+            await attempt.settle_counted(answers.answered_text(body), outcome=outcome, status=200)
         else:
             error = RouterError("upstream_bad_response", f"{attempt.link.name} answered 200 with something unreadable.")
             attempt.settle_estimated(outcome="upstream_error", status=200, error=error)
@@ -328,12 +329,13 @@ def _to_send(attempt: Attempt) -> UpstreamRequest:
     if not attempt.request.stream:
         # The head of a plain answer comes when the whole of it has been written.
         timeouts = msgspec.structs.replace(timeouts, first_byte=timeouts.total)
+    order = attempt.way.order(attempt.request, attempt.decision, link.quirks)
     return UpstreamRequest(
         origin=link.origin,
         method="POST",
-        path=PATHS[attempt.facts.endpoint],
-        headers=link.headers,
-        body=outgoing(attempt.request, attempt.decision.option.upstream_model, link.quirks),
+        path=order.path,
+        headers=(*link.headers, *order.headers) if order.headers else link.headers,
+        body=order.body,
         timeouts=timeouts,
     )
 

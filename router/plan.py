@@ -28,7 +28,7 @@ from router.core.names import AUTO, Names
 from router.core.snapshot import DEFAULT_POLICY, Snapshot, Wish, World, compile_snapshot
 from router.core.tokens import exactly
 from router.core.values import Needs
-from router.pipeline import PATHS
+from router.dialects.ways import INBOUND
 from router.ports import ProviderLink
 from router.settings import Settings, SettingsError
 
@@ -179,7 +179,9 @@ def _example(world: World) -> tuple[str, str]:
 
 
 def _obstacle(snapshot: Snapshot, model: str) -> str:
-    facts = Facts(endpoint="chat", needs=int(Needs.CHAT), tokens=exactly(10), asked_model=model, path=PATHS["chat"])
+    facts = Facts(
+        endpoint="chat", needs=int(Needs.CHAT), tokens=exactly(10), asked_model=model, path=INBOUND["chat"].path
+    )
     try:
         route = snapshot.route(facts, Wish())
     except RouterError as error:

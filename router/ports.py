@@ -198,6 +198,8 @@ class ProviderLink(msgspec.Struct, frozen=True):
     origin: Origin
     headers: tuple[tuple[bytes, bytes], ...]
     """Sent with every call, credentials included. Never logged."""
+    dialects: tuple[str, ...] = ("openai",)
+    """What it speaks; requests in other dialects are put into the first."""
     quirks: frozenset[str] = frozenset()
     bills_after_disconnect: bool = True
     timeouts: Timeouts = Timeouts()

@@ -1,7 +1,7 @@
 """A streamed answer on its way to the caller, and what becomes of it when either side leaves.
 
 Belongs here: passing events on, the honest end of a stream, the bounded drain after a client has gone. Part of the
-pipeline's layer. Does not belong here: the wire format (dialects/openai_stream.py) and writing to sockets.
+pipeline's layer. Does not belong here: the wire format (dialects/) and writing to sockets.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from router.core.errors import RouterError
 from router.core.money import usd
-from router.dialects.openai_errors import error_event, reported_error
-from router.dialects.openai_stream import StreamScanner, streamed_text
+from router.dialects.openai_errors import reported_error
 from router.growth import Growth
 from router.ports import UpstreamFailure
 
@@ -29,7 +28,6 @@ END_S: Final = 1.0
 """How long the upstream may take to close its stream properly after its last event."""
 KEPT_BYTES: Final = 8 * 1024 * 1024
 """What of a stream is kept so that it can be counted if no usage comes; beyond it, the count is of this much."""
-_DONE: Final = b"data: [DONE]\n\n"
 _UNREADABLE: Final = {"too_large": "upstream_bad_response", "protocol": "upstream_bad_response"}
 
 
@@ -58,7 +56,7 @@ class AnswerStream:
         self._attempt = attempt
         self._gone = gone
         self._response = response
-        self._scanner = StreamScanner(wants_usage=attempt.request.wants_usage, cost=self._cost)
+        self._scanner = attempt.way.scanner(attempt.request, self._cost)
         self._kept: list[bytes] = []
         self._kept_bytes = 0
         self._ended = False
@@ -118,7 +116,7 @@ class AnswerStream:
             self._stopped = error
         else:
             await self._settle("budget_stopped", error)
-        return error_event(error)
+        return self._event(error)
 
     async def _read_on(self, outcome: Outcome, error: RouterError | None) -> None:
         if self._ended:
@@ -163,11 +161,14 @@ class AnswerStream:
         error = self._reported() if scanner.failed else None
         cost = await self._settle("upstream_error" if error else "client_left" if self._gone() else "ok", error)
         last = b": x-costrouter-cost-usd=" + cost.encode() + b"\n\n"
-        return scanner.ending() + last + (error_event(error) if error else _DONE)
+        return scanner.ending() + last + (self._event(error) if error else scanner.last)
 
     async def _break(self, error: RouterError) -> bytes:
         await self._settle("upstream_interrupted", error)
-        return error_event(error)
+        return self._event(error)
+
+    def _event(self, error: RouterError) -> bytes:
+        return self._attempt.way.inbound.error_event(error)
 
     def _reported(self) -> RouterError:
         """The error that the upstream put into the stream, in our words: its own may name our account there."""
@@ -189,7 +190,7 @@ class AnswerStream:
         if usage is not None:
             row = self._attempt.settle(usage, outcome=outcome, status=200, certainty="metered", error=error)
         else:
-            texts = streamed_text(b"".join(self._kept))
+            texts = self._attempt.way.outbound.streamed_text(b"".join(self._kept))
             try:
                 row = await self._attempt.settle_counted(texts, outcome=outcome, status=200, error=error)
             except BaseException:

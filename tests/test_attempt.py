@@ -11,6 +11,7 @@ from router.core.errors import RouterError
 from router.core.values import Usage
 from router.dialects.openai_chat import read_chat
 from router.dialects.orders import NONE
+from router.dialects.ways import way
 from router.ports import Origin, ProviderLink, StoreUnavailable
 
 USAGE = Usage(9, 2)
@@ -34,6 +35,7 @@ class Case:
             decision=decide(plan(option()), asked_facts, None),
             link=ProviderLink("acme", Origin("http", "h", 80), (), timeouts=TIMEOUTS),
             snapshot="w1-1",
+            way=way("chat", ("openai",)),
         )
 
     @property

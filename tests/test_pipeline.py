@@ -6,7 +6,7 @@ from fakes import FakeResponse
 from store import until
 from wired import EVENTS, SECRET, TIMEOUTS, WHO, Wired, answer, asked, ends, says
 
-import router.pipeline
+import router.dialects.openai_chat
 from router.core.errors import RouterError
 from router.ports import StoreUnavailable, UpstreamFailure
 
@@ -123,7 +123,7 @@ async def test_a_body_that_cannot_be_put_together_leaves_no_hold(monkeypatch):
     def fails(*_):
         raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
 
-    monkeypatch.setattr(router.pipeline, "outgoing", fails)
+    monkeypatch.setattr(router.dialects.openai_chat, "outgoing", fails)
     wired = Wired()
     with pytest.raises(UnicodeDecodeError):
         await wired.serve()

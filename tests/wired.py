@@ -66,7 +66,7 @@ class Wired:
             return asked(**fields) if body is None else body
 
         headers = {"authorization": f"Bearer {SECRET}"} if headers is None else headers
-        return await self.pipeline.serve(Call(endpoint="chat", headers=headers, read=read, request_id="r1", gone=gone))
+        return await self.pipeline.serve(Call(api="chat", headers=headers, read=read, request_id="r1", gone=gone))
 
     async def stream(self, **fields):
         """The first part of a streamed answer, and the stream."""

@@ -20,10 +20,10 @@ from router.adapters.http_reply import SERVER, StreamedReply, whole_reply
 from router.attempt import Headers
 from router.core.errors import RouterError
 from router.dialects.openai_errors import error_body
+from router.dialects.ways import INBOUND, Inbound
 from router.pipeline import Call, Pipeline
 
 if TYPE_CHECKING:
-    from router.core.values import Endpoint
     from router.streaming import AnswerStream
 
 Handler = Callable[[web.BaseRequest, str], Awaitable[web.StreamResponse]]
@@ -54,8 +54,7 @@ class HttpServer:
         self._ids = itertools.count(1)
         self._incarnation = f"req_{secrets.token_hex(6)}"
         self._table: dict[tuple[str, str], Handler] = {
-            ("POST", "/v1/chat/completions"): self._chat,
-            ("POST", "/v1/embeddings"): self._embeddings,
+            **{("POST", f"/v1{inbound.path}"): self._prompts(inbound) for inbound in INBOUND.values()},
             **table,
         }
         self._paths = {path for _, path in self._table}
@@ -118,20 +117,23 @@ class HttpServer:
             raise RouterError("not_found", f"Nothing answers at {path[:200]}{hint}.")
         return handler
 
-    async def _chat(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
-        return await self._serve(request, request_id, "chat")
+    def _prompts(self, inbound: Inbound) -> Handler:
+        async def handler(request: web.BaseRequest, request_id: str) -> web.StreamResponse:
+            try:
+                return await self._serve(request, request_id, inbound.api)
+            except RouterError as error:
+                return error_response(error, request_id, inbound.error_body)
 
-    async def _embeddings(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
-        return await self._serve(request, request_id, "embeddings")
+        return handler
 
-    async def _serve(self, request: web.BaseRequest, request_id: str, endpoint: Endpoint) -> web.StreamResponse:
+    async def _serve(self, request: web.BaseRequest, request_id: str, api: str) -> web.StreamResponse:
         def gone() -> bool:
             transport = request.transport
             return transport is None or transport.is_closing()
 
         reply = await self._pipeline.serve(
             Call(
-                endpoint=endpoint,
+                api=api,
                 headers=request.headers,
                 read=lambda: read_body(request, self._max_body),
                 request_id=request_id,
@@ -247,8 +249,10 @@ async def read_body(request: web.BaseRequest, limit: int) -> bytes:
         raise RouterError("invalid_request", f"The body could not be read: {type(error).__name__}.") from None
 
 
-def error_response(error: RouterError, request_id: str) -> web.Response:
-    """An error as the caller's SDK expects it."""
+def error_response(
+    error: RouterError, request_id: str, shape: Callable[[RouterError], bytes] = error_body
+) -> web.Response:
+    """An error as the caller's SDK expects it, its body in the shape of the dialect that was spoken."""
     headers: Headers = [
         ("content-type", "application/json"),
         ("server", SERVER),
@@ -262,7 +266,7 @@ def error_response(error: RouterError, request_id: str) -> web.Response:
         headers.append(("allow", str(error.details["allowed"])))
     if error.code == "invalid_api_key":
         headers.append(("www-authenticate", "Bearer"))
-    return web.Response(body=error_body(error), status=error.status, headers=CIMultiDict(headers))
+    return web.Response(body=shape(error), status=error.status, headers=CIMultiDict(headers))
 
 
 def _too_large(limit: int) -> RouterError:

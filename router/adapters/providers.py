@@ -88,6 +88,7 @@ def _link(provider: Provider, origin: Origin, key: str) -> ProviderLink:
         name=provider.name,
         origin=origin,
         headers=tuple(headers),
+        dialects=provider.dialects,
         quirks=provider.quirks,
         bills_after_disconnect=provider.bills_after_disconnect,
         timeouts=Timeouts(**provider.timeouts),

@@ -17,6 +17,7 @@ from router.core.images import ImageFormula
 from router.core.quality import Score, Scores
 from router.core.self_hosted import SelfHosted
 from router.core.values import Needs, Rates
+from router.core.wire import EXPRESSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,7 +39,7 @@ Task = Literal[
 TASKS: Final[tuple[Task, ...]] = get_args(Task)
 """What quality scores are kept for."""
 
-SPOKEN: Final = frozenset({"openai"})
+SPOKEN: Final = frozenset(EXPRESSES)
 """Dialects in which providers can be called. Models of others are known and priced, but not offered."""
 
 
@@ -59,6 +60,13 @@ class Provider(msgspec.Struct, frozen=True):
     quirks: frozenset[str]
     timeouts: dict[str, float] = {}
     """Seconds, by the names of `router.ports.Timeouts`; empty where its defaults hold."""
+    also: tuple[str, ...] = ()
+    """Further dialects that it speaks at the same address: requests in one of these go through to the letter."""
+
+    @property
+    def dialects(self) -> tuple[str, ...]:
+        """All that it speaks, the one that others are put into first."""
+        return (self.dialect, *(name for name in self.also if name in SPOKEN))
 
     @property
     def spoken(self) -> bool:

@@ -69,6 +69,7 @@ def compile_catalog(file: CatalogSchema) -> Compiled:
         bills_after_disconnect=file.bills_after_disconnect,
         quirks=frozenset(file.quirks),
         timeouts=file.timeouts.model_dump(exclude_none=True),
+        also=file.also,
     )
     return Compiled(provider=provider, models=tuple(models), warnings=tuple(warnings))
 

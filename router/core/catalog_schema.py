@@ -182,6 +182,7 @@ class CatalogSchema(Strict):
     base_url: Annotated[str, AfterValidator(_address)]
     key_env: str | None = Field(default=None, pattern=r"^[A-Z][A-Z0-9_]*$")
     dialect: Dialect
+    also: tuple[Dialect, ...] = ()
     bills_after_disconnect: bool
     quirks: frozenset[Quirk] = frozenset()
     timeouts: TimeoutsSchema = TimeoutsSchema()

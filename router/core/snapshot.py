@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from router.core.catalog import TASKS, Catalog, Latency, Model, did_you_mean
+from router.core.catalog import TASKS, Catalog, Latency, Model, Provider, did_you_mean
 from router.core.decide import Facts, Option, Plan, level
 from router.core.errors import RouterError
 from router.core.judge import Judge
@@ -23,6 +23,7 @@ from router.core.policy import Policy, Rule
 from router.core.pricing import REALTIME, price_at
 from router.core.stats import Series, Summary
 from router.core.values import Needs
+from router.core.wire import Wire, expressed
 
 ENOUGH: Final = 20
 """Observations from which live latency takes the prior's place."""
@@ -285,7 +286,8 @@ def compile_snapshot(
     """
     options: dict[str, Option] = {}
     for model in world.catalog.models:
-        if not world.catalog.providers[model.provider].spoken:
+        provider = world.catalog.providers[model.provider]
+        if not provider.spoken:
             continue
         price = None if model.retired_at(now) else price_at(model, now)
         if price is None:
@@ -300,7 +302,7 @@ def compile_snapshot(
             provider=model.provider,
             tier=REALTIME,
             upstream_model=model.upstream,
-            capabilities=int(model.capabilities),
+            capabilities=_able(model, provider),
             context_window=model.context_window,
             max_output=model.max_output,
             ratio_ppm=model.token_ratio_ppm,
@@ -315,6 +317,12 @@ def compile_snapshot(
             headroom=model.output.mean if REASONING in model.tags else 0,
         )
     return Snapshot(snapshot_id, world, now, options)
+
+
+def _able(model: Model, provider: Provider) -> int:
+    """What the model can do, and what its provider can be told."""
+    able = model.capabilities.value | expressed(*provider.dialects)
+    return able | Wire.THINKING_BUDGET.value if model.capabilities & Needs.THINKING_BUDGET else able
 
 
 def _blend(prior: int, seen: int, n: int) -> int:

@@ -41,6 +41,8 @@ class Needs(IntFlag):
     PREDICTION = 8192
     SAMPLING = 16384
     """A temperature, top_p or penalty of the caller's own; OpenAI's reasoning models refuse it."""
+    THINKING_BUDGET = 32768
+    """Anthropic's `thinking.budget_tokens`; its newer models take an effort only."""
 
 
 CAPABILITIES: Final[dict[str, Needs]] = {need.name.lower(): need for need in Needs if need.name}

@@ -1,7 +1,7 @@
 """A request as the decision sees it: facts, from what a dialect has read and what the caller ordered.
 
 Belongs here: putting facts together, with a guess at the prompt's tokens first and with the real count later. Does not
-belong here: reading bodies (openai_chat.py) and counting itself (tokens.py, encoders.py).
+belong here: reading bodies (the dialects) and counting itself (tokens.py, encoders.py).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import msgspec
 from router.core.decide import Facts
 from router.core.tokens import byte_length, estimate, exactly, fixed_overhead, shifted
 from router.core.values import Endpoint, TokenRange
-from router.dialects.openai_chat import Request
 from router.dialects.orders import Orders
+from router.dialects.request import Request
 
 
 def facts_of(

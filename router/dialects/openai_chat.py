@@ -7,45 +7,25 @@ untouched, so a field that OpenAI invents tomorrow works tomorrow. Does not belo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 import msgspec
 
+from router.core.decide import Decision
 from router.core.errors import RouterError
 from router.core.images import Detail, Image, data_url_dimensions
 from router.core.tokens import PromptShape
 from router.core.values import Needs
 from router.dialects.json_object import TopLevel
+from router.dialects.neutral import Order
+from router.dialects.request import USER_CHARS, Request
 
 OWN_METADATA: Final = "costrouter."
 """Prefix of metadata keys that speak to us and are not forwarded."""
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 _ASK_FOR_USAGE: Final = b'{"include_usage":true}'
-
-
-class Request(msgspec.Struct, frozen=True):
-    """What routing knows of a request body."""
-
-    top: TopLevel
-    model: str
-    needs: int
-    shape: PromptShape
-    stream: bool = False
-    wants_usage: bool = False
-    max_output: int | None = None
-    clamped: bool = False
-    """Whether ``max_output`` is ours, smaller than what the body says or in place of nothing."""
-    choices: int = 1
-    user: str = ""
-    ready_tokens: int = 0
-    """Prompt tokens that came as token numbers instead of text."""
-    inputs: int = 1
-    """Texts to be embedded apart from each other."""
-    longest_ready: int = 0
-    """Tokens of the longest input that came as token numbers."""
-    text_bytes: int | None = None
-    """The body's size, when all of the prompt stands in it; None where it points to files, pages or unknown parts."""
-    own: dict[str, str] = {}
-    """Our metadata keys without their prefix: the same names as our headers."""
 
 
 class _Part(msgspec.Struct):
@@ -122,13 +102,15 @@ _LIMIT_NAMES: Final = (
 # Plain integers: arithmetic on enum flags takes a microsecond a piece.
 _CHAT_BIT: Final = Needs.CHAT.value
 _JSON_SCHEMA: Final = Needs.JSON_SCHEMA.value
-USER_CHARS: Final = 128
-"""A longer ``user`` is cut in the ledger; the provider gets it whole."""
 _FORMAT_NEEDS: Final = {"json_object": Needs.JSON_OBJECT.value, "json_schema": Needs.JSON_SCHEMA.value}
 
 
-def read_chat(body: bytes) -> Request:
+def read_chat(body: bytes, headers: Mapping[str, str] = _NO_HEADERS) -> Request:  # noqa: ARG001 - one shape for all
     """A chat completion request.
+
+    Args:
+        body: as it came.
+        headers: the caller's; none of them belongs to the body.
 
     Raises:
         RouterError: ``invalid_request`` naming the field, what it holds and what it must hold.
@@ -182,8 +164,12 @@ def read_chat(body: bytes) -> Request:
     )
 
 
-def read_embeddings(body: bytes) -> Request:
+def read_embeddings(body: bytes, headers: Mapping[str, str] = _NO_HEADERS) -> Request:  # noqa: ARG001 - as above
     """An embeddings request.
+
+    Args:
+        body: as it came.
+        headers: the caller's; none of them belongs to the body.
 
     Raises:
         RouterError: ``invalid_request`` naming the field.
@@ -210,6 +196,16 @@ def read_embeddings(body: bytes) -> Request:
         user=(asked.user or "")[:USER_CHARS],
         own=_own_metadata(asked.metadata) if asked.metadata else {},
     )
+
+
+def pass_chat(request: Request, decision: Decision, quirks: frozenset[str]) -> Order:
+    """A chat completion request on its way to a provider that speaks the same."""
+    return Order("/chat/completions", outgoing(request, decision.option.upstream_model, quirks))
+
+
+def pass_embeddings(request: Request, decision: Decision, quirks: frozenset[str]) -> Order:
+    """An embeddings request on its way."""
+    return Order("/embeddings", outgoing(request, decision.option.upstream_model, quirks))
 
 
 def outgoing(request: Request, upstream_model: str, quirks: frozenset[str]) -> bytes:

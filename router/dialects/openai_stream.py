@@ -32,6 +32,7 @@ _SAID: Final = re.compile(
 )
 _REASONING: Final = re.compile(rb'"reasoning"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)', re.DOTALL)
 _DONE: Final = b"[DONE]"
+_LAST: Final = b"data: [DONE]\n\n"
 _NO_ERROR: Final = (None, False, "")
 _TELLING: Final[tuple[str, ...]] = ("choices", "usage", "error", "x_groq")
 _ANSWERS: Final = frozenset({"choices", "data"})
@@ -76,9 +77,22 @@ class StreamScanner:
         done: ``[DONE]`` has come by.
         failed: the upstream put an error into the stream. The event is withheld: it may name the router's account.
         error: that event's data.
+        last: what ends a whole stream.
     """
 
-    __slots__ = ("_cost", "_held", "_tail", "_wants_usage", "answered", "done", "error", "failed", "finished", "usage")
+    __slots__ = (
+        "_cost",
+        "_held",
+        "_tail",
+        "_wants_usage",
+        "answered",
+        "done",
+        "error",
+        "failed",
+        "finished",
+        "last",
+        "usage",
+    )
 
     def __init__(self, *, wants_usage: bool, cost: Callable[[Usage], str | None]) -> None:
         self._wants_usage = wants_usage
@@ -91,6 +105,7 @@ class StreamScanner:
         self.done = False
         self.failed = False
         self.error = b""
+        self.last = _LAST
 
     def feed(self, chunk: bytes) -> bytes:
         """Take bytes as they came, give those that may go on now: whole events only.

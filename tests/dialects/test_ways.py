@@ -1,0 +1,22 @@
+"""The tables of dialects, and the way from each API of ours to each dialect of a provider's."""
+
+import pytest
+
+from router.core.wire import EXPRESSES
+from router.dialects.ways import INBOUND, OUTBOUND, way
+
+
+def test_each_dialect_that_the_core_takes_for_spoken_is_in_the_table():
+    assert OUTBOUND.keys() == EXPRESSES.keys()
+
+
+def test_tables_are_keyed_by_the_names_that_their_entries_have():
+    assert all(name == found.api for name, found in INBOUND.items())
+    assert all(name == found.dialect for name, found in OUTBOUND.items())
+
+
+@pytest.mark.parametrize("api", INBOUND)
+def test_a_provider_that_speaks_the_callers_dialect_is_spoken_to_in_it(api):
+    found = way(api, (INBOUND[api].native,))
+    assert found.outbound.dialect == INBOUND[api].native
+    assert found.order is INBOUND[api].passed
