@@ -2,7 +2,7 @@
 
     <dir>/*.yaml            policies, one a file
     <dir>/catalog/*.yaml    the catalog, one file a provider
-    <dir>/quality/*.yaml    how good models are; may be left out
+    <dir>/quality/*.yaml    how good models are; without the folder, the packaged one holds
 
 Belongs here: reading files and saying where in them a problem stands. Does not belong here: what a file may say
 (the schemas in `router.core`).
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -24,7 +25,8 @@ from router.core.catalog_schema import CatalogSchema
 from router.core.policy import Policy
 from router.core.policy_compile import compile_policy
 from router.core.policy_schema import PolicySchema
-from router.core.quality_schema import CompiledQuality, QualitySchema, compile_quality, merged, unscored
+from router.core.quality import Scores
+from router.core.quality_schema import OLD, CompiledQuality, QualitySchema, compile_quality, merged, unscored
 from router.core.schema import Problem, SchemaError, Strict, validate
 
 if TYPE_CHECKING:
@@ -178,21 +180,8 @@ def _catalog(where: Path, problems: list[FileProblem], warnings: list[FileProble
 def _scored(
     where: Path, catalog: Catalog, today: dt.date, problems: list[FileProblem], warnings: list[FileProblem]
 ) -> Catalog:
-    """The catalog with the scores of a directory, which need not exist."""
-    files: list[CompiledQuality] = []
-    scores = catalog.quality
-    for document, file in _read(where, QualitySchema, problems) if where.is_dir() else ():
-        try:
-            compiled = compile_quality(file, catalog, today)
-            files.append(compiled)
-            scores = merged(files)
-        except SchemaError as error:
-            problems += map(document.place, error.problems)
-        except ValueError as error:
-            files.pop()
-            problems.append(document.place(Problem(("models",), str(error))))
-        else:
-            warnings += map(document.place, compiled.warnings)
+    """The catalog with the scores of a directory; where there is none, with those that ship with the product."""
+    scores = _quality(where, catalog, today, problems, warnings) if where.is_dir() else _shipped_scores()
     scored = Catalog(catalog.providers.values(), catalog.models, scores)
     lost = unscored(scored)
     if lost:
@@ -200,6 +189,29 @@ def _scored(
         message = f"{shown}: no score for chat, which stands in for every other task, so no floor admits it"
         warnings.append(_whole(where, message))
     return scored
+
+
+def _quality(
+    where: Path, catalog: Catalog, today: dt.date, problems: list[FileProblem], warnings: list[FileProblem]
+) -> Scores:
+    files: list[CompiledQuality] = []
+    for document, file in _read(where, QualitySchema, problems):
+        try:
+            compiled = compile_quality(file, catalog, today)
+            merged([*files, compiled])
+        except SchemaError as error:
+            problems += map(document.place, error.problems)
+        except ValueError as error:
+            problems.append(document.place(Problem(("models",), str(error))))
+        else:
+            files.append(compiled)
+            warnings += map(document.place, compiled.warnings)
+    return merged(files)
+
+
+@cache
+def _shipped_scores() -> Scores:
+    return _quality(packaged_policies_dir() / "quality", Catalog((), ()), dt.date.min + OLD, [], [])
 
 
 class Document:

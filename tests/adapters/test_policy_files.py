@@ -251,3 +251,10 @@ def test_models_that_nobody_scored_are_named_once(place):
     (place / "catalog" / "acme.yaml").write_text(yaml.safe_dump(a_provider(quiet[0])))
     (doubt,) = load_policies(place).warnings
     assert doubt.message.startswith("acme/m0@acme: no score for chat")
+
+
+def test_a_folder_without_scores_goes_by_those_that_are_shipped(place):
+    (place / "catalog" / "acme.yaml").write_text(yaml.safe_dump(a_provider(a_model("openai/gpt-4o", quality={}))))
+    loaded = load_policies(place)
+    assert loaded.catalog.quality.score(loaded.catalog.models[0], "chat").milli == 576
+    assert loaded.warnings == ()
