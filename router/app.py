@@ -24,13 +24,16 @@ import uvloop
 from aiohttp import web
 
 from router.adapters.archive_task import keep_archived
+from router.adapters.audit import Audit
 from router.adapters.budget_alerts import alerts_by
 from router.adapters.encoders import TiktokenCounter
 from router.adapters.fleet import Fleet, Observations
 from router.adapters.http_admin import HOME, OPERATOR
 from router.adapters.http_api import Api, Health
 from router.adapters.http_budgets import BudgetApi
-from router.adapters.http_server import HttpServer
+from router.adapters.http_keys import KeyApi
+from router.adapters.http_server import Handler, HttpServer
+from router.adapters.http_transfer import TransferApi
 from router.adapters.journal import Journal
 from router.adapters.learning import Learning
 from router.adapters.metrics import Metrics
@@ -49,7 +52,7 @@ from router.core.snapshot import Snapshot, compile_snapshot
 from router.core.values import Identity
 from router.pipeline import Pipeline
 from router.plan import BACKLOG, DEV, Plan
-from router.ports import StoreUnavailable
+from router.ports import Clock, StoreUnavailable
 from router.settings import Settings
 
 TICK_S: Final = 1.0
@@ -131,7 +134,6 @@ class _Worker:
         max_body = plan.settings.max_body_mb * 1024 * 1024
         api = Api(
             pipeline=pipeline,
-            keys=keys,
             reader=reader,
             fleet=fleet,
             gauges=lambda: {
@@ -143,7 +145,8 @@ class _Worker:
             max_body=max_body,
             archive=plan.settings.archive_place,
         )
-        table = api.table() | BudgetApi(pipeline, budgets, ledger.store_ms).table()
+        budget_api = BudgetApi(pipeline, budgets, ledger.store_ms, Audit(reader))
+        table = api.table() | budget_api.table() | _key_table(pipeline, keys, budget_api, Audit(reader), clock)
         handlers = HttpServer(pipeline, table, max_body=max_body).protocol_factory()
         listening = await loop.create_server(handlers, sock=self._socket(), backlog=BACKLOG)
         _keep_garbage_rare()
@@ -228,6 +231,13 @@ class _Worker:
         place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         place.bind((host, self._plan.port))
         return place
+
+
+def _key_table(
+    pipeline: Pipeline, keys: RedisKeys, budgets: BudgetApi, audit: Audit, clock: Clock
+) -> dict[tuple[str, str], Handler]:
+    moving = TransferApi(pipeline, keys, budgets, audit)
+    return KeyApi(pipeline, keys, audit, clock.now_ms).table() | moving.table()
 
 
 def _webhook(settings: Settings) -> Webhook | None:

@@ -17,8 +17,10 @@ import msgspec
 from router.attempt import Attempt, Desk, Headers
 from router.core.budget_words import budget_refusal
 from router.core.decide import Decision, Facts, decide
+from router.core.delegation import on_behalf
 from router.core.errors import RouterError
 from router.core.explain import refusal
+from router.core.rights import MAY, refused
 from router.core.snapshot import Route, Snapshot, Wish
 from router.core.values import Identity, Outcome, Usage
 from router.dialects.described import counted, facts_of
@@ -47,6 +49,7 @@ HOLD_GRACE_MS: Final = 1_000
 """A reservation that reaches the store later than this after it was asked for is refused there."""
 RESERVATIONS: Final = 5
 """Most calls for one reservation: a budget period may end just now, or a smaller answer be asked for."""
+_SENDERS: Final = MAY["prompt"]
 _FAULTS: Final = {"connect": "upstream_unreachable", "tls": "upstream_unreachable", "timeout": "upstream_timeout"}
 """What a caller is told of an exchange that broke before or while a whole answer was read; else `broken` says."""
 
@@ -92,6 +95,8 @@ class Considered(msgspec.Struct, frozen=True):
     route: Route
     decision: Decision | None
     snapshot: Snapshot
+    identity: Identity
+    """Whose request it is, as far as the key lets its headers say."""
 
 
 class Pipeline:
@@ -160,11 +165,14 @@ class Pipeline:
             raise RouterError("invalid_api_key", "This key is not known here. Provider keys are not router keys.")
         return identity
 
-    async def consider(self, api: str, headers: Mapping[str, str], body: bytes, *, exact: bool = False) -> Considered:
+    async def consider(
+        self, api: str, identity: Identity, headers: Mapping[str, str], body: bytes, *, exact: bool = False
+    ) -> Considered:
         """Describe and decide, and do nothing: what an estimate shows and what `serve` goes by.
 
         Args:
             api: which of `INBOUND` it speaks.
+            identity: as the key says; what it delegates to headers is seen to here.
             headers: the caller's.
             body: the caller's.
             exact: whether short prompts are to be counted even where no count would change the choice.
@@ -172,6 +180,9 @@ class Pipeline:
         inbound = INBOUND[api]
         request = inbound.read(body, headers)
         orders = read_orders(headers, request.own)
+        if orders.claims:
+            identity, user = on_behalf(identity, orders.claims)
+            request = msgspec.structs.replace(request, user=user) if user else request
         counter = self._desk.counter
         facts = facts_of(
             inbound.endpoint,
@@ -188,32 +199,34 @@ class Pipeline:
         if not facts.tokens.exact and (decision is None or not decision.certain):
             facts = counted(facts, request, await counter.count(request.shape.texts))
             decision = _try(route, facts)
-        return Considered(inbound, request, orders, facts, route, decision, snapshot)
+        return Considered(inbound, request, orders, facts, route, decision, snapshot, identity)
 
     async def _admit(self, call: Call, identity: Identity) -> tuple[Attempt, UpstreamRequest]:
         """Describe, decide and reserve; where a budget has no room, with the model that the policy names for that."""
-        seen = await self.consider(call.api, call.headers, await call.read())
+        if identity.role not in _SENDERS:
+            raise RouterError("not_allowed", refused(identity.role, "prompt"))
+        seen = await self.consider(call.api, identity, call.headers, await call.read())
         plan, decision = seen.route.plan, seen.decision
         if decision is None:
             raise refusal(plan, seen.facts)
-        attempt = self._attempt(call, identity, seen, decision)
+        attempt = self._attempt(call, seen, decision)
         try:
             return attempt, await self._reserve(attempt, clamps=plan.clamp)
-        except RouterError as refused:
-            if refused.code != "budget_exceeded" or plan.exhausted is None:
+        except RouterError as full:
+            if full.code != "budget_exceeded" or plan.exhausted is None:
                 raise
             instead = decide(plan.exhausted, seen.facts, seen.route.baseline)
             if instead is None or instead.option is decision.option:
                 raise
-            attempt = self._attempt(call, identity, seen, instead)
+            attempt = self._attempt(call, seen, instead)
             return attempt, await self._reserve(attempt, clamps=plan.clamp)
 
-    def _attempt(self, call: Call, identity: Identity, seen: Considered, decision: Decision) -> Attempt:
+    def _attempt(self, call: Call, seen: Considered, decision: Decision) -> Attempt:
         link = self._links[decision.option.provider]
         return Attempt(
             self._desk,
             request_id=call.request_id,
-            identity=identity,
+            identity=seen.identity,
             orders=seen.orders,
             request=seen.request,
             facts=seen.facts,

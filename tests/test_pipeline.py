@@ -238,6 +238,6 @@ async def test_a_caller_who_left_before_the_answer_is_booked_as_such():
 
 async def test_considering_changes_nothing():
     wired = Wired()
-    seen = await wired.pipeline.consider("chat", {}, asked())
+    seen = await wired.pipeline.consider("chat", WHO, {}, asked())
     assert seen.decision.option.model == "acme/large"
     assert (wired.ledger.holds, wired.upstream.sent, wired.listener.rows) == ({}, [], [])

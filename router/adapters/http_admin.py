@@ -24,10 +24,8 @@ LABEL: Final = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
 
 
 def governs(identity: Identity, tenant: str) -> bool:
-    """An administrator has a say in their own tenant; the node's operator in all of them."""
-    return identity.role == "admin" and (
-        tenant == identity.tenant or (identity.tenant, identity.key) == (HOME, OPERATOR)
-    )
+    """Whoever is more than an application has a say in their own tenant, as far as their role goes; the node's operator in all."""
+    return identity.role != "app" and (tenant == identity.tenant or (identity.tenant, identity.key) == (HOME, OPERATOR))
 
 
 def tenant_of(identity: Identity, asked: str | None) -> str:

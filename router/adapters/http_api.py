@@ -1,7 +1,7 @@
-"""The router's own endpoints: models, estimates, spend, keys, health and metrics.
+"""The router's own endpoints: models, estimates, spend, health and metrics.
 
-Belongs here: who may ask what, reading an admin body, and the shape of each answer (spend's: http_spend.py). Does not belong here: prompts
-(pipeline.py), and computing anything that an adapter or the core already can.
+Belongs here: the shape of each answer (spend's: http_spend.py). Does not belong here: keys (http_keys.py), prompts
+(pipeline.py), who may ask what (core/rights.py), and computing anything that an adapter or the core already can.
 """
 
 from __future__ import annotations
@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 import structlog
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from router.adapters import metrics
 from router.adapters.finance_extra import ArchiveError, FinanceMissingError
-from router.adapters.http_admin import HOME, LABEL, OPERATOR
-from router.adapters.http_admin import governs as _governs
+from router.adapters.http_admin import HOME, OPERATOR
 from router.adapters.http_admin import json_reply as _json
 from router.adapters.http_admin import silent_store as _silent_store
 from router.adapters.http_admin import tenant_of as _tenant
@@ -38,27 +36,12 @@ from router.ports import StoreUnavailable
 
 if TYPE_CHECKING:
     from router.adapters.fleet import Fleet
-    from router.adapters.redis_keys import RedisKeys
     from router.adapters.store_connection import StoreConnection
     from router.core.values import Identity
 
 _log: Final = structlog.get_logger("router.api")
 READY_S: Final = 1.0
 """How long /readyz waits for the store."""
-ADMIN_BODY: Final = 64 * 1024
-_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9 _.@-]{0,63}$"
-
-
-class NewKey(BaseModel):
-    """The body of ``POST /costrouter/v1/keys``."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: str = Field(pattern=_NAME)
-    team: str = Field(default="", pattern=f"{LABEL}|^$")
-    app: str = Field(default="", pattern=f"{LABEL}|^$")
-    tenant: str | None = Field(default=None, pattern=LABEL)
-    role: Literal["app", "admin"] = "app"
 
 
 class Health(msgspec.Struct):
@@ -77,7 +60,6 @@ class Api:
         self,
         *,
         pipeline: Pipeline,
-        keys: RedisKeys,
         reader: StoreConnection,
         fleet: Fleet,
         gauges: Callable[[], dict[str, int]],
@@ -90,7 +72,6 @@ class Api:
         self._one_at_a_time = asyncio.Semaphore()
         """Reports that read rows take time; they wait for each other rather than for requests."""
         self._pipeline = pipeline
-        self._keys = keys
         self._reader = reader
         self._fleet = fleet
         self._gauges = gauges
@@ -105,9 +86,6 @@ class Api:
             ("GET", "/v1/models/*"): self._model,
             ("POST", "/costrouter/v1/estimate"): self._estimate,
             ("GET", "/costrouter/v1/spend"): self._spend,
-            ("POST", "/costrouter/v1/keys"): self._create_key,
-            ("GET", "/costrouter/v1/keys"): self._list_keys,
-            ("DELETE", "/costrouter/v1/keys/*"): self._revoke_key,
             ("GET", "/healthz"): self._healthz,
             ("GET", "/readyz"): self._readyz,
             ("GET", "/metrics"): self._metrics,
@@ -133,10 +111,10 @@ class Api:
         return _json(openai_model(name, self._started), request_id)
 
     async def _estimate(self, request: web.BaseRequest, request_id: str) -> web.Response:
-        await self._pipeline.authenticate(request.headers)
+        identity = await self._pipeline.authenticate(request.headers)
         body = await read_body(request, self._max_body)
         endpoint: Literal["chat", "embeddings"] = "embeddings" if _is_embeddings(body) else "chat"
-        seen = await self._pipeline.consider(endpoint, request.headers, body, exact=True)
+        seen = await self._pipeline.consider(endpoint, identity, request.headers, body, exact=True)
         return _json(estimate_body(seen), request_id)
 
     async def _spend(self, request: web.BaseRequest, request_id: str) -> web.Response:
@@ -144,7 +122,7 @@ class Api:
         query = read_query(request.rel_url.query_string, int(time.time()) // 3600)
         question = query.question
         tenant = None if _every_tenant(identity, query) else _tenant(identity, query.tenant)
-        if identity.role != "admin":
+        if identity.role == "app":
             # An application's key sees its own spend only.
             if any(name == "key" and value != identity.key for name, value in question.filters):
                 raise RouterError("not_allowed", "Another key's spend needs an administrator's key.")
@@ -157,7 +135,7 @@ class Api:
             raise _silent_store() from None
         except (FinanceMissingError, ArchiveError) as error:
             _log.warning("archive_unavailable", reason=str(error))
-            shown = f"{error}" if identity.role == "admin" else "The archive cannot be read; the node's log says why."
+            shown = f"{error}" if identity.role != "app" else "The archive cannot be read; the node's log says why."
             raise RouterError("archive_unavailable", shown) from None
         if query.format == "csv":
             return _text(as_csv(found), "text/csv", request_id)
@@ -165,55 +143,6 @@ class Api:
             return _text(as_table(found, _whose(tenant)), "text/plain", request_id)
         body = json_text(found, tenant=EVERY_TENANT if tenant is None else tenant)
         return web.Response(body=body, headers={"content-type": "application/json", "x-request-id": request_id})
-
-    async def _create_key(self, request: web.BaseRequest, request_id: str) -> web.Response:
-        identity = await self._administrator(request)
-        try:
-            wanted = NewKey.model_validate_json(await read_body(request, ADMIN_BODY))
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(map(str, first["loc"]))
-            raise RouterError(
-                "invalid_request", f"{field or 'The body'}: {first['msg']}.", param=field or None
-            ) from None
-        tenant = _tenant(identity, wanted.tenant)
-        try:
-            secret, made = await self._keys.create(wanted.name, tenant, wanted.team, wanted.app, wanted.role)
-        except StoreUnavailable:
-            raise _silent_store() from None
-        return _json({**_key_body(made), "key": secret}, request_id, 201)
-
-    async def _list_keys(self, request: web.BaseRequest, request_id: str) -> web.Response:
-        identity = await self._administrator(request)
-        try:
-            records = await self._keys.created()
-        except StoreUnavailable:
-            raise _silent_store() from None
-        shown = [
-            {**_key_body(record.identity), "created": record.created_ms // 1000}
-            for record in records
-            if _governs(identity, record.identity.tenant)
-        ]
-        return _json({"object": "list", "data": shown}, request_id)
-
-    async def _revoke_key(self, request: web.BaseRequest, request_id: str) -> web.Response:
-        identity = await self._administrator(request)
-        key = request.path.rpartition("/")[2]
-        try:
-            record = await self._keys.record(key)
-            # Another tenant's key looks like none at all.
-            gone = record and _governs(identity, record.identity.tenant) and await self._keys.revoke(key)
-        except StoreUnavailable:
-            raise _silent_store() from None
-        if not gone:
-            raise RouterError("not_found", "There is no such key; GET /costrouter/v1/keys lists them by id.")
-        return _json({"object": "costrouter.key.deleted", "id": key, "deleted": True}, request_id)
-
-    async def _administrator(self, request: web.BaseRequest) -> Identity:
-        identity = await self._pipeline.authenticate(request.headers)
-        if identity.role != "admin":
-            raise RouterError("not_allowed", "Keys are an administrator's business; this key is an application's.")
-        return identity
 
     async def _healthz(self, request: web.BaseRequest, request_id: str) -> web.Response:  # noqa: ARG002 - one shape for all
         return _json({"status": "ok"}, request_id)
@@ -308,15 +237,3 @@ def _whose(tenant: str | None) -> str:
 def _text(body: str, kind: str, request_id: str) -> web.Response:
     headers = {"content-type": f"{kind}; charset=utf-8", "x-request-id": request_id}
     return web.Response(body=body.encode("utf-8", "replace"), headers=headers)
-
-
-def _key_body(identity: Identity) -> dict[str, Any]:
-    return {
-        "object": "costrouter.key",
-        "id": identity.key,
-        "name": identity.name,
-        "tenant": identity.tenant,
-        "team": identity.team,
-        "app": identity.app,
-        "role": identity.role,
-    }

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from urllib.parse import parse_qs
 
 from aiohttp import web
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from router.adapters.http_admin import LABEL, governs, json_reply, silent_store, tenant_of
-from router.adapters.http_server import Handler, read_body
+from router.adapters.http_keys import admin_body
+from router.adapters.http_server import Handler
 from router.adapters.redis_budgets import RedisBudgets, zone_of
 from router.core.budget import FIELDS, Budget, Period, Running, budget_id
 from router.core.budget_words import budget_state
@@ -27,9 +28,9 @@ from router.pipeline import Pipeline
 from router.ports import StoreUnavailable
 
 if TYPE_CHECKING:
+    from router.adapters.audit import Audit
     from router.core.values import Identity
 
-ADMIN_BODY: Final = 64 * 1024
 MOST_ALERTS: Final = 10
 _TEXT: Final = r"^[^\x00-\x1f\x7f]{1,128}$"
 _TAG: Final = r"^[A-Za-z0-9_.-]{1,32}=[A-Za-z0-9_.:/@ -]{1,64}$"
@@ -100,9 +101,11 @@ class BudgetApi:
         pipeline: knows keys, models and providers.
         budgets: where they are kept.
         now_ms: the store's time.
+        audit: where changes are written down.
     """
 
-    def __init__(self, pipeline: Pipeline, budgets: RedisBudgets, now_ms: Callable[[], int]) -> None:
+    def __init__(self, pipeline: Pipeline, budgets: RedisBudgets, now_ms: Callable[[], int], audit: Audit) -> None:
+        self._audit = audit
         self._pipeline = pipeline
         self._budgets = budgets
         self._now_ms = now_ms
@@ -116,23 +119,17 @@ class BudgetApi:
         }
 
     async def _set(self, request: web.BaseRequest, request_id: str) -> web.Response:
-        identity = await self._administrator(request)
+        identity = await self._pipeline.authenticate(request.headers)
+        wanted = await admin_body(request, NewBudget)
+        budget = self.checked(wanted, tenant_of(identity, wanted.scope.tenant))
         try:
-            wanted = NewBudget.model_validate_json(await read_body(request, ADMIN_BODY))
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(map(str, first["loc"]))
-            said = f"{field or 'The body'}: {first['msg'].removeprefix('Value error, ')}."
-            raise RouterError("invalid_request", said, param=field or None) from None
-        budget = self._checked(wanted, tenant_of(identity, wanted.scope.tenant))
-        try:
-            await self._budgets.put(budget)
+            await self.put(identity, budget, request_id)
             return await self._shown([budget], request_id, 201)
         except StoreUnavailable:
             raise silent_store() from None
 
     async def _list(self, request: web.BaseRequest, request_id: str) -> web.Response:
-        identity = await self._administrator(request)
+        identity = await self._pipeline.authenticate(request.headers)
         tenant = _asked_tenant(identity, request)
         try:
             return await self._shown(await self._budgets.of_tenant(tenant), request_id)
@@ -140,7 +137,7 @@ class BudgetApi:
             raise silent_store() from None
 
     async def _remove(self, request: web.BaseRequest, request_id: str) -> web.Response:
-        identity = await self._administrator(request)
+        identity = await self._pipeline.authenticate(request.headers)
         tenant = _asked_tenant(identity, request)
         name = request.path.rpartition("/")[2]
         try:
@@ -148,24 +145,35 @@ class BudgetApi:
             if any(budget.built_in for budget in found):
                 message = "This budget limits a generated key; set a key of your own (COSTROUTER_DEV_KEY, _ADMIN_KEY)."
                 raise RouterError("not_allowed", message)
-            if not found or not await self._budgets.remove(tenant, name):
+            if not found:
                 raise RouterError("not_found", "There is no such budget; GET /costrouter/v1/budgets lists them by id.")
+            before = budget_body(found[0])
+            await self._audit.note(identity, tenant, "budget.remove", name, before=before, request_id=request_id)
+            await self._budgets.remove(tenant, name)
         except StoreUnavailable:
             raise silent_store() from None
         return json_reply({"object": "costrouter.budget.deleted", "id": name, "deleted": True}, request_id)
 
-    async def _administrator(self, request: web.BaseRequest) -> Identity:
-        identity = await self._pipeline.authenticate(request.headers)
-        if identity.role != "admin":
-            raise RouterError("not_allowed", "Budgets are an administrator's business; this key is an application's.")
-        return identity
+    async def put(self, who: Identity, budget: Budget, request_id: str) -> None:
+        """Set a budget and write down who did. Raises `StoreUnavailable`."""
+        stored = await self._budgets.of_tenant(budget.tenant)
+        before = next((budget_body(found) for found in stored if found.id == budget.id), None)
+        after = budget_body(budget)
+        await self._audit.note(
+            who, budget.tenant, "budget.set", budget.id, before=before, after=after, request_id=request_id
+        )
+        await self._budgets.put(budget)
+
+    async def of_tenant(self, tenant: str) -> list[Budget]:
+        """A tenant's budgets. Raises `StoreUnavailable`."""
+        return await self._budgets.of_tenant(tenant)
 
     async def _shown(self, budgets: list[Budget], request_id: str, status: int = 200) -> web.Response:
         counted = await self._budgets.counted(budgets, self._now_ms())
         states: list[dict[str, Any]] = [{"object": "costrouter.budget", **budget_state(*state)} for state in counted]
         return json_reply(states[0] if status == 201 else {"object": "list", "data": states}, request_id, status)
 
-    def _checked(self, wanted: NewBudget, tenant: str) -> Budget:
+    def checked(self, wanted: NewBudget, tenant: str) -> Budget:
         """The budget, with names that mean something: one that could never match would protect nobody."""
         scope = {field: value for field in FIELDS if (value := getattr(wanted.scope, field)) is not None}
         world = self._pipeline.snapshot.world
@@ -197,6 +205,20 @@ class BudgetApi:
             running=wanted.running_streams,
             alerts=tuple(int(percent) for percent in wanted.alerts),
         )
+
+
+def budget_body(budget: Budget) -> dict[str, Any]:
+    """The body that sets this budget."""
+    return {
+        "scope": dict(budget.scope),
+        "limit_usd": usd(budget.limit_nano),
+        "period": budget.period,
+        "rolling": budget.rolling,
+        "time_zone": budget.zone,
+        "hard": budget.mode == "hard",
+        "running_streams": budget.running,
+        "alerts": [f"{percent}%" for percent in budget.alerts],
+    }
 
 
 def _asked_tenant(identity: Identity, request: web.BaseRequest) -> str:

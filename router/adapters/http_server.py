@@ -19,6 +19,7 @@ from multidict import CIMultiDict
 from router.adapters.http_reply import SERVER, StreamedReply, whole_reply
 from router.attempt import Headers
 from router.core.errors import RouterError
+from router.core.rights import may, refused, right_of
 from router.dialects.openai_errors import error_body
 from router.dialects.ways import INBOUND, Inbound
 from router.pipeline import Call, Pipeline
@@ -53,11 +54,12 @@ class HttpServer:
         self._max_body = max_body
         self._ids = itertools.count(1)
         self._incarnation = f"req_{secrets.token_hex(6)}"
+        prompts = {("POST", f"/v1{inbound.path}"): self._prompts(inbound) for inbound in INBOUND.values()}
         self._table: dict[tuple[str, str], Handler] = {
-            **{("POST", f"/v1{inbound.path}"): self._prompts(inbound) for inbound in INBOUND.values()},
-            **table,
+            endpoint: self._guarded(endpoint, handler) for endpoint, handler in (prompts | table).items()
         }
         self._paths = {path for _, path in self._table}
+        self._patterns = [path.split("/") for path in self._paths if "*" in path]
 
     def protocol_factory(self) -> web.Server:
         """What the event loop's server calls for each connection."""
@@ -89,7 +91,7 @@ class HttpServer:
         request_id = self._next_id()
         path = request.raw_path.partition("?")[0]
         try:
-            handler = self._table.get((request.method, path)) or self._prefixed(request.method, path)
+            handler = self._table.get((request.method, path)) or self._found(request.method, path)
             return await handler(request, request_id)
         except RouterError as error:
             return error_response(error, request_id)
@@ -103,19 +105,41 @@ class HttpServer:
                 request_id,
             )
 
-    def _prefixed(self, method: str, path: str) -> Handler:
-        if path in self._paths:
-            allowed = ", ".join(sorted(m for m, p in self._table if p == path))
-            message = f"{path} takes {allowed}, not {method[:16]}."
+    def _guarded(self, endpoint: tuple[str, str], handler: Handler) -> Handler:
+        """The handler behind its right. Prompts ask for theirs themselves, beside what else they do with the key."""
+        right = right_of(*endpoint)
+        if right in ("public", "prompt"):
+            return handler
+
+        async def guarded(request: web.BaseRequest, request_id: str) -> web.StreamResponse:
+            identity = await self._pipeline.authenticate(request.headers)
+            if not may(identity.role, right):
+                raise RouterError("not_allowed", refused(identity.role, right))
+            return await handler(request, request_id)
+
+        return guarded
+
+    def _found(self, method: str, path: str) -> Handler:
+        """The handler of a path that stands in the table with stars: each for one part of the path, or for all the rest
+        in a model's name.
+        """
+        known = path if path in self._paths else self._pattern(path)
+        handler = self._table.get((method, known))
+        if handler is not None:
+            return handler
+        if known:
+            allowed = ", ".join(sorted(m for m, p in self._table if p == known))
+            message = f"{path[:200]} takes {allowed}, not {method[:16]}."
             raise RouterError("method_not_allowed", message, details={"allowed": allowed})
-        parent = path.rpartition("/")[0] + "/*"
-        handler = self._table.get((method, parent))
-        if handler is None and path.startswith("/v1/models/"):
-            handler = self._table.get((method, "/v1/models/*"))
-        if handler is None:
-            hint = "; prompts go to /v1/chat/completions" if path in ("/", "/chat/completions") else ""
-            raise RouterError("not_found", f"Nothing answers at {path[:200]}{hint}.")
-        return handler
+        hint = "; prompts go to /v1/chat/completions" if path in ("/", "/chat/completions") else ""
+        raise RouterError("not_found", f"Nothing answers at {path[:200]}{hint}.")
+
+    def _pattern(self, path: str) -> str:
+        parts = path.split("/")
+        for pattern in self._patterns:
+            if len(pattern) == len(parts) and all(p in ("*", part) for p, part in zip(pattern, parts, strict=True)):
+                return "/".join(pattern)
+        return "/v1/models/*" if path.startswith("/v1/models/") else ""
 
     def _prompts(self, inbound: Inbound) -> Handler:
         async def handler(request: web.BaseRequest, request_id: str) -> web.StreamResponse:

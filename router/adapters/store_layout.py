@@ -22,7 +22,8 @@ the store (redis_ledger, spend, redis_keys do that), and the Lua scripts, which 
     cr:{@}:journals                hash    journal → the store's time in ms when somebody last looked after it, or "-" and
                                            the time when nothing was left in it
     cr:{@}:sweeper                 string  there while some worker's turn to sweep lasts
-    cr:{@}:keys                    hash    key id → msgpack of its record
+    cr:{@}:keys                    hash    of each secret its digest's first bytes → msgpack of its record (redis_keys)
+    cr:{tenant}:audit              stream  one entry a change, field e = JSON (audit)
 
 Everything of a tenant shares one hash tag, so that one script may touch all of it in a cluster.
 """

@@ -1,46 +1,120 @@
-"""The command line: `costrouter serve`, `sim`, `explain`, `spend`, `report`, `budgets`, `ledger`, `prices`, `quality`. One file each."""
+"""The command line: `costrouter serve` and the others. One file each.
+
+Each command is imported when it is run: what the others need would double the time that it takes to start.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import click
 
 from router import __version__
 
-_COMMANDS: Final = ("serve", "sim", "explain", "spend", "report", "budgets", "ledger", "prices", "quality")
-"""Each in the module of its name."""
+
+def _serve() -> click.Command:
+    from router.cli.serve import serve as command
+
+    return command
+
+
+def _sim() -> click.Command:
+    from router.cli.sim import sim as command
+
+    return command
+
+
+def _explain() -> click.Command:
+    from router.cli.explain import explain as command
+
+    return command
+
+
+def _spend() -> click.Command:
+    from router.cli.spend import spend as command
+
+    return command
+
+
+def _report() -> click.Command:
+    from router.cli.report import report as command
+
+    return command
+
+
+def _budgets() -> click.Command:
+    from router.cli.budgets import budgets as command
+
+    return command
+
+
+def _ledger() -> click.Command:
+    from router.cli.ledger import ledger as command
+
+    return command
+
+
+def _prices() -> click.Command:
+    from router.cli.prices import prices as command
+
+    return command
+
+
+def _quality() -> click.Command:
+    from router.cli.quality import quality as command
+
+    return command
+
+
+def _keys() -> click.Command:
+    from router.cli.keys import keys as command
+
+    return command
+
+
+def _audit() -> click.Command:
+    from router.cli.audit import audit as command
+
+    return command
+
+
+def _export() -> click.Command:
+    from router.cli.transfer import export as command
+
+    return command
+
+
+def _import() -> click.Command:
+    from router.cli.transfer import import_ as command
+
+    return command
+
+
+_COMMANDS: Final[dict[str, Callable[[], click.Command]]] = {
+    "serve": _serve,
+    "sim": _sim,
+    "explain": _explain,
+    "spend": _spend,
+    "report": _report,
+    "budgets": _budgets,
+    "ledger": _ledger,
+    "prices": _prices,
+    "quality": _quality,
+    "keys": _keys,
+    "audit": _audit,
+    "export": _export,
+    "import": _import,
+}
 
 
 class _Commands(click.Group):
-    """Imports the one command that is run: what the others need would double the time that it takes to start."""
-
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's shape
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
-        match cmd_name:
-            case "serve":
-                from router.cli.serve import serve as command
-            case "sim":
-                from router.cli.sim import sim as command
-            case "explain":
-                from router.cli.explain import explain as command
-            case "spend":
-                from router.cli.spend import spend as command
-            case "report":
-                from router.cli.report import report as command
-            case "budgets":
-                from router.cli.budgets import budgets as command
-            case "ledger":
-                from router.cli.ledger import ledger as command
-            case "prices":
-                from router.cli.prices import prices as command
-            case "quality":
-                from router.cli.quality import quality as command
-            case _:
-                return None
-        return command
+        found = _COMMANDS.get(cmd_name)
+        return None if found is None else found()
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

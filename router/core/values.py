@@ -13,6 +13,7 @@ from typing import Final, Literal
 import msgspec
 
 from router.core.budget import NO_TERMS, Terms
+from router.core.rights import Role
 
 Endpoint = Literal["chat", "embeddings"]
 Certainty = Literal["metered", "counted", "estimated"]
@@ -96,7 +97,9 @@ class Identity(msgspec.Struct, frozen=True):
     name: str = ""
     team: str = ""
     app: str = ""
-    role: Literal["app", "admin"] = "app"
+    role: Role = "app"
+    delegates: tuple[str, ...] = ()
+    """What the key lets its callers set by header: ``user``, ``team``, ``app`` (any value), or ``team=search``."""
 
 
 class TokenRange(msgspec.Struct, frozen=True):

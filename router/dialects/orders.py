@@ -26,6 +26,8 @@ _LENGTH: Final = len(PREFIX)
 MAX_TAGS: Final = 8
 _TAG: Final = re.compile(r"[A-Za-z0-9_.-]{1,32}=[A-Za-z0-9_.:/@ -]{1,64}")
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_LABEL: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+_USER: Final = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
 _WORD: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
@@ -38,6 +40,8 @@ class Orders(msgspec.Struct, frozen=True):
     tags: tuple[str, ...] = ()
     unit: str = ""
     task: str | None = None
+    claims: tuple[tuple[str, str], ...] = ()
+    """(``user``, ``team`` or ``app``, value): on whose behalf it is sent, if the key delegates that."""
 
 
 NONE: Final = Orders()
@@ -58,6 +62,7 @@ def read_orders(headers: Mapping[str, str], metadata: Mapping[str, str]) -> Orde
 
 def _read(given: Mapping[str, str]) -> Orders:
     found: dict[str, Any] = {}
+    claims = []
     for word, value in given.items():
         name = PREFIX + word
         field, read = _READERS.get(word) or _unknown(name)
@@ -67,14 +72,18 @@ def _read(given: Mapping[str, str]) -> Orders:
             order = read(value)
         except ValueError as error:
             raise RouterError("invalid_request", f"{name}: {error}", param=name) from None
-        if field:
+        if field == "claims":
+            claims.append((word, order))
+        elif field:
             found[field] = order
+    if claims:
+        found["claims"] = tuple(sorted(claims))
     return Orders(**found) if found else NONE
 
 
 def _unknown(name: str) -> NoReturn:
-    near = get_close_matches(name, [PREFIX + word for word in _READERS], n=1, cutoff=0.8)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(PREFIX + word for word in _READERS)}."
+    near = get_close_matches(name.removeprefix(PREFIX), _READERS, n=1, cutoff=0.6)
+    hint = f"did you mean {PREFIX}{near[0]}?" if near else f"there are {', '.join(PREFIX + word for word in _READERS)}."
     raise RouterError("invalid_request", f"{name[:80]} is not a header of the router's; {hint}", param=name[:80])
 
 
@@ -88,6 +97,18 @@ def _tags(text: str) -> tuple[str, ...]:
 def _word(text: str) -> str:
     if _WORD.fullmatch(text) is None:
         raise ValueError("write up to 64 letters, digits, and any of _ . : -")
+    return text
+
+
+def _user(text: str) -> str:
+    if _USER.fullmatch(text) is None:
+        raise ValueError("write up to 128 printable characters")
+    return text
+
+
+def _label(text: str) -> str:
+    if _LABEL.fullmatch(text) is None:
+        raise ValueError("write up to 64 small letters, digits, and any of _ . -")
     return text
 
 
@@ -116,6 +137,9 @@ _READERS: Final[dict[str, tuple[str, Callable[[str], object]]]] = {
     "tags": ("tags", _tags),
     "unit": ("unit", _word),
     "task": ("task", _word),
+    "user": ("claims", _user),
+    "team": ("claims", _label),
+    "app": ("claims", _label),
     "deadline": ("", _deadline),
     "session": ("", _word),
     "explain": ("", _truth),

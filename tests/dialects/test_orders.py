@@ -116,3 +116,18 @@ def test_a_wrong_order_names_the_header_and_what_would_be_right(name, value, rig
     assert param == f"x-costrouter-{name.replace('_', '-')}"
     assert message.startswith(param)
     assert right in message
+
+
+def test_claims_are_read_from_headers_and_metadata_in_order():
+    given = {"X-Costrouter-User": "ann@example.com", "x-costrouter-app": "faq"}
+    assert read_orders(given, {"team": "search"}).claims == (
+        ("app", "faq"),
+        ("team", "search"),
+        ("user", "ann@example.com"),
+    )
+    assert read_orders({}, {}).claims == ()
+
+
+def test_a_claim_that_is_no_name_is_refused():
+    assert "small letters" in refused(team="Search!")[1]
+    assert "printable" in refused(user="a\nb")[1]

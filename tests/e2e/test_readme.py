@@ -82,7 +82,20 @@ def test_the_readmes_commands_for_finance_run(node, command):
 
 def test_help_names_every_command(node):
     told = node.run("--help")
-    for command in ("serve", "sim", "explain", "spend", "report", "budgets", "ledger", "prices"):
+    for command in (
+        "serve",
+        "sim",
+        "explain",
+        "spend",
+        "report",
+        "budgets",
+        "ledger",
+        "prices",
+        "keys",
+        "audit",
+        "export",
+        "import",
+    ):
         assert command in told.stdout
 
 
