@@ -223,3 +223,37 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Seconds; differences only."""
+
+
+class BlobMissing(Exception):  # noqa: N818 - as above
+    """A blob is not there (any more), or is not what was put there."""
+
+
+class BlobsUnavailable(Exception):  # noqa: N818 - as above
+    """Where blobs lie does not answer."""
+
+
+class BlobWriter(Protocol):
+    """A blob under way."""
+
+    async def write(self, data: bytes) -> None:
+        """Append. Raises `BlobsUnavailable`."""
+
+    async def keep(self) -> None:
+        """From now on it is there, whole and for good. Raises `BlobsUnavailable`."""
+
+    async def drop(self) -> None:
+        """Forget it."""
+
+
+class Blobs(Protocol):
+    """Large payloads, by name: letters, digits and ``_.~%=-``, in parts divided by slashes. Bytes in, the same bytes out."""
+
+    async def writer(self, name: str) -> BlobWriter:
+        """Begin a blob; one of the same name is replaced once the new one is kept."""
+
+    async def read(self, name: str, offset: int, length: int) -> bytes:
+        """Up to so many bytes from an offset on; none beyond the end. Raises `BlobMissing`, `BlobsUnavailable`."""
+
+    async def delete(self, name: str) -> None:
+        """Remove a blob, if it is there. Raises `BlobsUnavailable`."""

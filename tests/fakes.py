@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from router.core.budget import BUCKETS, NO_TERMS, Budget, Budgets
 from router.ports import (
+    BlobMissing,
     BudgetExceeded,
     JournalUnavailable,
     NotHeld,
@@ -289,3 +290,39 @@ class FakeUpstream:
 
     async def close(self) -> None:
         self.script.clear()
+
+
+class FakeBlobs:
+    """Keeps blobs in a dictionary."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+
+    async def writer(self, name: str) -> FakeBlobWriter:
+        return FakeBlobWriter(self, name)
+
+    async def read(self, name: str, offset: int, length: int) -> bytes:
+        if name not in self.kept:
+            raise BlobMissing(name)
+        return self.kept[name][offset : offset + length]
+
+    async def delete(self, name: str) -> None:
+        self.kept.pop(name, None)
+
+
+class FakeBlobWriter:
+    """Keeps nothing until it is told to."""
+
+    def __init__(self, blobs: FakeBlobs, name: str) -> None:
+        self._blobs = blobs
+        self._name = name
+        self._data = b""
+
+    async def write(self, data: bytes) -> None:
+        self._data += data
+
+    async def keep(self) -> None:
+        self._blobs.kept[self._name] = self._data
+
+    async def drop(self) -> None:
+        self._data = b""
