@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import os
 import stat
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
@@ -152,9 +153,7 @@ def test_the_signature_is_botocores(method, query, headers):
         headers={**headers, "x-amz-content-sha256": "UNSIGNED-PAYLOAD"},
     )
     request.context["timestamp"] = ours["x-amz-date"]
-    request.context["client_config"] = None
-    request.context["has_streaming_input"] = True
-    request.context["payload_signing_enabled"] = False
+    request.context["client_config"] = SimpleNamespace(s3={"payload_signing_enabled": False})
     signer = S3SigV4Auth(Credentials("AKID", "secret", "token"), "s3", "eu-west-1")
     with mock.patch("botocore.auth.get_current_datetime", return_value=at.replace(tzinfo=None)):
         signer.add_auth(request)
