@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import time
 from email.utils import formatdate
-from typing import TYPE_CHECKING, Final, cast
-
-from aiohttp import web
-from multidict import CIMultiDict
+from http.client import responses
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from aiohttp import web
+
+    from router.adapters.http_connection import DirectRequest
     from router.attempt import Headers
 
 SERVER: Final = "costrouter"
-WHOLE_BYTES: Final = 64 * 1024
-"""Larger bodies go by aiohttp's writer, which waits for slow readers."""
 SLOW_BYTES: Final = 64 * 1024
-"""Unsent bytes at which a stream waits for its reader."""
+"""Unsent bytes at which an answer waits for its reader."""
 
 
 class _Clock:
@@ -43,43 +42,60 @@ _clock: Final = _Clock()
 
 
 class WholeReply:
-    """A 200 whose head and body leave in one write. Stands in for a web.Response: the server calls only these three."""
+    """An answer whose head and body leave in one write. Stands in for a web.Response: the server calls only these three.
 
-    __slots__ = ("_after", "_body", "_headers", "_request", "keep_alive")
+    Args:
+        headers: names and values without line breaks: they come from us or from a parsed head.
+        body: all of it.
+        after: called once it is written, or cannot be.
+        status: of HTTP.
+    """
 
-    def __init__(self, headers: Headers, body: bytes, after: Callable[[], None]) -> None:
+    __slots__ = ("_after", "_body", "_headers", "_request", "_status", "keep_alive")
+
+    def __init__(
+        self, headers: Headers, body: bytes, after: Callable[[], None] | None = None, status: int = 200
+    ) -> None:
         self._headers = headers
         self._body = body
         self._after = after
-        self._request: web.BaseRequest | None = None
+        self._status = status
+        self._request: web.BaseRequest | DirectRequest | None = None
         self.keep_alive = True
 
-    async def prepare(self, request: web.BaseRequest) -> None:
+    async def prepare(self, request: web.BaseRequest | DirectRequest) -> None:
         """Remember whom to answer."""
         self._request = request
         self.keep_alive = request.keep_alive
 
     async def write_eof(self) -> None:
-        """Write everything, then do what was left for after.
+        """Write everything, do what was left for after, and wait for a reader that is slow.
 
         Raises:
             ConnectionResetError: the client has gone.
         """
+        request = self._request
+        if request is None:
+            raise ConnectionResetError("nobody has asked")
         try:
-            self._write()
+            transport = self._write(request)
         finally:
-            self._after()
+            if self._after is not None:
+                self._after()
+        if transport.get_write_buffer_size() > SLOW_BYTES:
+            await request.writer.drain()
 
-    def _write(self) -> None:
-        transport = None if self._request is None else self._request.transport
-        if self._request is None or transport is None or transport.is_closing():
+    def _write(self, request: web.BaseRequest | DirectRequest) -> asyncio.Transport:
+        transport = request.transport
+        if transport is None or transport.is_closing():
             raise ConnectionResetError("the client has gone")
         # HTTP/1.1 keeps the connection unless told, HTTP/1.0 closes it unless told.
         connection = "" if self.keep_alive else "connection: close\r\n"
-        if self.keep_alive and self._request.version.minor == 0:
+        if self.keep_alive and request.version.minor == 0:
             connection = "connection: keep-alive\r\n"
-        head = _head(self._headers, f"content-length: {len(self._body)}\r\n{connection}")
+        head = _head(self._headers, f"content-length: {len(self._body)}\r\n{connection}", status=self._status)
         transport.write(head + self._body)
+        return transport
 
 
 class StreamedReply:
@@ -92,7 +108,7 @@ class StreamedReply:
 
     __slots__ = ("_chunked", "_headers", "_request", "keep_alive", "started")
 
-    def __init__(self, request: web.BaseRequest, headers: Headers) -> None:
+    def __init__(self, request: web.BaseRequest | DirectRequest, headers: Headers) -> None:
         self._request = request
         self._headers = headers
         # HTTP/1.0 knows no chunks: there the end of the connection is the end of the stream.
@@ -112,7 +128,7 @@ class StreamedReply:
             self.started = True
             how = "transfer-encoding: chunked\r\n" if self._chunked else ""
             closes = "" if self.keep_alive else "connection: close\r\n"
-            framed = _head(self._headers, how + closes, self._request.version.minor) + framed
+            framed = _head(self._headers, how + closes, minor=self._request.version.minor) + framed
         transport.write(framed)
         if transport.get_write_buffer_size() > SLOW_BYTES:
             await self._request.writer.drain()
@@ -126,7 +142,7 @@ class StreamedReply:
         if self._chunked:
             self._transport().write(b"0\r\n\r\n")
 
-    async def prepare(self, request: web.BaseRequest) -> None:
+    async def prepare(self, request: web.BaseRequest | DirectRequest) -> None:
         """Nothing is left to prepare when the server asks."""
 
     async def write_eof(self) -> None:
@@ -139,17 +155,11 @@ class StreamedReply:
         return transport
 
 
-def _head(headers: Headers, framing: str, minor: int = 1) -> bytes:
+def _head(headers: Headers, framing: str, *, minor: int = 1, status: int = 200) -> bytes:
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
-    return f"HTTP/1.{minor} 200 OK\r\n{lines}{framing}date: {_clock.now()}\r\nserver: {SERVER}\r\n\r\n".encode()
+    first = f"HTTP/1.{minor} {status} {_phrase(status)}"
+    return f"{first}\r\n{lines}{framing}date: {_clock.now()}\r\nserver: {SERVER}\r\n\r\n".encode()
 
 
-def whole_reply(headers: Headers, body: bytes, after: Callable[[], None]) -> web.StreamResponse:
-    """A 200 with this body; ``after`` is called once it is written, or cannot be.
-
-    Header names and values must hold no line break: they come from us or from a parsed head.
-    """
-    if len(body) > WHOLE_BYTES:
-        after()
-        return web.Response(body=body, headers=CIMultiDict([*headers, ("server", SERVER)]))
-    return cast("web.StreamResponse", WholeReply(headers, body, after))
+def _phrase(status: int) -> str:
+    return "OK" if status == 200 else responses.get(status, "")

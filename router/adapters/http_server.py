@@ -10,13 +10,15 @@ import asyncio
 import itertools
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import structlog
 from aiohttp import web
 from multidict import CIMultiDict
 
-from router.adapters.http_reply import SERVER, StreamedReply, whole_reply
+from router.adapters import http_connection
+from router.adapters.http_connection import DirectRequest, Server, body_stopped
+from router.adapters.http_reply import SERVER, StreamedReply, WholeReply
 from router.attempt import Headers
 from router.core.errors import RouterError
 from router.core.rights import may, refused, right_of
@@ -28,10 +30,8 @@ if TYPE_CHECKING:
     from router.streaming import AnswerStream
 
 Handler = Callable[[web.BaseRequest, str], Awaitable[web.StreamResponse]]
-NotHttp = Callable[[BaseException | None], web.StreamResponse]
-_Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-BODY_IDLE_S: Final = 30.0
-"""Longest silence within a request body."""
+DIRECT_BYTES: Final = 1024 * 1024
+"""Bodies up to this need not be read by aiohttp."""
 KEEPALIVE_S: Final = 75.0
 """How long a connection may be silent, or take over the head of its next request."""
 CLIENT_LEFT: Final = 499
@@ -47,14 +47,23 @@ class HttpServer:
         pipeline: serves prompts.
         table: (method, path) to handler, beside the prompt endpoints.
         max_body: bytes of a request body, after decompression.
+        direct_bytes: of a body up to which an ordinary prompt is read without aiohttp.
     """
 
-    def __init__(self, pipeline: Pipeline, table: dict[tuple[str, str], Handler], *, max_body: int) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        table: dict[tuple[str, str], Handler],
+        *,
+        max_body: int,
+        direct_bytes: int = DIRECT_BYTES,
+    ) -> None:
         self._pipeline = pipeline
         self._max_body = max_body
         self._ids = itertools.count(1)
         self._incarnation = f"req_{secrets.token_hex(6)}"
         prompts = {("POST", f"/v1{inbound.path}"): self._prompts(inbound) for inbound in INBOUND.values()}
+        self._direct_bytes = direct_bytes
         self._table: dict[tuple[str, str], Handler] = {
             endpoint: self._guarded(endpoint, handler) for endpoint, handler in (prompts | table).items()
         }
@@ -63,9 +72,11 @@ class HttpServer:
 
     def protocol_factory(self) -> web.Server:
         """What the event loop's server calls for each connection."""
-        return _Server(
+        return Server(
             self._handle,
             self._not_http,
+            prompts=frozenset(f"/v1{inbound.path}" for inbound in INBOUND.values()),
+            direct_bytes=self._direct_bytes,
             request_factory=self._request,
             access_log=None,
             keepalive_timeout=KEEPALIVE_S,
@@ -142,7 +153,7 @@ class HttpServer:
         return "/v1/models/*" if path.startswith("/v1/models/") else ""
 
     def _prompts(self, inbound: Inbound) -> Handler:
-        async def handler(request: web.BaseRequest, request_id: str) -> web.StreamResponse:
+        async def handler(request: web.BaseRequest | DirectRequest, request_id: str) -> web.StreamResponse:
             try:
                 return await self._serve(request, request_id, inbound.api)
             except RouterError as error:
@@ -150,26 +161,29 @@ class HttpServer:
 
         return handler
 
-    async def _serve(self, request: web.BaseRequest, request_id: str, api: str) -> web.StreamResponse:
+    async def _serve(self, request: web.BaseRequest | DirectRequest, request_id: str, api: str) -> web.StreamResponse:
         def gone() -> bool:
             transport = request.transport
             return transport is None or transport.is_closing()
+
+        def read() -> Awaitable[bytes]:
+            return request.body() if isinstance(request, DirectRequest) else read_body(request, self._max_body)
 
         reply = await self._pipeline.serve(
             Call(
                 api=api,
                 headers=request.headers,
-                read=lambda: read_body(request, self._max_body),
+                read=read,
                 request_id=request_id,
                 gone=gone,
             )
         )
         if reply.stream is None:
-            return whole_reply(reply.headers, reply.body, reply.after)
+            return cast("web.StreamResponse", WholeReply(reply.headers, reply.body, reply.after))
         return await self._send_stream(request, reply.headers, reply.body, reply.stream)
 
     async def _send_stream(
-        self, request: web.BaseRequest, headers: Headers, part: bytes, stream: AnswerStream
+        self, request: web.BaseRequest | DirectRequest, headers: Headers, part: bytes, stream: AnswerStream
     ) -> web.StreamResponse:
         reply = StreamedReply(request, [*headers, ("cache-control", "no-cache")])
         try:
@@ -186,56 +200,6 @@ class HttpServer:
                 request.transport.close()
             raise
         return cast("web.StreamResponse", reply)
-
-
-class _Connection(web.RequestHandler):
-    """aiohttp's, but for what it answers to bytes that are not HTTP: an error in our shape and no traceback in the log;
-    and when the server stops, the body of a request under way still arrives.
-    """
-
-    def __init__(self, server: _Server, not_http: NotHttp, **options: Any) -> None:
-        super().__init__(server, **options)
-        self._not_http = not_http
-
-    def data_received(self, data: bytes) -> None:
-        """Aiohttp drops what comes once the server stops: a caller whose body is on its way would hang."""
-        if self._close and self._awaits_body():
-            self._close = False
-            try:
-                super().data_received(data)
-            finally:
-                self._close = True
-        else:
-            super().data_received(data)
-
-    def _awaits_body(self) -> bool:
-        if self._messages:
-            return not self._messages[-1][1].is_eof()
-        return self._current_request is not None and not self._current_request.content.is_eof()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Called for what could not be parsed (400), and by aiohttp for what went wrong within it."""
-        if status >= 500 or request.writer.output_size:
-            return super().handle_error(request, status, exc, message)
-        return self._not_http(exc)
-
-
-class _Server(web.Server):
-    """aiohttp's, with our kind of connection."""
-
-    def __init__(self, handler: _Handle, not_http: NotHttp, *, request_factory: Any, **options: Any) -> None:
-        super().__init__(handler, request_factory=request_factory)
-        self._not_http = not_http
-        self._options = options
-
-    def __call__(self) -> web.RequestHandler:
-        return _Connection(self, self._not_http, loop=asyncio.get_running_loop(), **self._options)
 
 
 async def read_body(request: web.BaseRequest, limit: int) -> bytes:
@@ -258,7 +222,7 @@ async def read_body(request: web.BaseRequest, limit: int) -> bytes:
             loop = asyncio.get_running_loop()
             pieces = bytearray()
             while True:
-                patience.reschedule(loop.time() + BODY_IDLE_S)
+                patience.reschedule(loop.time() + http_connection.BODY_IDLE_S)
                 piece = await request.content.readany()
                 if not piece:
                     return bytes(pieces)
@@ -268,7 +232,7 @@ async def read_body(request: web.BaseRequest, limit: int) -> bytes:
     except web.HTTPRequestEntityTooLarge:
         raise _too_large(limit) from None
     except TimeoutError:
-        raise RouterError("request_timeout", f"The body stopped arriving for {BODY_IDLE_S:.0f} s.") from None
+        raise body_stopped() from None
     except (web.HTTPException, web.RequestPayloadError, ValueError) as error:
         raise RouterError("invalid_request", f"The body could not be read: {type(error).__name__}.") from None
 

@@ -9,7 +9,7 @@ from fakes import FakeResponse
 from store import until
 from wired import EVENTS, SECRET, Wired, answer, asked, ends, says
 
-from router.adapters import http_server
+from router.adapters import http_connection, http_server
 from router.adapters.http_server import HttpServer
 
 
@@ -36,13 +36,13 @@ class Client:
             writer.close()
 
 
-@pytest.fixture
-async def served():
-    """Gives a function from a wired pipeline to a client of its server."""
+@pytest.fixture(params=[http_server.DIRECT_BYTES, 0], ids=["direct", "aiohttp"])
+async def served(request):
+    """Gives a function from a wired pipeline to a client of its server: the shorter way of prompts, and aiohttp's."""
     servers = []
 
     async def serve(wired):
-        handlers = HttpServer(wired.pipeline, {}, max_body=100_000).protocol_factory()
+        handlers = HttpServer(wired.pipeline, {}, max_body=100_000, direct_bytes=request.param).protocol_factory()
         listening = await asyncio.get_running_loop().create_server(handlers, "127.0.0.1", 0)
         servers.append((handlers, listening))
         return Client(listening.sockets[0].getsockname()[1])
@@ -143,15 +143,16 @@ async def test_a_connection_without_a_whole_head_is_closed_in_time(served, monke
 
 
 async def test_a_body_that_stops_arriving_is_408(served, monkeypatch):
-    monkeypatch.setattr(http_server, "BODY_IDLE_S", 0.2)
+    monkeypatch.setattr(http_connection, "BODY_IDLE_S", 0.2)
     text = await (await served(Wired())).talk(post(b"{", length=100), until=b"}}")
     assert text.startswith(b"HTTP/1.1 408 ")
     assert error_of(text)["code"] == "request_timeout"
 
 
-async def test_a_body_on_its_way_still_arrives_when_the_server_stops():
+@pytest.mark.parametrize("direct_bytes", [http_server.DIRECT_BYTES, 0], ids=["direct", "aiohttp"])
+async def test_a_body_on_its_way_still_arrives_when_the_server_stops(direct_bytes):
     wired = Wired(FakeResponse([answer()]))
-    handlers = HttpServer(wired.pipeline, {}, max_body=100_000).protocol_factory()
+    handlers = HttpServer(wired.pipeline, {}, max_body=100_000, direct_bytes=direct_bytes).protocol_factory()
     listening = await asyncio.get_running_loop().create_server(handlers, "127.0.0.1", 0)
     reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname())
     head, _, body = post(asked()).partition(b"\r\n\r\n")
