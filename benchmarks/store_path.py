@@ -25,8 +25,9 @@ import uvloop
 
 from router.adapters.embedded_store import EmbeddedStore
 from router.adapters.journal import Journal, Numbers
+from router.adapters.ledger_batch import SETTLE, packed_row
 from router.adapters.ledger_reserve import RESERVE
-from router.adapters.ledger_settle import SETTLE, TRIGGER_ROWS, SettleLane, packed_row
+from router.adapters.ledger_settle import TRIGGER_ROWS, SettleLane
 from router.adapters.redis_ledger import RedisLedger
 from router.adapters.resp import RespConnection
 from router.adapters.store_layout import dims_text

@@ -17,6 +17,7 @@ import socket
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -34,7 +35,7 @@ from router.adapters.http_budgets import BudgetApi
 from router.adapters.http_keys import KeyApi
 from router.adapters.http_server import Handler, HttpServer
 from router.adapters.http_transfer import TransferApi
-from router.adapters.journal import Journal
+from router.adapters.journal import KEPT_S, Journal
 from router.adapters.learning import Learning
 from router.adapters.metrics import Metrics
 from router.adapters.redis_budgets import RedisBudgets
@@ -110,9 +111,9 @@ class _Worker:
         reader = connection_to(place, timeout_s=5.0)
         await asyncio.gather(connection.start(), reader.start())
         journals = plan.settings.data_dir / "journal"
-        journal = Journal(journals, f"{self._name}{secrets.token_hex(4)}")
+        journal = self._journal(journals)
         ledger = RedisLedger(connection, self._name, clock, journal=journal)
-        upkeep = Upkeep(reader, journal, journals, clock, sync_s=plan.settings.journal_sync_s)
+        upkeep = Upkeep(reader, journal, journals, clock, tidy=ledger.tidy, sync_s=plan.settings.journal_sync_s)
         await upkeep.beat()
         fleet = Fleet(reader, self._name, self._observations)
         await fleet.catch_up(clock.now_ms())
@@ -223,6 +224,11 @@ class _Worker:
         if plan.dev_key:
             keys[plan.dev_key] = Identity(tenant=HOME, key=DEV, name="development")
         return keys
+
+    def _journal(self, root: Path) -> Journal:
+        # The store of our own has no replica that could take over.
+        kept_s = 0 if self._plan.settings.redis_url is None else KEPT_S
+        return Journal(root, f"{self._name}{secrets.token_hex(4)}", kept_s=kept_s)
 
     def _socket(self) -> socket.socket:
         host = self._plan.settings.host

@@ -14,26 +14,23 @@ import asyncio
 import os
 import shutil
 from collections import defaultdict
-from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
-import msgspec
 import structlog
 
 from router.adapters.journal import Numbers, lock, read_journal
 from router.adapters.journal_frames import SENT
+from router.adapters.ledger_batch import Entry, packed_row
 from router.adapters.ledger_rows import stream_rows
-from router.adapters.ledger_settle import ESTIMATES, Entry, SettleLane, packed_row
+from router.adapters.ledger_settle import ESTIMATES, SWEEPS, SettleLane
 from router.adapters.resp import Script
 from router.adapters.store_layout import (
     PLATFORM_JOURNALS,
     PLATFORM_TENANTS,
     hour_of,
     read_held,
-    read_note,
     tenant_prefix,
 )
-from router.core.corrections import AMOUNTS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,7 +70,8 @@ class Adoption:
         claimed = [(folder, held) for folder in self._folders() if (held := _claim(folder)) is not None]
         try:
             self.adopting.update(folder.name for folder, _ in claimed)
-            done = await asyncio.gather(*(self._settle(folder) for folder, _ in claimed), return_exceptions=True)
+            orphans = [_Orphan(folder, self._connection, self._clock) for folder, _ in claimed]
+            done = await asyncio.gather(*(orphan.settle() for orphan in orphans), return_exceptions=True)
         finally:
             self.adopting.clear()
             for _, held in claimed:
@@ -93,42 +91,43 @@ class Adoption:
         except FileNotFoundError:
             return []
 
-    async def _settle(self, folder: Path) -> None:
-        name = folder.name
+
+class _Orphan:
+    """One journal that was claimed: settles what is left in it. Its lanes' owner."""
+
+    def __init__(self, folder: Path, connection: StoreConnection, clock: Clock) -> None:
+        self._folder = folder
+        self._name = folder.name
+        self._connection = connection
+        self._clock = clock
+        self._estimated: set[str] = set()
+        self._reading: set[asyncio.Task[None]] = set()
+
+    async def settle(self) -> None:
+        """All of it, and remove it then.
+
+        Raises:
+            StoreUnavailable, OSError: it is to be done again.
+        """
+        name = self._name
         await self._connection.script(BEAT, [PLATFORM_JOURNALS], ["", name])
-        records, damaged = await asyncio.to_thread(read_journal, folder)
+        records, damaged = await asyncio.to_thread(read_journal, self._folder)
         if damaged:
             _log.error("journal_damaged", journal=name, bytes=damaged)
-        ends, left = _left(records)
-        sent: defaultdict[str, list[Entry]] = defaultdict(list)
-        for tenant, entries in left.items():
-            sent[tenant] = await self._unbooked(tenant, name, entries)
-        estimated = sum(map(len, sent.values()))
-        await self._take_back(name, records, sent)
-        await self._finish(name, ends, sent)
+        marks = {tenant: await self._mark(tenant) for tenant in {record.row.tenant for record in records}}
+        ends, left = await asyncio.to_thread(_left, records, marks)
+        sent = {tenant: await self._unbooked(tenant, entries) for tenant, entries in left.items()}
+        self._estimated = {entry[1].attempt for entries in sent.values() for entry in entries}
+        await self._finish(ends, sent, marks)
         await self._connection.script(BEAT, [PLATFORM_JOURNALS], ["-", name])
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-        _log.info("journal_adopted", journal=name, records=len(records), estimated=estimated)
+        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+        _log.info("journal_adopted", journal=name, records=len(records), estimated=len(self._estimated))
 
-    async def _take_back(self, name: str, records: list[Record], sent: defaultdict[str, list[Entry]]) -> None:
-        """Have what was swept, but was never sent by the journal's account, corrected to nothing."""
-        known = {record.row.attempt for record in records}
-        # Numbered behind the estimates: what freed holds without a row has left no record of its number among the ends.
-        number = max((record.number for record in records), default=0)
-        for tenant in sorted(await self._tenants() | {record.row.tenant for record in records}):
-            flat = await self._connection.call("HGETALL", f"{tenant_prefix(tenant)}swept:{name}")
-            # In an order that is the same for whoever does it again.
-            for row in sorted(map(read_note, flat[1::2]), key=attrgetter("attempt")):
-                if row.attempt not in known:
-                    number += 1
-                    nothing = dict.fromkeys(AMOUNTS, 0)
-                    truth = msgspec.structs.replace(row, outcome="released", status=0, certainty="metered", **nothing)
-                    sent[tenant].append((number, *packed_row(truth), None))
+    async def _mark(self, tenant: str) -> int:
+        mark = await self._connection.call("HGET", f"{tenant_prefix(tenant)}applied", self._name)
+        return 0 if mark is None else int(mark.decode().removesuffix(SWEEPS))
 
-    async def _tenants(self) -> set[str]:
-        return {name.decode() for name in await self._connection.call("SMEMBERS", PLATFORM_TENANTS)}
-
-    async def _unbooked(self, tenant: str, journal: str, entries: list[Entry]) -> list[Entry]:
+    async def _unbooked(self, tenant: str, entries: list[Entry]) -> list[Entry]:
         """Those that have no row yet: an end that a broken disk did not take may have been settled from memory.
 
         Booking ends a hold in the same step, so that rows are looked through only where a hold is gone. What was swept
@@ -145,22 +144,24 @@ class Adoption:
             async for found in stream_rows(self._connection, tenant, hour):
                 booked |= {row.attempt for _, row in found} & gone.keys()
         if booked:
-            booked -= {name.decode() for name in await self._connection.call("HKEYS", f"{prefix}swept:{journal}")}
+            noted = await self._connection.call("HKEYS", f"{prefix}swept:{self._name}")
+            booked -= {name.decode() for name in noted}
         return [entry for entry in entries if entry[1].attempt not in booked]
 
-    def _lane(self, tenant: str, journal: str, entries: list[Entry]) -> SettleLane:
+    def _lane(self, tenant: str, journal: str, entries: list[Entry], forgotten: int = 0) -> SettleLane:
         numbers = Numbers(journal)
         if entries:
             numbers.reach(entries[-1][0])
-        lane = SettleLane(self._connection, tenant_prefix(tenant), numbers, self)
+        lane = SettleLane(self._connection, tenant_prefix(tenant), numbers, self, forgotten=forgotten)
         lane.rows = entries
         return lane
 
-    async def _finish(self, name: str, ends: dict[str, list[Entry]], sent: dict[str, list[Entry]]) -> None:
+    async def _finish(self, ends: dict[str, list[Entry]], sent: dict[str, list[Entry]], marks: dict[str, int]) -> None:
         """Book all of it and free what else is held; return once the store has it for good, however often it goes away
         meanwhile.
         """
-        own = {tenant: self._lane(tenant, name, entries) for tenant, entries in ends.items()}
+        name = self._name
+        own = {tenant: self._lane(tenant, name, ends.get(tenant, []), mark) for tenant, mark in marks.items()}
         lanes = [*own.values(), *(self._lane(tenant, name + ESTIMATES, entries) for tenant, entries in sent.items())]
 
         def replay() -> None:
@@ -173,15 +174,16 @@ class Adoption:
                 lane.cut_anew()
             while not all(lane.booked for lane in lanes):  # noqa: ASYNC110 - nobody waits for it but this task, for seconds
                 await asyncio.sleep(_POLL_S)
-            # Of what is still held, nothing was ever sent: that would be on file. Freed in the sequence of the tenant's
-            # rows: two senders of one sequence could pass each other when it is sent again.
-            for tenant, attempts in (await self._held(name, {*ends, *sent})).items():
-                lane = own.get(tenant) or self._lane(tenant, name, [])
-                lane.ends += attempts
-                if tenant in own:
-                    lane.push()
-                else:
-                    lanes.append(lane)
+            # Of what is still held, or was swept and has had no truth, nothing was ever sent: that would be on file. Freed
+            # in the sequence of the tenant's rows: two senders of one sequence could pass each other.
+            for tenant in sorted(await self._tenants() | own.keys()):
+                held = await self._held(tenant)
+                if held or await self._connection.call("EXISTS", f"{tenant_prefix(tenant)}swept:{name}"):
+                    if tenant not in own:
+                        lanes.append(own.setdefault(tenant, self._lane(tenant, name, [])))
+                    lane = own[tenant]
+                    lane.takes_back = True
+                    lane.ends += held
                     lane.cut_anew()
             while not all(lane.idle for lane in lanes):  # noqa: ASYNC110 - as above
                 await asyncio.sleep(_POLL_S)
@@ -190,14 +192,13 @@ class Adoption:
             for lane in lanes:
                 lane.stop()
 
-    async def _held(self, journal: str, tenants: set[str]) -> dict[str, list[str]]:
-        """Attempts that a journal's worker still holds money for, by tenant."""
-        found: dict[str, list[str]] = {}
-        for tenant in tenants | await self._tenants():
-            holds = await held_by(self._connection, tenant)
-            if mine := [attempt for attempt, text in holds.items() if read_held(text).journal == journal]:
-                found[tenant] = mine
-        return found
+    async def _tenants(self) -> set[str]:
+        return {name.decode() for name in await self._connection.call("SMEMBERS", PLATFORM_TENANTS)}
+
+    async def _held(self, tenant: str) -> list[str]:
+        """Attempts of a tenant that the journal's worker still holds money for."""
+        holds = await held_by(self._connection, tenant)
+        return [attempt for attempt, text in holds.items() if read_held(text).journal == self._name]
 
     # What lanes tell.
 
@@ -206,6 +207,31 @@ class Adoption:
 
     def booked(self, entries: int) -> None:
         """Entries that no longer wait."""
+
+    def again(self, entries: int) -> None:
+        """Entries that wait once more."""
+
+    def alive(self, attempt: str) -> bool:
+        """Whether an attempt will have a row: the estimate on file."""
+        return attempt in self._estimated
+
+    def read_back(self, tenant_prefix: str, above: int) -> asyncio.Future[list[Entry]]:
+        """The store has lost rows that it had when this began: they are still on file."""
+        result: asyncio.Future[list[Entry]] = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(self._read_again(tenant_prefix, above, result))
+        self._reading.add(task)
+        task.add_done_callback(self._reading.discard)
+        return result
+
+    async def _read_again(self, prefix: str, above: int, result: asyncio.Future[list[Entry]]) -> None:
+        try:
+            records, _ = await asyncio.to_thread(read_journal, self._folder)
+        except OSError as error:
+            _log.error("journal_not_read_back", journal=self._name, reason=error.strerror)
+            records = []
+        ends, _ = _left(records, {})
+        of = next((tenant for tenant in ends if tenant_prefix(tenant) == prefix), "")
+        result.set_result([entry for entry in ends.get(of, ()) if entry[0] > above])
 
     def spent(self, tenant_prefix: str, periods: dict[str, int]) -> None:
         """What budget periods have spent by now."""
@@ -256,8 +282,8 @@ def _claim(folder: Path) -> int | None:
     return None
 
 
-def _left(records: list[Record]) -> tuple[dict[str, list[Entry]], dict[str, list[Entry]]]:
-    """(ends, beginnings without an end), by tenant, in the order of their numbers."""
+def _left(records: list[Record], marks: dict[str, int]) -> tuple[dict[str, list[Entry]], dict[str, list[Entry]]]:
+    """(ends above the tenant's mark, beginnings without an end), by tenant, in the order of their numbers."""
     ends: defaultdict[str, list[Entry]] = defaultdict(list)
     sent: dict[str, Record] = {}
     ended: set[str] = set()
@@ -266,7 +292,8 @@ def _left(records: list[Record]) -> tuple[dict[str, list[Entry]], dict[str, list
             sent[record.row.attempt] = record
         else:
             ended.add(record.row.attempt)
-            ends[record.row.tenant].append(_entry(record))
+            if record.number > marks.get(record.row.tenant, 0):
+                ends[record.row.tenant].append(_entry(record))
     unanswered: defaultdict[str, list[Entry]] = defaultdict(list)
     for attempt, record in sent.items():
         if attempt not in ended:

@@ -16,8 +16,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import math
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
 SEGMENT_BYTES: Final = 4 << 20
 _GROWTH: Final = 128
 """How much longer an attempt's end may be than its beginning: numbers of more digits, a longer outcome."""
+KEPT_S: Final = 60.0
+"""How long a segment stays once the store has all of it, where a replica may take over that lacks the last of it."""
+_MOST_KEPT: Final = 16
+"""Segments, with the one that is written, beyond which none is kept for its time."""
 _CARRIED: Final = 2
 """Full segments that may lie on disk before attempts that still run are carried over from the oldest."""
 
@@ -48,6 +54,8 @@ class Segment(msgspec.Struct, eq=False):
     size: int = 0
     pending: int = 0
     """Records that are still needed: attempts under way, and rows that the store may yet lose."""
+    done_at: float = 0.0
+    """When the store had the last of its rows."""
 
 
 class _Open(msgspec.Struct):
@@ -105,14 +113,26 @@ class Journal(Numbers):
         root: the folder of all journals.
         name: as for `Numbers`; names the journal's folder.
         segment_bytes: how large a file grows.
+        kept_s: how long a segment stays once the store has all of it, in seconds; `ends` finds its rows meanwhile.
+        monotonic: seconds; differences only.
 
     Raises:
         OSError: the folder cannot be made. A full disk is no obstacle: `sent` tells.
     """
 
-    def __init__(self, root: Path, name: str, *, segment_bytes: int = SEGMENT_BYTES) -> None:
+    def __init__(
+        self,
+        root: Path,
+        name: str,
+        *,
+        segment_bytes: int = SEGMENT_BYTES,
+        kept_s: float = 0.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__(name)
         self._bytes = segment_bytes
+        self._kept_s = kept_s
+        self._monotonic = monotonic
         self._open: dict[str, _Open] = {}
         self._reserved = 0
         self._unwritten: list[bytes] = []
@@ -166,13 +186,39 @@ class Journal(Numbers):
 
     def forget(self, segments: Iterable[Segment | None]) -> None:
         """Deletes what is needed no more, oldest first: an end must not go before the beginning that it answers."""
+        now = self._monotonic()
         for segment in segments:
             if segment is not None:
                 segment.pending -= 1
+                segment.done_at = now
         self._carry()
-        while len(self._segments) > 1 and not self._segments[0].pending:
-            with contextlib.suppress(OSError):
-                self._segments.pop(0).path.unlink()
+        while self._goes_first(now - self._kept_s):
+            self._drop_first()
+
+    def _goes_first(self, bound: float) -> bool:
+        """Whether nothing needs the oldest segment, and its time was over at ``bound``."""
+        oldest, count = self._segments[0], len(self._segments)
+        return count > 1 and not oldest.pending and (oldest.done_at <= bound or count > _MOST_KEPT)
+
+    def _drop_first(self) -> None:
+        with contextlib.suppress(OSError):
+            self._segments.pop(0).path.unlink()
+
+    def ends(self) -> Callable[[], list[tuple[Segment, list[Record]]]]:
+        """What reads the end of every attempt that is still on the disk, by segment; for a thread, as it blocks. Who
+        needs such a record again adds it to the segment's ``pending``.
+        """
+        segments = list(self._segments)
+
+        def read() -> list[tuple[Segment, list[Record]]]:
+            found = []
+            for segment in segments:
+                with contextlib.suppress(OSError):  # its time was over meanwhile
+                    records, _ = read_frames(segment.path.read_bytes())
+                    found.append((segment, [record for record in records if record.kind != SENT]))
+            return found
+
+        return read
 
     def syncing(self) -> Callable[[], None]:
         """As `Numbers.syncing`, for the segment that is written now; the kernel has begun with full ones by itself."""
@@ -211,14 +257,16 @@ class Journal(Numbers):
         size = max(self._bytes, 2 * (self._reserved + needed))
         self._rolled += 1
         path = self.folder / f"{self._rolled:08}.wal"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(descriptor, 0, size)
-        except OSError:
-            os.close(descriptor)
-            path.unlink()
-            raise
+        while True:
+            try:
+                descriptor = _allocated(path, size)
+            except OSError:
+                # What is only kept makes room for what is needed.
+                if not self._goes_first(math.inf):
+                    raise
+                self._drop_first()
+            else:
+                break
         if self._segments[-1].descriptor >= 0:
             os.close(self._segments[-1].descriptor)
         segment = Segment(path, descriptor, size)
@@ -249,6 +297,19 @@ class Journal(Numbers):
         if not self.fault:
             _log.error("journal_failed", journal=self.name, reason=failure.strerror)
         self.fault = f"the journal cannot be written ({failure.strerror}), so nothing new is sent"
+
+
+def _allocated(path: Path, size: int) -> int:
+    """A descriptor of a new file of this size. Raises OSError, and then there is none."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, size)
+    except OSError:
+        os.close(descriptor)
+        path.unlink()
+        raise
+    return descriptor
 
 
 def _nothing() -> None:

@@ -14,18 +14,21 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import structlog
 
-from router.adapters.adoption import BEAT
+from router.adapters.adoption import BEAT, held_by
 from router.adapters.journal import Journal, Numbers
+from router.adapters.ledger_batch import packed_row
 from router.adapters.ledger_reserve import ReserveLane
-from router.adapters.ledger_settle import TRIGGER_ROWS, SettleLane, packed_row
+from router.adapters.ledger_settle import TRIGGER_ROWS, SettleLane
+from router.adapters.read_back import ReadBack
 from router.adapters.resp import StoreRefused
-from router.adapters.store_layout import PLATFORM_JOURNALS, PLATFORM_TENANTS, tenant_prefix
+from router.adapters.store_layout import PLATFORM_JOURNALS, PLATFORM_TENANTS, read_held, tenant_prefix
 from router.core.budget import lasting
 from router.ports import StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from router.adapters.ledger_batch import Entry
     from router.adapters.store_connection import StoreConnection
     from router.core.values import Hold, Row
     from router.ports import Clock
@@ -39,6 +42,8 @@ GONE_S: Final = 0.5
 _LATE_S: Final = 1.0
 ANNOUNCED_MS: Final = 1_000
 """A hold that is announced again and reaches the store later than this is refused there."""
+_STRAY_MS: Final = 5_000
+"""How old a hold must be before it is taken for one that nobody here knows."""
 _MOST_HELD: Final = 10_000
 _AOF_WAIT_MS: Final = 200
 
@@ -80,6 +85,8 @@ class RedisLedger:
         self._loop = asyncio.get_running_loop()
         self._lanes: dict[str, tuple[ReserveLane, SettleLane]] = {}
         self._unregistered: set[str] = set()
+        self._read_back = ReadBack(self._journal)
+        self._lossy: set[str] = set()
         self._gathering: list[SettleLane] = []
         self._timer: asyncio.TimerHandle | None = None
         self._later: set[asyncio.TimerHandle] = set()
@@ -221,7 +228,7 @@ class RedisLedger:
             def orphaned(holds: list[Hold]) -> None:
                 self._free_later(settle, holds)
 
-            settle = SettleLane(self._connection, prefix, self._journal, self)
+            settle = SettleLane(self._connection, prefix, self._journal, self, takes_back=True)
             reserve = ReserveLane(self._connection, prefix, self._worker, self.heard, orphaned)
             lanes = self._lanes[tenant] = (reserve, settle)
             self._unregistered.add(tenant)
@@ -267,18 +274,36 @@ class RedisLedger:
             self._later.discard(timer)
             # What runs was only announced again; it ends its hold itself.
             attempts = [hold.attempt for hold in holds if hold.attempt not in self._open]
-            lane.ends += attempts
-            if attempts:
-                self._gathered(lane, len(attempts), len(lane.ends))
+            for attempt in attempts:
+                self._held.pop(attempt, None)
+            self._free(lane, attempts)
 
         timer = self._loop.call_later(max(wait_s, _LATE_S), free)
         self._later.add(timer)
+
+    def _free(self, lane: SettleLane, attempts: list[str]) -> None:
+        if attempts:
+            self._gathered(lane, lane.free(attempts), max(len(lane.ends), len(lane.rows)))
+
+    async def tidy(self) -> None:
+        """Free what the store still holds for this worker and no attempt here knows of, where it has lost what freed it.
+
+        Raises:
+            StoreUnavailable: it is to be called again.
+        """
+        for tenant in tuple(self._lossy):
+            bound = self.store_ms() - _STRAY_MS
+            held = await held_by(self._connection, tenant)
+            holds = {attempt: read_held(text) for attempt, text in held.items()}
+            mine = [name for name, hold in holds.items() if hold.journal == self._worker and hold.at_ms < bound]
+            self._lossy.discard(tenant)
+            self._free(self._lane(tenant)[1], [name for name in mine if not self.alive(name)])
 
     def _reconnected(self) -> None:
         self._register()
         self._announce()
         for _, lane in self._lanes.values():
-            self._waiting += lane.replay()
+            lane.replay()
 
     def _announce(self) -> None:
         # The store may have lost its last moments, and with them holds of attempts that still run. Asking again for
@@ -312,6 +337,19 @@ class RedisLedger:
     def monotonic(self) -> float:
         """Seconds; differences only."""
         return self._clock.monotonic()
+
+    def again(self, entries: int) -> None:
+        """Entries wait once more."""
+        self._waiting += entries
+
+    def alive(self, attempt: str) -> bool:
+        """Whether an attempt may still end with a row."""
+        return attempt in self._open or attempt in self._held
+
+    def read_back(self, tenant_prefix: str, above: int) -> asyncio.Future[list[Entry]]:
+        """The store has lost rows above this number: all that the journal still has of them."""
+        self._lossy |= {tenant for tenant, lanes in self._lanes.items() if lanes[1].prefix == tenant_prefix}
+        return self._read_back.entries(tenant_prefix, above)
 
     def spent(self, tenant_prefix: str, periods: dict[str, int]) -> None:
         """What budget periods have spent by now."""

@@ -15,8 +15,9 @@ import structlog
 
 from router.adapters.adoption import held_by
 from router.adapters.journal import Numbers
-from router.adapters.ledger_settle import ESTIMATES, SETTLE, SWEEPS, Entry, batch_of, packed_row
-from router.adapters.resp import Script
+from router.adapters.ledger_batch import SETTLE, Entry, batch_of, packed_row
+from router.adapters.ledger_settle import ESTIMATES, SWEEPS
+from router.adapters.resp import Arg, Script
 from router.adapters.store_layout import (
     HELD_DIMENSIONS,
     PLATFORM_JOURNALS,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from router.adapters.store_connection import StoreConnection
 
 FENCE: Final = Script("fence")
+NOTE: Final = Script("note")
 DEAD_MS: Final = 30_000
 """A journal that nobody has looked after for so long, by the store's clock, has lost its worker."""
 MARKS_MS: Final = 24 * 3_600_000
@@ -127,12 +129,12 @@ class Sweep:
             return 0
         # A sweep that was cut short has noted its rows: these are the ones to book.
         noted = f"{prefix}swept:{journal}"
+        args: list[Arg] = [journal + SWEEPS, before]
         for attempt, hold in left.items():
-            await self._connection.call(
-                "HSETNX", noted, attempt, swept_note(packed_row(_row(attempt, tenant, hold))[0])
-            )
-        notes = await self._connection.call("HMGET", noted, *left)
-        rows = [read_note(note) for note in notes]
+            args += (attempt, swept_note(packed_row(_row(attempt, tenant, hold))[0]))
+        rows = [read_note(note) for note in await self._connection.script(NOTE, [f"{prefix}applied", noted], args)]
+        if not rows:
+            return 0
         # A note of another time than the hold's was booked before its worker came back, and told of it, and went again.
         news = [row for row in rows if row.at_ms == left[row.attempt].at_ms]
         ends = [row.attempt for row in rows if row.at_ms != left[row.attempt].at_ms]

@@ -38,15 +38,24 @@ class Upkeep:
         journal: the worker's own.
         root: the folder of all journals.
         clock: the machine's time.
+        tidy: frees what a store that lost its last moments holds for nobody.
         sync_s: how often the journal is brought to the disk itself, in seconds; 0 leaves that to the kernel.
     """
 
     def __init__(
-        self, connection: StoreConnection, journal: Numbers, root: Path, clock: Clock, *, sync_s: float = 0
+        self,
+        connection: StoreConnection,
+        journal: Numbers,
+        root: Path,
+        clock: Clock,
+        *,
+        tidy: Callable[[], Coroutine[Any, Any, None]],
+        sync_s: float = 0,
     ) -> None:
         self._connection = connection
         self._journal = journal
         self._sync_s = sync_s
+        self._tidy = tidy
         self._adoption = Adoption(root, connection, clock)
         self._sweep = Sweep(connection, self._adoption.here)
 
@@ -61,6 +70,7 @@ class Upkeep:
             group.create_task(self._every(BEAT_S, self.beat, "heartbeat"))
             group.create_task(self._every(BEAT_S, self._adoption.adopt_all, "adoption"))
             group.create_task(self._every(SWEEP_S, self._sweep.turn, "sweep"))
+            group.create_task(self._every(SWEEP_S, self._tidy, "tidying"))
             if self._sync_s:
                 group.create_task(self._every(self._sync_s, self._sync, "journal_sync"))
 

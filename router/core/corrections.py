@@ -43,3 +43,10 @@ def correction(truth: Row, booked: Row, number: int = 1) -> Row:
         budgets=booked.budgets or truth.budgets,
         **differences,
     )
+
+
+def nothing_of(booked: Row) -> Row:
+    """The truth of an attempt that was booked and never sent: its row, without cost and meters."""
+    return msgspec.structs.replace(
+        booked, outcome="released", status=0, certainty="metered", **dict.fromkeys(AMOUNTS, 0)
+    )

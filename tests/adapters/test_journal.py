@@ -129,6 +129,59 @@ def test_segments_roll_and_go_once_the_store_has_all_of_them(journal):
     assert len(segments(journal)) == 1
 
 
+@pytest.fixture
+def kept(tmp_path):
+    """A journal that keeps what the store has for a minute; and its clock."""
+    clock = [0.0]
+    journal = Journal(tmp_path, "kept", segment_bytes=8_192, kept_s=60, monotonic=lambda: clock[0])
+    yield journal, clock
+    journal.close(remove=True)
+
+
+def ended_and_forgotten(journal, count):
+    for number in range(count):
+        journal.sent(f"r{number}/1", packed(f"r{number}/1"))
+        journal.forget([journal.ended(f"r{number}/1", packed(f"r{number}/1"), released=False)[1]])
+
+
+def test_what_a_replica_may_lack_is_kept_for_its_time_and_can_be_read(kept):
+    journal, clock = kept
+    ended_and_forgotten(journal, 100)
+    assert len(segments(journal)) == 5
+    found = [record for _, records in journal.ends()() for record in records]
+    assert names(found) == [f"r{number}/1" for number in range(100)]
+    assert {record.kind for record in found} == {ENDED}
+    clock[0] = 59.0
+    journal.forget([])
+    assert len(segments(journal)) == 5
+    read = journal.ends()
+    clock[0] = 61.0
+    journal.forget([])
+    assert len(segments(journal)) == 1
+    assert len(read()) == 1, "those that went meanwhile are left out"
+
+
+def test_no_more_is_kept_than_a_bound(kept):
+    ended_and_forgotten(kept[0], 500)
+    assert len(segments(kept[0])) == 16
+
+
+def test_what_is_only_kept_makes_room_on_a_full_disk(kept, monkeypatch):
+    journal, _ = kept
+    ended_and_forgotten(journal, 100)
+    allocate = os.posix_fallocate
+
+    def room_for_three(descriptor, offset, size):
+        if len(segments(journal)) > 3:
+            raise OSError(28, "No space left on device")
+        allocate(descriptor, offset, size)
+
+    monkeypatch.setattr(os, "posix_fallocate", room_for_three)
+    ended_and_forgotten(journal, 30)
+    assert journal.fault == ""
+    assert len(segments(journal)) == 3
+
+
 def test_a_long_stream_keeps_its_record_and_no_old_segment(journal):
     journal.sent("long/1", packed("long/1"))
     for number in range(200):

@@ -262,3 +262,26 @@ async def test_damage_is_told_and_the_rest_is_booked(worker, connection, capfd):
     assert await worker.adopt() == 1
     assert [row.attempt for row in await stored_rows(connection)] == [f"r{number}/1" for number in range(1, 5)]
     assert await stored_holds(connection) == {}
+
+
+async def test_a_store_that_loses_rows_while_an_orphan_is_adopted_is_told_of_them_again(
+    worker, connection, monkeypatch
+):
+    for number in range(4):
+        await worker.send(f"r{number}/1")
+        worker.ledger.settle(make_row(f"r{number}/1"))
+    await worker.ledger.flush()
+    await worker.send("r4/1")
+    worker.die()
+    monkeypatch.setattr(ledger_settle, "_KEPT_S", 0.3)
+    adopting = asyncio.ensure_future(worker.adopt())
+
+    async def all_booked():
+        return len(await stored_rows(connection)) == 5
+
+    await until(all_booked)
+    await connection.call("FLUSHALL")
+    for callback in connection.on_connect:
+        callback()
+    assert await adopting == 1
+    assert sorted(row.attempt for row in await stored_rows(connection)) == [f"r{number}/1" for number in range(5)]

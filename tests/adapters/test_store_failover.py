@@ -13,8 +13,9 @@ from store import ONE_HOLD, Machine, make_hold, make_row, stored_holds, stored_r
 from store_modes import Elsewhere, connected
 from store_servers import Cluster, SentinelSet, Server
 
-from router.adapters import store_sentinel
+from router.adapters import ledger_settle, redis_ledger, store_sentinel
 from router.adapters.cluster_slots import slot_of
+from router.adapters.journal import Journal
 from router.adapters.redis_ledger import RedisLedger
 from router.adapters.resp import Script
 from router.adapters.spend import spend
@@ -30,9 +31,9 @@ GUARD = {"min_replicas_to_write": 1, "min_replicas_max_lag": 2}
 class Load:
     """Tenants who reserve and settle without a pause; knows which rows must be there in the end."""
 
-    def __init__(self, connection):
+    def __init__(self, connection, journal=None):
         self.connection = connection
-        self.ledger = RedisLedger(connection, "w1", Machine(), flush_s=30)
+        self.ledger = RedisLedger(connection, "w1", Machine(), journal=journal, flush_s=30)
         self.settled = Counter()
         self.refused = []
         self._stopped = False
@@ -115,6 +116,28 @@ async def test_a_primary_that_is_killed_loses_no_row(tmp_path):
             await load.more()
             assert store.primary() is store.nodes[1]
             assert load.refused
+
+
+async def test_what_a_primary_took_alone_for_longer_than_memory_lasts_is_read_back(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(ledger_settle, "_KEPT_S", 0.1)
+    monkeypatch.setattr(redis_ledger, "_STRAY_MS", 0)
+    journal = Journal(tmp_path / "journal", "w1", segment_bytes=50_000, kept_s=60)
+    with SentinelSet(tmp_path / "set") as store:
+        store.settled()
+        async with connected(store, timeout_s=1) as connection, Load(connection, journal) as load:
+            await load.ledger.reserve(make_hold("called-off/1", tenant=TENANTS[0]))
+            assert await connection.call("WAIT", 1, 5_000) == 1
+            await in_thread(store.nodes[0].cut_off_replicas)
+            load.ledger.settle(make_row("called-off/1", tenant=TENANTS[0], outcome="released", cost_nano=0))
+            await load.more(100)
+            lanes = [settle for _, settle in load.ledger._lanes.values()]
+            await until(lambda: all(lane._forgotten for lane in lanes))
+            await in_thread(store.nodes[0].end, signal.SIGKILL)
+            await load.more()
+            assert store.primary() is store.nodes[1]
+            assert await stored_holds(connection, TENANTS[0])
+            await load.ledger.tidy()
+    assert "rows_read_back" in capfd.readouterr().out
 
 
 @pytest.mark.soak

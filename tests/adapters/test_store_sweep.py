@@ -6,13 +6,13 @@ import pytest
 from budgets import a_budget, stored_counts, terms_of
 from store import PATIENT_S, Machine, make_hold, make_row, now_ms, stored_holds, stored_rows, until
 
-from router.adapters import ledger_settle
+from router.adapters import ledger_settle, redis_ledger
 from router.adapters.adoption import BEAT, Adoption
 from router.adapters.journal import Journal
 from router.adapters.redis_ledger import RedisLedger
 from router.adapters.spend import spend
 from router.adapters.store_layout import PLATFORM_JOURNALS, PLATFORM_SWEEPER, read_held
-from router.adapters.sweep import DEAD_MS, MARKS_MS, Sweep
+from router.adapters.sweep import DEAD_MS, MARKS_MS, NOTE, Sweep
 from router.core.budget import NO_TERMS
 from router.core.corrections import AMOUNTS
 from router.ports import StoreUnavailable
@@ -210,6 +210,117 @@ async def test_a_sweep_that_its_worker_overtakes_books_nothing(lost, connection)
     lost.die()
     assert await lost.adopt() == 1
     assert (await net(connection))[1] == (3, 2_700)
+
+
+async def test_a_sweep_that_its_worker_overtakes_earlier_notes_nothing_either(lost, connection, monkeypatch):
+    script = connection.script
+    names = []
+
+    async def noting(*arguments):
+        await lost.end("r2/1", cost_nano=700)
+        return await script(NOTE, *arguments)
+
+    def overtaken(which, *arguments):
+        names.append(which)
+        return noting(*arguments) if which is NOTE else script(which, *arguments)
+
+    monkeypatch.setattr(connection, "script", overtaken)
+    assert await swept(connection) == 0
+    assert NOTE in names
+    assert await connection.call("EXISTS", "cr:{acme}:swept:w1") == 0
+    lost.ledger._reconnected()
+    await lost.end("r3/1")
+    assert await net(connection) == ({"r1/1": 1_000, "r2/1": 700, "r3/1": 1_000}, (3, 2_700))
+    await lost.ledger.close()
+
+
+# A worker that was only away, and holds that it never sent.
+
+NOTHING = {
+    "outcome": "released",
+    "status": 0,
+    "cost_nano": 0,
+    "cost_pico": 0,
+    "prompt_tokens": 0,
+    "completion_tokens": 0,
+}
+
+
+@pytest.fixture
+async def away(lost, connection):
+    """It has two holds besides, that were never sent; all four were swept while it was away."""
+    for attempt in ("never/1", "later/1"):
+        lost.at[attempt] = await lost.ledger.reserve(make_hold(attempt))
+    await silent(connection, DEAD_MS + 1_000)
+    assert await swept(connection) == 4
+    return lost
+
+
+async def test_what_was_never_sent_is_taken_back_by_its_worker(away, connection):
+    away.ledger.settle(away.row("never/1", **NOTHING))
+    away.ledger.sent(away.row("later/1", certainty="estimated"))
+    for attempt in ("r2/1", "r3/1", "later/1"):
+        await away.end(attempt)
+    costs = {"r1/1": 1_000, "r2/1": 1_000, "r3/1": 1_000, "never/1": 0, "later/1": 1_000}
+    assert await net(connection) == (costs, (5, 4_000))
+    made = {row.attempt: row for row in await stored_rows(connection)}["never/1!1"]
+    assert [getattr(made, name) for name in AMOUNTS] == [
+        -getattr(row, name) for row in await stored_rows(connection) if row.attempt == "never/1" for name in AMOUNTS
+    ]
+    await away.ledger.close()
+
+
+async def test_a_reservation_that_its_caller_gave_up_is_taken_back_when_the_worker_is_there_again(
+    away, connection, monkeypatch
+):
+    monkeypatch.setattr(redis_ledger, "_LATE_S", 0.1)
+    away.ledger._free_later(away.ledger._lane("acme")[1], [make_hold("never/1", not_after_ms=0)])
+    away.ledger._reconnected()  # the sweep is known before the hold is freed
+    await until(lambda: away.ledger._lane("acme")[1]._swept)
+    assert "never/1" in away.ledger._held
+    await until(lambda: "never/1" not in away.ledger._held)
+    for attempt in ("r2/1", "r3/1", "later/1"):
+        await away.end(attempt)
+    assert (await net(connection))[1] == (5, 4_000)
+    await away.ledger.close()
+
+
+async def test_a_reservation_that_was_given_up_before_the_sweep_was_known_is_taken_back(away, connection):
+    away.ledger._held.pop("never/1")
+    away.ledger._reconnected()
+
+    async def nothing_left():
+        return (await net(connection))[0]["never/1"] == 0
+
+    await until(nothing_left)
+    away.ledger._reconnected()
+    for attempt in ("r2/1", "r3/1", "later/1"):
+        await away.end(attempt)
+    assert (await net(connection))[1] == (5, 4_000)
+    await away.ledger.close()
+
+
+async def test_what_its_worker_has_taken_back_or_corrected_is_left_alone_by_who_adopts_it(away, connection):
+    away.ledger.settle(away.row("never/1", **NOTHING))
+    away.ledger.sent(away.row("later/1", certainty="estimated", cost_nano=900))
+    await away.end("r2/1", cost_nano=700)
+    away.die()
+    for path in away.journal.folder.glob("*.wal"):
+        path.unlink()  # as they are once the store has had all of it for long enough
+    assert await away.adopt() == 1
+    assert (await net(connection))[0] == {"r1/1": 1_000, "r2/1": 700, "r3/1": 0, "never/1": 0, "later/1": 0}
+    assert await connection.call("EXISTS", "cr:{acme}:swept:w1") == 0
+
+
+async def test_a_store_that_loses_sweep_and_correction_is_told_the_truth_again(away, connection):
+    await away.end("r2/1", cost_nano=700)
+    await connection.call("FLUSHALL")
+    away.ledger._reconnected()
+    for attempt in ("r3/1", "later/1"):
+        await away.end(attempt)
+    found, _ = await net(connection)
+    assert found["r2/1"] == 700
+    await away.ledger.close()
 
 
 async def test_a_sweep_that_was_cut_short_is_done_again(lost, connection):

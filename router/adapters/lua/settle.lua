@@ -2,7 +2,8 @@
 -- KEYS   1 applied, 2 holds, 3 hours; then for each hour of the batch: its stream of rows, its cube
 -- ARGV   1 journal, 2 its first and last number in this batch ("7:12"), 3 count of holds to end, the attempts;
 --        count of budget periods, (name, increment) each;
---        then for each hour: YYYYMMDDHH, count of rows, the rows, count of cube cells, (field, increment) each
+--        then for each hour: YYYYMMDDHH, count of rows, the rows, count of cube cells, (field, increment) each;
+--        then the attempts that were swept and whose truth this batch books: what was noted of them is forgotten
 -- Reply  the store's time in ms, 1 if booked now, 0 if it had been booked before, or 2 if it must be cut anew: only
 --        part of it is booked (by who adopted the journal), or the journal was swept ("12~"; see fence.lua);
 --        if booked now, what each of the budget periods has spent by now, in their order
@@ -118,5 +119,9 @@ for k = 4, #KEYS, 2 do
     redis.call('HINCRBY', KEYS[k + 1], ARGV[i], ARGV[i + 1])
   end
   at = last + 1
+end
+if at <= #ARGV then
+  local journal = string.gsub(ARGV[1], '%+$', '')
+  redis.call('HDEL', string.sub(KEYS[2], 1, -6) .. 'swept:' .. journal, unpack(ARGV, at))
 end
 return reply

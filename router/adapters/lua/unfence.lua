@@ -1,4 +1,5 @@
--- Lets a journal's owner, or who adopted it, settle again after a sweep, and tells what of it was swept.
+-- Lets a journal's owner, or who adopted it, settle again after a sweep, and tells how far it has settled and what of it
+-- was swept and has had no other row since.
 -- KEYS   1 applied, 2 holds, 3 the journal's swept attempts
 -- ARGV   1 the mark's field, 2 the field that numbers the journal's sweeps
 -- Reply  the mark, then attempt and row of each that was swept
@@ -8,8 +9,8 @@ local mark = redis.call('HGET', KEYS[1], ARGV[1]) or '0'
 local number = string.match(mark, '^%d+')
 if number ~= mark then
   redis.call('HSET', KEYS[1], ARGV[1], number)
+  redis.call('HINCRBY', KEYS[1], ARGV[2], 1)
 end
-redis.call('HINCRBY', KEYS[1], ARGV[2], 1)
 local reply, swept = {number}, redis.call('HGETALL', KEYS[3])
 for i = 1, #swept, 2 do
   local hold = redis.call('HGET', KEYS[2], swept[i])
