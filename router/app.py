@@ -99,6 +99,7 @@ class _Worker:
         self._health = Health(reasons=plan.warnings)
         self._snapshots = 0
         self._compiled = (-1, -1)
+        self._last: Snapshot | None = None
 
     async def serve(self, ready: int) -> None:
         loop = asyncio.get_running_loop()
@@ -207,7 +208,9 @@ class _Worker:
         self._snapshots += 1
         self._compiled = (self._observations.version, self._clock.now_ms() // 60_000)
         now = dt.datetime.fromtimestamp(self._clock.now_ms() / 1000, dt.UTC)
-        return compile_snapshot(f"{self._name}-{self._snapshots}", self._plan.world, now, self._observations.summary)
+        name, seen = f"{self._name}-{self._snapshots}", self._observations.summary
+        self._last = compile_snapshot(name, self._plan.world, now, seen, self._last)
+        return self._last
 
     async def _settle_all(self, ledger: RedisLedger, fleet: Fleet) -> None:
         try:

@@ -22,6 +22,7 @@ from router.core.values import Certainty, Hold, Identity, Outcome, Row, Usage
 from router.ports import BudgetBook, Clock, Ledger, Listener, NotHeld, ProviderLink, TextCounter
 
 if TYPE_CHECKING:
+    from router.core.values import Price
     from router.dialects.orders import Orders
     from router.dialects.request import Request
     from router.dialects.ways import Way
@@ -219,7 +220,12 @@ class Attempt:
 
     def price(self, usage: Usage) -> int:
         """Cost of these meters in nano-dollars."""
-        return nano_ceil(cost_pico(self.decision.option.price, usage))
+        return nano_ceil(cost_pico(self._price(usage), usage))
+
+    def _price(self, usage: Usage) -> Price:
+        """That of the tier that was served; of the tier that was asked for, where the catalog lacks it."""
+        option = self.decision.option
+        return option.prices.get(usage.tier, option.price) if usage.tier else option.price
 
     def release(self, error: RouterError | None = None) -> None:
         """Nothing was sent: the hold is freed, no money was spent. Listeners hear the code of ``error``."""
@@ -250,14 +256,15 @@ class Attempt:
 
     def _row(self, usage: Usage, outcome: Outcome, status: int, certainty: Certainty) -> Row:
         decision, identity, option = self.decision, self.identity, self.decision.option
-        cost = cost_pico(option.price, usage)
+        price = self._price(usage)
+        cost = cost_pico(price, usage)
         baseline = decision.baseline
         baseline_nano = nano_ceil(cost if baseline is None else cost_pico(baseline.price, usage))
         ttft_ms = round((self.first_at - self.started) * 1000) if self.first_at else 0
         total_ms = round((self._desk.clock.monotonic() - self.started) * 1000)
         if self._sent is not None:
             # What is known since it was sent changes no more; to put it together again costs twice as much.
-            return msgspec.structs.replace(
+            row = msgspec.structs.replace(
                 self._sent,
                 outcome=outcome,
                 status=status,
@@ -273,6 +280,9 @@ class Attempt:
                 ttft_ms=ttft_ms,
                 total_ms=total_ms,
             )
+            if price is option.price and usage.tier in ("", option.tier):
+                return row
+            return msgspec.structs.replace(row, tier=usage.tier, price_version=price.version)
         return Row(
             attempt=self.name,
             at_ms=self.at_ms,
@@ -288,7 +298,7 @@ class Attempt:
             requested_model=self.facts.asked_model,
             model=option.model,
             provider=option.provider,
-            tier=option.tier,
+            tier=usage.tier or option.tier,
             outcome=outcome,
             status=status,
             certainty=certainty,
@@ -297,7 +307,7 @@ class Attempt:
             cache_write_tokens=usage.cache_write_tokens,
             completion_tokens=usage.completion_tokens,
             reasoning_tokens=usage.reasoning_tokens,
-            price_version=option.price.version,
+            price_version=price.version,
             cost_pico=cost,
             cost_nano=nano_ceil(cost),
             estimated_nano=nano_ceil(decision.expected_pico),
@@ -310,6 +320,7 @@ class Attempt:
             choices=self.facts.choices,
             max_output=self.facts.max_output or 0,
             budgets=() if self.hold is None else self.hold.budgets,
+            effort=option.effort,
         )
 
     def tell(self, error: str | None = None) -> None:
@@ -357,7 +368,7 @@ class Attempt:
             ("x-costrouter-request-id", self.request_id),
             ("x-costrouter-model", option.model),
             ("x-costrouter-provider", option.provider),
-            ("x-costrouter-tier", option.tier),
+            ("x-costrouter-tier", option.tier if row is None else row.tier),
             ("x-costrouter-policy", decision.policy),
             ("x-costrouter-rule", decision.rule),
             ("x-costrouter-attempts", str(self.number)),
@@ -368,6 +379,8 @@ class Attempt:
             found.append(("x-costrouter-baseline-cost-usd", usd(row.baseline_nano)))
         else:
             found.append(("x-costrouter-baseline-cost-usd", usd(nano_ceil(decision.baseline_pico))))
+        if option.effort:
+            found.append(("x-costrouter-effort", option.effort))
         if self.clamped is not None:
             found.append(("x-costrouter-max-tokens-clamped", str(self.clamped)))
         if decision.could_have_pico is not None:

@@ -23,6 +23,7 @@ from router.core.explain import refusal
 from router.core.rights import MAY, refused
 from router.core.snapshot import Route, Snapshot, Wish
 from router.core.values import Identity, Outcome, Usage
+from router.core.variants import WAITS
 from router.dialects.described import counted, facts_of
 from router.dialects.openai_errors import provider_error
 from router.dialects.orders import Orders, read_orders
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 HOLD_GRACE_MS: Final = 1_000
 """A reservation that reaches the store later than this after it was asked for is refused there."""
+PATIENCE_S: Final = 900.0
+"""How long a tier may take whose provider answers when it has room (OpenAI's guide to flex: 15 minutes)."""
 RESERVATIONS: Final = 5
 """Most calls for one reservation: a budget period may end just now, or a smaller answer be asked for."""
 _SENDERS: Final = MAY["prompt"]
@@ -338,7 +341,10 @@ class Pipeline:
 
 
 def _to_send(attempt: Attempt) -> UpstreamRequest:
-    link, timeouts = attempt.link, attempt.link.timeouts
+    link, timeouts, option = attempt.link, attempt.link.timeouts, attempt.decision.option
+    if option.tier in WAITS:
+        patient = max(timeouts.total, PATIENCE_S)
+        timeouts = msgspec.structs.replace(timeouts, first_byte=patient, total=patient)
     if not attempt.request.stream:
         # The head of a plain answer comes when the whole of it has been written.
         timeouts = msgspec.structs.replace(timeouts, first_byte=timeouts.total)

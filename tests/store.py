@@ -130,7 +130,7 @@ def make_row(attempt: str = "r1/1", **changes: Any) -> Row:
         "requested_model": "auto",
         "model": "deepseek/deepseek-flash",
         "provider": "deepseek",
-        "tier": "standard",
+        "tier": "realtime",
         "outcome": "ok",
         "status": 200,
         "certainty": "metered",

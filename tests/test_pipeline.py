@@ -1,13 +1,16 @@
 import asyncio
+import datetime as dt
 import json
 
 import pytest
+from catalogs import a_model, a_price
 from fakes import FakeResponse
 from store import until
-from wired import EVENTS, SECRET, TIMEOUTS, WHO, Wired, answer, asked, ends, says
+from wired import EVENTS, SECRET, TIMEOUTS, WHO, Wired, answer, asked, ends, says, snapshot
 
 import router.dialects.openai_chat
 from router.core.errors import RouterError
+from router.pipeline import PATIENCE_S
 from router.ports import StoreUnavailable, UpstreamFailure
 
 
@@ -45,6 +48,66 @@ async def test_a_plain_answers_head_may_take_as_long_as_the_whole():
     assert plain.timeouts.first_byte == TIMEOUTS.total
     assert plain.timeouts.between_chunks == TIMEOUTS.between_chunks
     assert streamed.timeouts == TIMEOUTS
+
+
+# -- tiers and efforts
+
+SOLD = {"flex": {"factor": "0.5"}, "priority": {"factor": "2"}}
+ABOUT = {"source": "a page", "date": dt.date(2026, 11, 22)}
+
+
+def sold(*tiers, effort=()):
+    """A world in which acme sells its one model in three tiers, and a policy that admits these."""
+    efforts = {"low": {"output": "0.5", "quality": "1", "sd": "0", **ABOUT}}
+    model = a_model(efforts=efforts, prices=[a_price(input="1.00", output="4.00", tiers=SOLD)])
+    return snapshot(
+        model,
+        provider={"service_tiers": {"flex": "flex", "priority": "priority"}},
+        rules=[{"name": "everyday", "tiers": list(tiers)}],
+        candidates={"include": ["*"], "effort": list(effort)},
+    )
+
+
+async def test_the_chosen_tier_and_effort_are_asked_for_and_told():
+    wired = Wired(FakeResponse([answer(service_tier="flex")]), world=sold("flex", "realtime", effort=["low"]))
+    reply = await wired.serve(service_tier="auto")
+    (sent,) = wired.upstream.sent
+    assert (json.loads(sent.body)["service_tier"], json.loads(sent.body)["reasoning_effort"]) == ("flex", "low")
+    assert sent.timeouts.first_byte == sent.timeouts.total == PATIENCE_S
+    assert dict(reply.headers) | {"x-costrouter-tier": "flex", "x-costrouter-effort": "low"} == dict(reply.headers)
+    assert (wired.row.tier, wired.row.effort) == ("flex", "low")
+    # 9 tokens of prompt at $0.50, 2 of the answer at $2.00 a million
+    assert wired.row.cost_pico == 9 * 500_000 + 2 * 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "served", "tier", "factor"),
+    [
+        ("flex", "default", "realtime", 2), ("flex", None, "flex", 1), ("flex", "scale", "flex", 1),
+        ("default", "priority", "priority", 4), ("auto", "default", "realtime", 2),
+    ],
+)  # fmt: skip  # a line a case
+async def test_the_bill_goes_by_the_tier_that_was_served(asked_for, served, tier, factor):
+    wired = Wired(FakeResponse([answer(service_tier=served)]), world=sold("realtime"))
+    reply = await wired.serve(service_tier=asked_for)
+    assert (wired.row.tier, dict(reply.headers)["x-costrouter-tier"]) == (tier, tier)
+    assert wired.row.cost_pico == (9 * 500_000 + 2 * 2_000_000) * factor
+    assert wired.row.price_version.endswith({"realtime": "", "flex": "/flex", "priority": "/priority"}[tier])
+
+
+async def test_a_stream_is_billed_by_the_tier_that_was_served():
+    parts = [says("Hi"), ends(service_tier="default")]
+    wired = Wired(FakeResponse(parts, headers=EVENTS), world=sold("realtime", "flex"))
+    text = await wired.whole_stream()
+    assert (wired.row.tier, wired.row.cost_pico) == ("realtime", 9 * 1_000_000 + 2 * 4_000_000)
+    assert b"x-costrouter-cost-usd=0.000017" in text
+
+
+async def test_a_tier_without_a_price_is_booked_at_what_was_asked_for():
+    unsold = snapshot(a_model(prices=[a_price(input="1.00", output="4.00")]))
+    wired = Wired(FakeResponse([answer(service_tier="priority")]), world=unsold)
+    await wired.serve()
+    assert (wired.row.tier, wired.row.cost_pico) == ("priority", 9 * 1_000_000 + 2 * 4_000_000)
 
 
 # -- keys
@@ -120,7 +183,7 @@ async def test_before_it_is_sent_it_is_written_down_as_it_is_booked_if_this_proc
 
 
 async def test_a_body_that_cannot_be_put_together_leaves_no_hold(monkeypatch):
-    def fails(*_):
+    def fails(*_, **__):
         raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
 
     monkeypatch.setattr(router.dialects.openai_chat, "outgoing", fails)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 
-from catalogs import NOW, a_catalog, a_model, a_policy
+from catalogs import NOW, a_model, a_policy, compiled
 from fakes import FakeBook, FakeClock, FakeCounter, FakeKeys, FakeLedger, FakeListener, FakeUpstream
 
 from router.attempt import Desk
+from router.core.catalog import Catalog
 from router.core.names import Names
 from router.core.policy_compile import compile_policy
 from router.core.policy_schema import PolicySchema
@@ -27,8 +28,9 @@ METERS = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}
 TIMEOUTS = Timeouts(connect=1, first_byte=2, between_chunks=3, total=40)
 
 
-def snapshot(*models, **changes):
-    catalog = a_catalog(*(models or [a_model()]))
+def snapshot(*models, provider=None, **changes):
+    file = compiled(*(models or [a_model()]), **(provider or {}))
+    catalog = Catalog([file.provider], file.models)
     document = a_policy(policy="default", **{"candidates": {"include": ["*"]}, **changes})
     policy = compile_policy(validate(PolicySchema, document), catalog, NOW).policy
     world = World(catalog=catalog, policies={"default": policy}, names=Names(catalog), offered=frozenset({"acme"}))
@@ -105,7 +107,7 @@ def ends(**meters):
     return finish + event({"choices": [], "usage": METERS | meters}) + event(b"[DONE]")
 
 
-def answer(usage=METERS):
+def answer(usage=METERS, **more):
     """A plain answer."""
     choice = {"index": 0, "message": {"role": "assistant", "content": "Hello there."}, "finish_reason": "stop"}
-    return json.dumps({"object": "chat.completion", "choices": [choice], "usage": usage}).encode()
+    return json.dumps({"object": "chat.completion", "choices": [choice], "usage": usage, **more}).encode()

@@ -189,6 +189,7 @@ def estimate_body(seen: Considered) -> dict[str, Any]:
             "model": decision.option.model,
             "provider": decision.option.provider,
             "tier": decision.option.tier,
+            "effort": decision.option.effort or None,
             "relaxed": decision.relaxed or None,
             "estimated_cost_usd": usd(nano_ceil(decision.expected_pico)),
             "hold_usd": usd(nano_ceil(decision.hold_pico)),
@@ -202,12 +203,14 @@ def estimate_body(seen: Considered) -> dict[str, Any]:
             {
                 "model": verdict.option.model,
                 "provider": verdict.option.provider,
+                "tier": verdict.option.tier,
+                "effort": verdict.option.effort or None,
                 "estimated_cost_usd": usd(nano_ceil(verdict.expected_pico)),
                 "ttft_p95_ms": verdict.option.ttft.at(95) // 1000,
                 "latency": f"live, n={verdict.option.ttft.n}" if verdict.option.live else "prior",
                 "feasible": not verdict.reasons,
                 "reasons": list(verdict.reasons),
-                "chosen": decision is not None and verdict.option.entry == decision.option.entry,
+                "chosen": decision is not None and verdict.option.name == decision.option.name,
             }
             for verdict in judged
         ],

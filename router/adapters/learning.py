@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from router.core.variants import way
+
 if TYPE_CHECKING:
     from router.adapters.fleet import Observations
     from router.core.values import Identity, Row
@@ -21,7 +23,7 @@ class Learning:
 
     def on_row(self, row: Row, error: str | None) -> None:  # noqa: ARG002 - the port's shape
         """Learn from an attempt that was answered whole, or whose answer began."""
-        where = (row.model, row.provider, row.tier)
+        where = (row.model, row.provider, way(row.tier, row.effort) if row.effort else row.tier)
         add = self._observations.add
         if row.ttft_ms:
             add(("ttft", *where), row.ttft_ms * 1000)

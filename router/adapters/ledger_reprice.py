@@ -143,10 +143,10 @@ def repriced(rows: list[Row], catalog: Catalog) -> tuple[list[Change], list[Unpr
         attempts[row.correction_of or row.attempt].append(row)
     changes: list[Change] = []
     unpriced: list[Unpriced] = []
-    prices: dict[tuple[str, str, int], Price | None] = {}
+    prices: dict[tuple[str, str, str, int], Price | None] = {}
     for attempt, booked in attempts.items():
         last = booked[-1]
-        place = (last.model, last.provider, last.at_ms // 60_000)
+        place = (last.model, last.provider, last.tier, last.at_ms // 60_000)
         if place not in prices:
             prices[place] = _price(catalog, last)
         found = _change(attempt, booked, prices[place])
@@ -184,4 +184,4 @@ def _change(attempt: str, booked: list[Row], price: Price | None) -> Change | Un
 def _price(catalog: Catalog, row: Row) -> Price | None:
     instant = dt.datetime.fromtimestamp(row.at_ms / 1000, dt.UTC)
     entry = next((model for model in catalog.by_id(row.model) if model.provider == row.provider), None)
-    return None if entry is None else price_at(entry, instant)
+    return None if entry is None else price_at(entry, instant, row.tier, catalog.providers[row.provider].region)

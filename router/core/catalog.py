@@ -62,6 +62,10 @@ class Provider(msgspec.Struct, frozen=True):
     """Seconds, by the names of `router.ports.Timeouts`; empty where its defaults hold."""
     also: tuple[str, ...] = ()
     """Further dialects that it speaks at the same address: requests in one of these go through to the letter."""
+    service_tiers: dict[str, str] = {}
+    """Tiers besides realtime that a single request can ask for, each with the provider's word for it."""
+    region: str = ""
+    """Where its address serves; a price row's factor for it is applied."""
 
     @property
     def dialects(self) -> tuple[str, ...]:
@@ -105,6 +109,19 @@ class Variant(msgspec.Struct, frozen=True):
 
     rates: Rates
     cache_write_1h: int
+
+
+class Effort(msgspec.Struct, frozen=True):
+    """What a reasoning effort changes, compared with the model's own default."""
+
+    output_ppm: int
+    """Factor on completion tokens, in parts per million."""
+    quality_ppm: int
+    """Factor on every score, in parts per million."""
+    sd_milli: int
+    """How uncertain that factor makes a score, in thousandths, beside the score's own deviation."""
+    source: str
+    date: dt.date
 
 
 class PriceRow(msgspec.Struct, frozen=True):
@@ -171,6 +188,8 @@ class Model(msgspec.Struct, frozen=True):
     modalities: tuple[str, ...] = ()
     """What it can do but is not offered for."""
     self_hosted: SelfHosted | None = None
+    efforts: dict[str, Effort] = {}
+    """By the word that is sent as ``reasoning_effort``; empty where nobody knows what they change."""
 
     @property
     def name(self) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, get_args
 
 import msgspec
 
-from router.core.catalog import TASKS, Latency, Model, OutputPrior, PriceRow, Provider, Window, did_you_mean
+from router.core.catalog import TASKS, Effort, Latency, Model, OutputPrior, PriceRow, Provider, Window, did_you_mean
 from router.core.catalog_schema import Day
 from router.core.columns_schema import derived_row, machine, meters, variant
 from router.core.quality import Score
@@ -70,6 +70,8 @@ def compile_catalog(file: CatalogSchema) -> Compiled:
         quirks=frozenset(file.quirks),
         timeouts=file.timeouts.model_dump(exclude_none=True),
         also=file.also,
+        service_tiers={str(tier): word for tier, word in file.service_tiers.items()},
+        region=file.region or "",
     )
     return Compiled(provider=provider, models=tuple(models), warnings=tuple(warnings))
 
@@ -133,6 +135,16 @@ def _model(provider: str, entry: ModelSchema, path: Path) -> tuple[Model, list[P
         pool=entry.pool or "",
         modalities=tuple(sorted(entry.modalities)),
         self_hosted=None if entry.self_hosted is None else machine(entry.self_hosted),
+        efforts={
+            str(name): Effort(
+                output_ppm=effort.output,
+                quality_ppm=effort.quality,
+                sd_milli=effort.sd,
+                source=effort.source,
+                date=effort.date,
+            )
+            for name, effort in entry.efforts.items()
+        },
     )
     return model, wrong
 

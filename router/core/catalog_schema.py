@@ -19,9 +19,12 @@ from router.core.catalog import TASKS
 from router.core.columns_schema import (
     AudioSchema,
     BaseSchema,
+    EffortName,
+    EffortSchema,
     ImagesSchema,
     Modality,
     Name,
+    OnDemand,
     SelfHostedSchema,
     Tier,
     VariantSchema,
@@ -159,6 +162,7 @@ class ModelSchema(Strict):
     accelerator: Name | None = None
     pool: Name | None = None
     modalities: frozenset[Modality] = frozenset()
+    efforts: dict[EffortName, EffortSchema] = Field(default_factory=dict)
     self_hosted: SelfHostedSchema | None = None
     prices: tuple[PriceSchema, ...] | None = None
     """May be left out where `self_hosted` is given."""
@@ -186,6 +190,9 @@ class CatalogSchema(Strict):
     bills_after_disconnect: bool
     quirks: frozenset[Quirk] = frozenset()
     timeouts: TimeoutsSchema = TimeoutsSchema()
+    service_tiers: dict[OnDemand, Annotated[str, Field(pattern=r"^[a-z_]{1,40}$")]] = Field(default_factory=dict)
+    """The provider's words for tiers that a request can ask for."""
+    region: Name | None = None
     models: tuple[ModelSchema, ...]
 
 

@@ -21,6 +21,9 @@ from router.core.values import Rates
 
 Tier = Literal["batch", "flex", "window", "priority"]
 """Tiers besides realtime. ``window``: answered in the background within some hours."""
+OnDemand = Literal["flex", "priority"]
+"""Tiers besides realtime that a single request can ask for."""
+EffortName = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Modality = Literal["audio_in", "audio_out", "image_out", "video_in"]
 """What a model can do, but is not offered for: no meter of ours prices it yet."""
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
@@ -42,6 +45,16 @@ class VariantSchema(Strict):
         if bool(rates) == ("factor" in self.model_fields_set):
             raise ValueError("a tier states either a factor or rates of its own, not both, and not neither")
         return self
+
+
+class EffortSchema(Strict):
+    """What one reasoning effort changes, as factors on what the model's own default gives."""
+
+    output: Millionths = Field(ge=1, le=100_000_000)
+    quality: Millionths = Field(ge=1, le=2_000_000)
+    sd: Thousandths = Field(le=1000)
+    source: str = Field(min_length=1)
+    date: dt.date
 
 
 class AudioSchema(Strict):

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from router.core.images import Image, ImageFormula, image_tokens_of
-from router.core.pricing import rates_for
+from router.core.pricing import REALTIME, rates_for
 from router.core.stats import Summary
 from router.core.values import Needs, Price, Rates, TokenRange
 
@@ -31,7 +31,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class Option(msgspec.Struct, frozen=True):
-    """One (model, provider, tier) at one instant: plain figures, compiled once per snapshot."""
+    """One (model, provider, tier, effort) at one instant: plain figures, compiled once per snapshot."""
 
     entry: str
     """The catalog entry: ``author/name@provider``."""
@@ -57,6 +57,18 @@ class Option(msgspec.Struct, frozen=True):
     """True when the latency figures were observed, False when they are the catalog's priors."""
     headroom: int = 0
     """Of a model that thinks before it answers: the least output limit that usually leaves something to say."""
+    effort: str = ""
+    """The reasoning effort to ask for; empty where the request goes on as it came."""
+    tier_word: str = ""
+    """What the provider calls the tier; empty where the request goes on as it came."""
+    prices: dict[str, Price] = {}
+    """What the model costs now in every tier that is sold: the bill goes by the tier that was served."""
+
+    @property
+    def name(self) -> str:
+        """Identifies it: the entry, and tier and effort where they are not the usual."""
+        tier = "" if self.tier == REALTIME else f"/{self.tier}"
+        return f"{self.entry}{tier}{self.effort and '+'}{self.effort}"
 
     def figures(self, *, headroom: bool = True) -> Figures:
         """What the choice reads, in the order in which `cheapest` takes it apart."""
@@ -99,6 +111,8 @@ class Facts(msgspec.Struct, frozen=True):
     asked_model: str = "auto"
     path: str = ""
     max_cost_pico: int | None = None
+    tier: str = ""
+    """The tier that the caller orders; empty where they leave it to us."""
     inputs: int = 1
     """Texts that are embedded apart from each other: the window holds for each of them."""
     largest: TokenRange | None = None
@@ -139,7 +153,7 @@ class Plan(msgspec.Struct, frozen=True):
     candidates: tuple[Option, ...]
     """All that the policy names and that can be called, feasible or not."""
     faults: dict[str, dict[str, Fault]]
-    """Entry of each candidate that misses a limit, to the limits by name."""
+    """Name of each candidate that misses a limit, to the limits by name."""
     max_cost_pico: int | None
     reference: Option | None
     """What savings are measured against when no known model was asked for."""
@@ -354,12 +368,12 @@ def hold(option: Option, facts: Facts) -> int:
     output = max(option.output_p90, option.output_mean)
     if facts.max_output is not None:
         output = min(output, facts.max_output)
-    return upper_cost(option, prompt, facts.choices * output)
+    return upper_cost(option.price, prompt, facts.choices * output)
 
 
-def upper_cost(option: Option, prompt: int, output: int) -> int:
+def upper_cost(price: Price, prompt: int, output: int) -> int:
     """Pico-dollars for so many tokens and no more, at the dearest band that they may reach, caches written."""
-    reached = (band.rates for band in option.price.bands if band.above == 0 or band.above < prompt)
+    reached = (band.rates for band in price.bands if band.above == 0 or band.above < prompt)
     return max(_upper_cost(rates, prompt, output) for rates in reached)
 
 

@@ -50,8 +50,8 @@ def verdicts(plan: Plan, facts: Facts) -> list[Verdict]:
 
     A relaxed level admits its options only where the levels before it have nothing feasible, as in `decide`.
     """
-    admitted = {option.entry: option for level in reversed(_reached(plan, facts)) for option in level.options}
-    options = admitted | {option.entry: option for option in plan.candidates}
+    admitted = {option.name: option for level in reversed(_reached(plan, facts)) for option in level.options}
+    options = admitted | {option.name: option for option in plan.candidates}
     judged = [_verdict(plan, option, facts, admitted) for option in options.values()]
     return sorted(judged, key=lambda verdict: (bool(verdict.reasons), verdict.expected_pico))
 
@@ -60,17 +60,18 @@ def refusal(plan: Plan, facts: Facts) -> RouterError:
     """``no_feasible_model``: the smallest change that would help first, then each candidate with its reason."""
     judged = verdicts(plan, facts)
     if not judged:
-        message = f"The policy {plan.policy} has no candidate that can be called here."
+        order = f" with service_tier {facts.tier}" if facts.tier else ""
+        message = f"The policy {plan.policy} has no candidate that can be called here{order}."
         return RouterError("no_feasible_model", message, details={"candidates": []})
     changes = [verdict for verdict in judged if verdict.change]
     near = min(changes, key=lambda verdict: (verdict.change_ppm, verdict.expected_pico), default=None)
-    lead = f"{near.change} would admit {near.option.model} ({_dollars(near.expected_pico)}). " if near else ""
-    shown = "; ".join(f"{verdict.option.entry}: {', '.join(verdict.reasons)}" for verdict in judged[:_SHOWN])
+    lead = f"{near.change} would admit {_called(near.option)} ({_dollars(near.expected_pico)}). " if near else ""
+    shown = "; ".join(f"{verdict.option.name}: {', '.join(verdict.reasons)}" for verdict in judged[:_SHOWN])
     more = f"; and {len(judged) - _SHOWN} more" if len(judged) > _SHOWN else ""
     return RouterError(
         "no_feasible_model",
         f"{lead}No candidate of {plan.policy}, rule {plan.rule}, can serve this request. {shown}{more}.",
-        details={"candidates": [{"model": v.option.entry, "reasons": list(v.reasons)} for v in judged]},
+        details={"candidates": [{"model": v.option.name, "reasons": list(v.reasons)} for v in judged]},
     )
 
 
@@ -82,7 +83,7 @@ def _reached(plan: Plan, facts: Facts) -> Sequence[Level]:
 
 
 def _verdict(plan: Plan, option: Option, facts: Facts, admitted: Collection[str]) -> Verdict:
-    missed = {} if option.entry in admitted else plan.faults.get(option.entry, {})
+    missed = {} if option.name in admitted else plan.faults.get(option.name, {})
     reasons = [_reason(fault) for fault in missed.values()] + _obstacles(plan, option, facts)
     only = reasons[0] if len(reasons) == 1 else None
     return Verdict(
@@ -138,6 +139,11 @@ def _obstacles(plan: Plan, option: Option, facts: Facts) -> list[Reason]:
     if not found and highest is not None and cost > highest:
         found.append(Reason(f"dearer than the model asked for, {_dollars(highest)}", f"asking for {option.model}", PPM))
     return found
+
+
+def _called(option: Option) -> str:
+    """For people: the model, and tier and effort where they are not the usual."""
+    return f"{option.model}{option.name.removeprefix(option.entry)}"
 
 
 def _score(milli: int) -> str:

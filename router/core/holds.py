@@ -10,6 +10,7 @@ from typing import Final
 
 from router.core.believable import LIMIT_SLACK, most_prompt
 from router.core.decide import Facts, Option, prompt_tokens, upper_cost
+from router.core.pricing import REALTIME
 from router.core.values import Needs
 
 _PREDICTS: Final = Needs.PREDICTION.value
@@ -26,7 +27,11 @@ def worst_case(option: Option, facts: Facts) -> int:
     # Rejected predictions are billed as output, beyond the caller's limit.
     limit = option.max_output if facts.needs & _PREDICTS else output_limit(option, facts)
     answer = min(limit + LIMIT_SLACK, option.max_output)
-    return upper_cost(option, most_prompt(option, facts, text), facts.choices * answer)
+    prompt, output = most_prompt(option, facts, text), facts.choices * answer
+    most = upper_cost(option.price, prompt, output)
+    # A provider that has no room in a lesser tier may serve, and bill, the usual one.
+    usual = option.prices.get(REALTIME)
+    return most if usual is None or usual is option.price else max(most, upper_cost(usual, prompt, output))
 
 
 def grown_cost(option: Option, facts: Facts, output: int) -> int:
@@ -36,7 +41,7 @@ def grown_cost(option: Option, facts: Facts, output: int) -> int:
     prompt = option.context_window * facts.inputs
     if facts.text_bytes is not None:
         prompt = min(prompt, prompt_tokens(option, facts, facts.tokens.high))
-    return min(upper_cost(option, prompt, facts.choices * output), worst_case(option, facts))
+    return min(upper_cost(option.price, prompt, facts.choices * output), worst_case(option, facts))
 
 
 def output_limit(option: Option, facts: Facts) -> int:

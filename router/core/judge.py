@@ -13,6 +13,7 @@ from router.core.decide import Fault, Option
 from router.core.policy import Policy, Rule
 from router.core.quality import Quality
 from router.core.units import LatencyLimit
+from router.core.variants import with_effort
 
 
 class Judge:
@@ -36,7 +37,7 @@ class Judge:
 
     def faults(self, model: Model, option: Option) -> dict[str, Fault]:
         """Which limits an option misses, by the name under which a policy may relax them."""
-        found = {"quality": self._quality(model), **self._latency(option)}
+        found = {"quality": self._quality(model, option.effort), **self._latency(option)}
         return {name: fault for name, fault in found.items() if fault is not None}
 
     def reaches(self, model: Model, milli: int) -> bool:
@@ -52,10 +53,10 @@ class Judge:
         score = None if reference is None else self._scores.score(reference, self._task)
         return max(self._rule.floor_milli(score), quality or 0)
 
-    def _quality(self, model: Model) -> Fault | None:
+    def _quality(self, model: Model, effort: str) -> Fault | None:
         if not self._floor:
             return None
-        score = self._scores.score(model, self._task)
+        score = with_effort(self._scores.score(model, self._task), model.efforts.get(effort))
         if score is None:
             return None if self._policy.without_quality == "allow" else Fault("quality", None, self._floor)
         lower = self._rule.lower_milli(score)

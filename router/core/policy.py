@@ -111,6 +111,8 @@ class Policy(msgspec.Struct, frozen=True):
     """Canonical id of the model that takes requests which a budget has no room for; None refuses them."""
     stops_streams: bool = False
     """Whether streams that no longer fit into a budget are stopped, even where the budget lets them finish."""
+    efforts: tuple[str, ...] = ()
+    """Reasoning efforts that may be chosen where the caller sets none, beside each model's own default."""
     version: str = ""
     """``name@hash``; booked with every attempt."""
 

@@ -52,6 +52,7 @@ def compile_policy(file: PolicySchema, catalog: Catalog, instant: dt.datetime) -
             clamp=file.clamp,
             exhausted=file.budget_exhausted.new_requests,
             stops_streams=file.budget_exhausted.running_streams == "stop",
+            efforts=file.candidates.effort,
         )
     )
     errors = [

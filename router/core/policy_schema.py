@@ -12,6 +12,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BeforeValidator, Field
 
 from router.core.catalog import Task
+from router.core.columns_schema import EffortName
 from router.core.policy import CONFIDENCES, Floor, NoLatency, NoQuality, Step
 from router.core.schema import Strict, Usd, one_or_more, written
 from router.core.units import LatencyLimit, latency_limit, milli
@@ -44,6 +45,7 @@ def _instead(text: str) -> str | None:
     return words[1]
 
 
+Tier = Literal["realtime", "flex", "window", "batch", "priority"]
 _OneOrMore = BeforeValidator(one_or_more)
 _Limit = Annotated[LatencyLimit, written(latency_limit)]
 _Glob = Annotated[str, Field(min_length=1)]
@@ -54,6 +56,8 @@ class CandidatesSchema(Strict):
 
     include: Annotated[tuple[_Glob, ...], _OneOrMore]
     exclude: Annotated[tuple[_Glob, ...], _OneOrMore] = ()
+    effort: Annotated[tuple[EffortName, ...], _OneOrMore] = ()
+    """Reasoning efforts that may be chosen where the caller sets none, beside each model's own default."""
 
 
 class WhenSchema(Strict):
@@ -82,7 +86,7 @@ class RuleSchema(Strict):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     when: WhenSchema = WhenSchema()
-    tiers: Annotated[tuple[Literal["realtime"], ...], _OneOrMore] = ("realtime",)
+    tiers: Annotated[tuple[Tier, ...], _OneOrMore] = ("realtime",)
     require: RequireSchema = RequireSchema()
 
 

@@ -20,19 +20,17 @@ from router.core.errors import RouterError
 from router.core.judge import Judge
 from router.core.names import AUTO, Names
 from router.core.policy import Policy, Rule
-from router.core.pricing import REALTIME, price_at
-from router.core.stats import Series, Summary
+from router.core.pricing import REALTIME
+from router.core.stats import Summary
 from router.core.values import Needs
+from router.core.variants import ENOUGH, Summaries, Tariff, blend, may_order, same_minute, tariff, variants
 from router.core.wire import Wire, expressed
 
-ENOUGH: Final = 20
-"""Observations from which live latency takes the prior's place."""
-PRIOR_WEIGHT: Final = 20
-"""How many observations the catalog's prior for answer lengths is worth."""
 ENDPOINTS: Final = {"chat": Needs.CHAT.value, "embeddings": Needs.EMBEDDINGS.value}
 REASONING: Final = "reasoning"
 """The catalog's tag of models that think before they answer."""
 DEFAULT_POLICY: Final = "default"
+_OWN_EFFORT: Final = Needs.REASONING_EFFORT.value
 _RELAX: Final = {"relax ttft": "ttft", "relax tpot": "tpot", "relax total": "total", "relax quality": "quality"}
 
 
@@ -64,18 +62,31 @@ class World(msgspec.Struct, frozen=True):
     """Providers that can be called."""
 
 
+_Key = tuple[str, str, str, int | None, str, str, bool]
+"""Policy, rule, task, quality ordered, entries asked for, tier ordered, whether the effort is the caller's."""
+
+
 class Snapshot:
     """One tick's world. Built by `compile_snapshot`."""
 
-    __slots__ = ("_by_entry", "_now", "_plans", "id", "offered", "world")
+    __slots__ = ("_by_entry", "_plans", "_variants", "id", "now", "offered", "tariff", "world")
 
-    def __init__(self, snapshot_id: str, world: World, now: dt.datetime, options: Mapping[str, Option]) -> None:
+    def __init__(
+        self,
+        snapshot_id: str,
+        world: World,
+        now: dt.datetime,
+        options: Mapping[str, Option],
+        further: Mapping[str, tuple[Option, ...]],
+    ) -> None:
         self.id = snapshot_id
         self.world = world
-        self._now = now
+        self.now = now
+        self.tariff: Tariff = {entry: option.prices for entry, option in options.items()}
         self._by_entry = options
+        self._variants = further
         self.offered = tuple(option for option in options.values() if option.provider in world.offered)
-        self._plans: dict[tuple[str, str, str, int | None, str], Plan] = {}
+        self._plans: dict[_Key, Plan] = {}
 
     def route(self, facts: Facts, wish: Wish) -> Route:
         """The plan that governs a request.
@@ -92,7 +103,16 @@ class Snapshot:
         )
         if rule is None:
             raise RouterError("no_feasible_model", f"No rule of the policy {policy.version} matches this request.")
-        plan = self._plan(policy, rule, facts.task, wish.quality_milli)
+        order, own = facts.tier, bool(facts.needs & _OWN_EFFORT)
+        if order and not may_order(order, rule.tiers):
+            message = (
+                f"service_tier: the policy {policy.version}, rule {rule.name}, allows {' and '.join(rule.tiers)}, "
+                f"not {order}."
+            )
+            raise RouterError("model_not_allowed", message, param="service_tier")
+        quality = wish.quality_milli
+        key: _Key = (policy.name, rule.name, facts.task, quality, "", order, own)
+        plan = self._kept(key, lambda: self._compile(policy, rule, facts.task, quality, self._ways(policy, rule, key)))
         endpoint = ENDPOINTS[facts.endpoint]
         reference = plan.reference if plan.reference and plan.reference.capabilities & endpoint else None
         if facts.asked_model == AUTO or facts.asked_model in self.world.policies:
@@ -105,20 +125,20 @@ class Snapshot:
                 f"{facts.asked_model!r} does not serve {facts.endpoint}; ask for a model that does, or for `auto`."
             )
             raise RouterError("invalid_request", message, param="model")
-        asked = self._cheapest_entry(named.entries)
+        asked = self._cheapest_entry(named.entries, order)
         baseline = reference if policy.baseline == "reference" or asked is None else asked
         # Vectors of two embedding models cannot be compared, so none ever takes another's place.
         substitutable = facts.endpoint == "chat" and not named.explicit
         entries = " ".join(model.name for model in named.entries)
-        if substitutable and wish.quality_milli is None:
+        if substitutable and quality is None:
             # Whoever orders a quality of their own wants that, whatever the model's name.
-            key = (policy.name, rule.name, facts.task, None, entries)
-            plan = self._kept(key, partial(_at_most, plan, named.entries))
+            at_most: _Key = (policy.name, rule.name, facts.task, None, entries, order, own)
+            plan = self._kept(at_most, partial(_at_most, plan, named.entries))
         if substitutable and policy.mode == "live":
             return Route(plan=plan, baseline=baseline)
+        exact: _Key = (policy.name, rule.name, "", None, f"{facts.task} {entries}", order, own)
         pinned = self._kept(
-            (policy.name, rule.name, "", None, entries),
-            lambda: self._pinned(policy, rule, named.entries, facts.asked_model),
+            exact, lambda: self._pinned(policy, rule, named.entries, facts, self._ways(policy, rule, exact))
         )
         return Route(plan=pinned, baseline=baseline, instead=plan if substitutable else None)
 
@@ -134,34 +154,40 @@ class Snapshot:
             raise RouterError("unknown_policy", f"There is no policy {name!r}{did_you_mean(name, policies) or '.'}")
         return policy
 
-    def _plan(self, policy: Policy, rule: Rule, task: str, quality: int | None) -> Plan:
-        key = (policy.name, rule.name, task, quality, "")
-        return self._kept(key, lambda: self._compile(policy, rule, task, quality))
+    def _ways(self, policy: Policy, rule: Rule, key: _Key) -> Callable[[Model], list[Option]]:
+        """What lists the options of a model that can be called here and that the rule, and the caller, leave open."""
+        order, own = key[-2:]
+        tiers = (order,) if order else rule.tiers
+        efforts = () if own else policy.efforts
 
-    def _kept(self, key: tuple[str, str, str, int | None, str], make: Callable[[], Plan]) -> Plan:
+        def ways(model: Model) -> list[Option]:
+            base = self._by_entry.get(model.name)
+            if base is None or base.provider not in self.world.offered:
+                return []
+            further = self._variants.get(model.name, ())
+            return [o for o in (base, *further) if o.tier in tiers and (not o.effort or o.effort in efforts)]
+
+        return ways
+
+    def _kept(self, key: _Key, make: Callable[[], Plan]) -> Plan:
         plan = self._plans.get(key)
         if plan is None:
             plan = self._plans[key] = make()
         return plan
 
-    def _compile(self, policy: Policy, rule: Rule, task: str, quality: int | None) -> Plan:
+    def _compile(
+        self, policy: Policy, rule: Rule, task: str, quality: int | None, ways: Callable[[Model], list[Option]]
+    ) -> Plan:
         reference = self._reference(policy, task)
         scores = self.world.catalog.quality
         judge = Judge(policy, rule, task, quality, None if reference is None else reference[0], scores=scores)
-        candidates = [
-            (model, option)
-            for model in policy.candidates(self.world.catalog)
-            if (option := self._by_entry.get(model.name)) is not None
-            and option.provider in self.world.offered
-            and option.tier in rule.tiers
-        ]
+        candidates = [(model, option) for model in policy.candidates(self.world.catalog) for option in ways(model)]
         candidates.sort(key=lambda pair: _preference(pair[1]))
         by_reference = tuple(
             option
             for model in (reference[1] if reference else ())
-            if (option := self._by_entry.get(model.name)) is not None
-            and option.provider in self.world.offered
-            and (quality is None or judge.reaches(model, quality))
+            for option in ways(model)
+            if not option.effort and (quality is None or judge.reaches(model, quality))
         )
         given_up: tuple[str, ...] = ()
         levels = [level("", (option for model, option in candidates if not judge.faults(model, option)))]
@@ -183,9 +209,9 @@ class Snapshot:
             rule=rule.name,
             levels=tuple(found for found in levels if found.options),
             candidates=tuple(option for _, option in candidates),
-            faults={option.entry: faults for model, option in candidates if (faults := judge.faults(model, option))},
+            faults={option.name: faults for model, option in candidates if (faults := judge.faults(model, option))},
             max_cost_pico=rule.max_cost_pico,
-            reference=None if reference is None else self._cheapest_entry(reference[1]),
+            reference=None if reference is None else self._cheapest_entry(reference[1], ""),
             clamp=policy.clamp,
             exhausted=self._exhausted(policy, rule),
             stops_streams=policy.stops_streams,
@@ -201,16 +227,32 @@ class Snapshot:
         best = max(entries, key=lambda model: score.milli if (score := known(model, task)) else -1)
         return best, entries
 
-    def _pinned(self, policy: Policy, rule: Rule, entries: Collection[Model], asked: str) -> Plan:
+    def _pinned(
+        self,
+        policy: Policy,
+        rule: Rule,
+        entries: Collection[Model],
+        facts: Facts,
+        ways: Callable[[Model], list[Option]],
+    ) -> Plan:
         allowed = [model for model in policy.candidates(self.world.catalog) if model in entries]
         if not allowed:
-            message = f"The policy {policy.version} does not allow {asked!r}."
+            message = f"The policy {policy.version} does not allow {facts.asked_model!r}."
             raise RouterError("model_not_allowed", message, param="model")
-        found = [o for m in allowed if (o := self._by_entry.get(m.name)) and o.provider in self.world.offered]
+        found = [(model, option) for model in allowed for option in ways(model)]
         if not found:
-            message = f"{asked!r} cannot be served: {self._why_absent(allowed)}."
-            raise RouterError("unknown_model", message, param="model")
-        options = tuple(sorted(found, key=_preference))
+            called = [o for m in allowed if (o := self._by_entry.get(m.name)) and o.provider in self.world.offered]
+            tiers = facts.tier or " or ".join(rule.tiers)
+            why = f"it is not sold as {tiers} here" if called else self._why_absent(allowed)
+            message = f"{facts.asked_model!r} cannot be served: {why}."
+            raise RouterError("unknown_model", message, param="service_tier" if called else "model")
+        # Whoever names a model gets it whatever the rule requires; other ways to call it than asked for must meet that.
+        reference = self._reference(policy, facts.task)
+        best, scores = None if reference is None else reference[0], self.world.catalog.quality
+        judge = Judge(policy, rule, facts.task, None, best, scores=scores)
+        plain = [o for _, o in found if not o.effort and o.tier in (facts.tier, REALTIME)]
+        further = [o for model, o in found if o not in plain and not judge.faults(model, o)]
+        options = tuple(sorted(plain + further or [o for _, o in found], key=_preference))
         return Plan(
             policy=policy.version,
             rule=rule.name,
@@ -240,15 +282,19 @@ class Snapshot:
             if not provider.spoken:
                 reasons.append(f"{model.name} is priced only: {provider.dialect!r} is a dialect not spoken here yet")
             elif model.name not in self._by_entry:
-                gone = f"was retired on {model.retired}" if model.retired_at(self._now) else "has no known price"
+                gone = f"was retired on {model.retired}" if model.retired_at(self.now) else "has no known price"
                 reasons.append(f"{model.name} {gone}")
             else:
                 reasons.append(f"{provider.title} has no key here (set {provider.base_url_env or provider.key_env})")
         return "; ".join(reasons)
 
-    def _cheapest_entry(self, entries: Collection[Model]) -> Option | None:
+    def _cheapest_entry(self, entries: Collection[Model], tier: str) -> Option | None:
+        """By default, or in a tier that the caller orders, where it is sold there."""
         options = [option for model in entries if (option := self._by_entry.get(model.name)) is not None]
-        return min(options, key=_list_price, default=None)
+        further = [
+            o for model in entries for o in self._variants.get(model.name, ()) if o.tier == tier and not o.effort
+        ]
+        return min(further or options, key=_list_price, default=None)
 
     def unknown(self, asked: str) -> RouterError:
         """The refusal of a model name that nobody knows, with its near misses."""
@@ -274,7 +320,7 @@ def _at_most(plan: Plan, entries: Collection[Model]) -> Plan:
 
 
 def compile_snapshot(
-    snapshot_id: str, world: World, now: dt.datetime, summary: Callable[[Series], Summary | None]
+    snapshot_id: str, world: World, now: dt.datetime, summary: Summaries, last: Snapshot | None = None
 ) -> Snapshot:
     """The world at an instant.
 
@@ -283,20 +329,23 @@ def compile_snapshot(
         world: catalog and policies.
         now: aware; prices and retirements are those of this instant.
         summary: live statistics of a series, or None.
+        last: an earlier snapshot; what both have in common is taken from it.
     """
+    same = last is not None and last.world.catalog is world.catalog and same_minute(last.now, now)
+    prices = last.tariff if last and same else tariff(world.catalog, now)
+    efforts = {effort for policy in world.policies.values() for effort in policy.efforts}
     options: dict[str, Option] = {}
+    further: dict[str, tuple[Option, ...]] = {}
     for model in world.catalog.models:
+        sold = prices.get(model.name)
+        if sold is None:
+            continue
         provider = world.catalog.providers[model.provider]
-        if not provider.spoken:
-            continue
-        price = None if model.retired_at(now) else price_at(model, now)
-        if price is None:
-            continue
         where = (model.id, model.provider, REALTIME)
         ttft, tpot = summary(("ttft", *where)), summary(("tpot", *where))
         live = ttft is not None and tpot is not None and ttft.n >= ENOUGH
         length = summary(("output", *where))
-        options[model.name] = Option(
+        base = options[model.name] = Option(
             entry=model.name,
             model=model.id,
             provider=model.provider,
@@ -308,25 +357,24 @@ def compile_snapshot(
             ratio_ppm=model.token_ratio_ppm,
             message_overhead=model.message_overhead,
             image=model.image,
-            price=price,
-            output_mean=_blend(model.output.mean, length.mean if length else 0, length.n if length else 0),
-            output_p90=_blend(model.output.p90, length.at(90) if length else 0, length.n if length else 0),
+            price=sold[REALTIME],
+            output_mean=blend(model.output.mean, length.mean if length else 0, length.n if length else 0),
+            output_p90=blend(model.output.p90, length.at(90) if length else 0, length.n if length else 0),
             ttft=ttft if live and ttft else _prior_ttft(model.latency),
             tpot=tpot if live and tpot else _flat(model.latency.tpot_us),
             live=live,
             headroom=model.output.mean if REASONING in model.tags else 0,
+            prices=sold,
         )
-    return Snapshot(snapshot_id, world, now, options)
+        if model.efforts or provider.service_tiers:
+            further[model.name] = tuple(variants(base, model, provider, efforts, summary))
+    return Snapshot(snapshot_id, world, now, options, further)
 
 
 def _able(model: Model, provider: Provider) -> int:
     """What the model can do, and what its provider can be told."""
     able = model.capabilities.value | expressed(*provider.dialects)
     return able | Wire.THINKING_BUDGET.value if model.capabilities & Needs.THINKING_BUDGET else able
-
-
-def _blend(prior: int, seen: int, n: int) -> int:
-    return (prior * PRIOR_WEIGHT + seen * n) // (PRIOR_WEIGHT + n)
 
 
 def _prior_ttft(latency: Latency) -> Summary:

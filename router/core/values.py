@@ -61,6 +61,8 @@ class Usage(msgspec.Struct, frozen=True):
     cached_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
+    tier: str = ""
+    """The tier that was served, in our words; empty where the provider does not say."""
 
 
 class Rates(msgspec.Struct, frozen=True):
@@ -195,3 +197,5 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     """Budget periods the attempt was held against, as the store names them: they get its cost."""
     correction_of: str = ""
     """The attempt that this row corrects, by signed differences; "" for an attempt's own row."""
+    effort: str = ""
+    """The reasoning effort that was chosen here; "" where the caller's, or the model's own, was left alone."""

@@ -54,6 +54,7 @@ def facts_of(
         asked_model=request.model,
         path=path,
         max_cost_pico=orders.max_cost_pico,
+        tier=request.tier,
         inputs=request.inputs,
         largest=_largest(request, count_now, known) if request.inputs > 1 else None,
         text_bytes=request.text_bytes,

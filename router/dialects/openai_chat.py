@@ -89,7 +89,8 @@ _PART_NEEDS: Final = {
 _CLOSED_PARTS: Final = frozenset({"", "text", "refusal", "image_url", "input_audio"})
 """Parts whose tokens stand in the body or are counted by formula."""
 _ELSEWHERE: Final = (Needs.FILES | Needs.WEB_SEARCH).value
-_PRICED_TIERS: Final = (None, "auto", "default")
+_ORDERS: Final = {"auto": "", "default": "realtime", "flex": "flex", "priority": "priority", "fast": "priority"}
+"""What a caller may write as ``service_tier``, in our words. ``scale`` is reserved capacity without a list price."""
 _USUAL_SAMPLING: Final = (None, 1)
 _USUAL_PENALTIES: Final = (None, 0)
 """As they are when nobody sets them: accepted even where they are fixed."""
@@ -117,8 +118,8 @@ def read_chat(body: bytes, headers: Mapping[str, str] = _NO_HEADERS) -> Request:
     """
     top = TopLevel(body)
     chat = _decode(_CHAT, body)
-    if chat.service_tier not in _PRICED_TIERS:
-        message = "service_tier must be auto or default, or left out: other tiers have no price here."
+    if chat.service_tier is not None and chat.service_tier not in _ORDERS:
+        message = f"service_tier must be {', '.join(_ORDERS)}, or left out: other tiers have no price here."
         raise RouterError("invalid_request", message, param="service_tier")
     needs = _chat_needs(chat)
     texts: list[str] = []
@@ -160,6 +161,7 @@ def read_chat(body: bytes, headers: Mapping[str, str] = _NO_HEADERS) -> Request:
         choices=_choices(chat),
         user=(chat.user or "")[:USER_CHARS],
         text_bytes=len(body) if closed and not needs & _ELSEWHERE else None,
+        tier=_ORDERS[chat.service_tier] if chat.service_tier else "",
         own=_own_metadata(chat.metadata) if chat.metadata else {},
     )
 
@@ -200,7 +202,9 @@ def read_embeddings(body: bytes, headers: Mapping[str, str] = _NO_HEADERS) -> Re
 
 def pass_chat(request: Request, decision: Decision, quirks: frozenset[str]) -> Order:
     """A chat completion request on its way to a provider that speaks the same."""
-    return Order("/chat/completions", outgoing(request, decision.option.upstream_model, quirks))
+    option = decision.option
+    body = outgoing(request, option.upstream_model, quirks, tier=option.tier_word, effort=option.effort)
+    return Order("/chat/completions", body)
 
 
 def pass_embeddings(request: Request, decision: Decision, quirks: frozenset[str]) -> Order:
@@ -208,16 +212,24 @@ def pass_embeddings(request: Request, decision: Decision, quirks: frozenset[str]
     return Order("/embeddings", outgoing(request, decision.option.upstream_model, quirks))
 
 
-def outgoing(request: Request, upstream_model: str, quirks: frozenset[str]) -> bytes:
+def outgoing(
+    request: Request, upstream_model: str, quirks: frozenset[str], *, tier: str = "", effort: str = ""
+) -> bytes:
     """The body for the chosen provider: its name for the model, usage asked for in streams, our metadata taken out.
 
     Args:
         request: the caller's request.
         upstream_model: the provider's name for the chosen model.
         quirks: the provider's, as the catalog spells them.
+        tier: the provider's word for the chosen tier; empty leaves the caller's.
+        effort: the chosen reasoning effort; empty leaves the caller's.
     """
     changes: dict[str, bytes | None] = {"model": msgspec.json.encode(upstream_model)}
     members = request.top.members
+    if tier:
+        changes["service_tier"] = msgspec.json.encode(tier)
+    if effort:
+        changes["reasoning_effort"] = msgspec.json.encode(effort)
     if request.stream and not request.wants_usage and "no_stream_options" not in quirks:
         changes["stream_options"] = _with_usage(request.top.get("stream_options"))
     if request.own:

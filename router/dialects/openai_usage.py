@@ -20,8 +20,22 @@ MAX_TOKENS: Final = 2**40
 """A figure beyond this is no token count."""
 
 
+TIERS: Final = {
+    "default": "realtime",
+    "standard": "realtime",
+    "on_demand": "realtime",
+    "flex": "flex",
+    "priority": "priority",
+    "fast": "priority",
+    "performance": "priority",
+    "batch": "batch",
+}
+"""Providers' words for the tier that was served. Of any other, what was asked for is taken to be served."""
+
+
 class _Envelope(msgspec.Struct):
     usage: Any = None
+    service_tier: Any = None
     x_groq: Any = None
 
 
@@ -32,15 +46,24 @@ def usage_of(document: bytes) -> Usage | None:
     """The meters in a whole response or one stream event; None when it has none that can be believed."""
     try:
         envelope = _ENVELOPE.decode(document)
-        found = _normal(envelope.usage)
+        tier = _tier(envelope)
+        found = _normal(envelope.usage, tier)
         if found is None and isinstance(envelope.x_groq, dict):
-            found = _normal(envelope.x_groq.get("usage"))
+            found = _normal(envelope.x_groq.get("usage"), tier)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return found
 
 
-def _normal(given: Any) -> Usage | None:
+def _tier(envelope: _Envelope) -> str:
+    """The tier that was served: beside the usage, or in it (Mistral)."""
+    word = envelope.service_tier
+    if word is None and isinstance(envelope.usage, dict):
+        word = envelope.usage.get("service_tier")
+    return TIERS.get(word, "") if isinstance(word, str) else ""
+
+
+def _normal(given: Any, tier: str) -> Usage | None:
     if not isinstance(given, dict):
         return None
     prompt = _count(given.get("prompt_tokens"))
@@ -64,6 +87,7 @@ def _normal(given: Any) -> Usage | None:
         cached_tokens=cached,
         cache_write_tokens=written,
         reasoning_tokens=min(max(reasoning, hidden), completion),
+        tier=tier,
     )
 
 

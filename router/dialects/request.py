@@ -40,6 +40,8 @@ class Request(msgspec.Struct, frozen=True):
     """Tokens of the longest input that came as token numbers."""
     text_bytes: int | None = None
     """The body's size, when all of the prompt stands in it; None where it points to files, pages or unknown parts."""
+    tier: str = ""
+    """The tier that the caller orders, in our words; empty for none."""
     own: dict[str, str] = {}
     """Our metadata keys without their prefix: the same names as our headers."""
     passed: tuple[tuple[bytes, bytes], ...] = ()

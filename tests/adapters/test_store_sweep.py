@@ -17,7 +17,7 @@ from router.core.budget import NO_TERMS
 from router.core.corrections import AMOUNTS
 from router.ports import StoreUnavailable
 
-DIMS = ("search", "faq", "key-1", "u1", "default@1a2b3c", "cheap", "acme/large", "acme", "standard", "chat")
+DIMS = ("search", "faq", "key-1", "u1", "default@1a2b3c", "cheap", "acme/large", "acme", "realtime", "chat")
 HELD = "1000:{at}:w1\x1eday:1\x1fmonth:2\x1e" + "\x1f".join(DIMS)
 
 

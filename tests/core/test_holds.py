@@ -71,3 +71,9 @@ def test_nothing_within_the_limits_costs_more_than_the_worst(one, asked, data):
     written = data.draw(st.integers(0, prompt - cached))
     if all(band.rates.cached_input <= max(band.rates.input, band.rates.cache_write) for band in one.price.bands):
         assert cost_pico(one.price, Usage(prompt, completion, cached, written)) <= worst
+
+
+def test_where_a_lesser_tier_has_no_room_the_usual_one_may_be_billed():
+    usual = price()
+    flex = option(tier="flex", price=price(input=50, output=200, cache_write=60), prices={"realtime": usual})
+    assert worst_case(flex, facts(10)) == worst_case(option(prices={"realtime": usual}), facts(10))

@@ -181,7 +181,7 @@ WRONG = [
     ({"rules": [rule(require={"max_cost_usd": "$-1"})]}, ("rules", 0, "require", "max_cost_usd"), "negative"),
     ({"rules": [rule(when={"task": "coding"})]}, ("rules", 0, "when", "task", 0), "is not one of chat"),
     ({"rules": [rule(when={"task": "math"})]}, ("rules", 0, "when", "task", 0), "did you mean maths"),
-    ({"rules": [rule(tiers=["batch"])]}, ("rules", 0, "tiers", 0), "not one of realtime"),
+    ({"rules": [rule(tiers=["nightly"])]}, ("rules", 0, "tiers", 0), "not one of realtime"),
     ({"when_nothing_fits": ["relax cost"]}, ("when_nothing_fits", 0), "not one of relax tpot"),
     ({"without_data": {"quality": "probe"}}, ("without_data", "quality"), "not one of exclude"),
     ({"candidates": {"include": []}}, ("candidates",), "leave no model"),

@@ -16,9 +16,10 @@ from router.core.names import Names
 from router.core.policy_compile import compile_policy
 from router.core.policy_schema import PolicySchema
 from router.core.schema import validate
-from router.core.snapshot import ENOUGH, PRIOR_WEIGHT, Wish, World, compile_snapshot
+from router.core.snapshot import Wish, World, compile_snapshot
 from router.core.stats import Summary
 from router.core.values import Needs
+from router.core.variants import ENOUGH, PRIOR_WEIGHT
 
 EMBEDDINGS = {"endpoint": "embeddings", "needs": int(Needs.EMBEDDINGS), "max_output": 0}
 

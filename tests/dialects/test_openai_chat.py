@@ -230,10 +230,33 @@ def test_a_wrong_field_is_named_with_what_it_must_hold(fields, param, message):
     assert message in said
 
 
-@pytest.mark.parametrize("tier", ["priority", "flex", "scale", "batch"])
+@pytest.mark.parametrize("tier", ["scale", "batch", ""])
 def test_a_tier_without_a_price_is_refused(tier):
     param, message = refused(read_chat, a_body(service_tier=tier))
-    assert (param, message[:43]) == ("service_tier", "service_tier must be auto or default, or le")
+    assert (param, message[:44]) == ("service_tier", "service_tier must be auto, default, flex, pr")
+
+
+@pytest.mark.parametrize(
+    ("word", "order"),
+    [
+        (None, ""),
+        ("auto", ""),
+        ("default", "realtime"),
+        ("flex", "flex"),
+        ("priority", "priority"),
+        ("fast", "priority"),
+    ],
+)
+def test_a_tier_that_is_ordered_is_read_in_our_words(word, order):
+    assert chat(service_tier=word).tier == order
+
+
+def test_what_was_chosen_is_asked_for_in_the_providers_words():
+    body = outgoing(chat(service_tier="fast"), "m", frozenset(), tier="priority", effort="low")
+    assert (json.loads(body)["service_tier"], json.loads(body)["reasoning_effort"]) == ("priority", "low")
+    untouched = json.loads(outgoing(chat(reasoning_effort="high"), "m", frozenset()))
+    assert untouched["reasoning_effort"] == "high"
+    assert "service_tier" not in untouched
 
 
 @pytest.mark.parametrize("tier", ["auto", "default", None])

@@ -134,3 +134,21 @@ def test_whatever_is_told_the_parts_fit_the_whole(usage, groq):
         assert 0 <= found.cached_tokens + found.cache_write_tokens <= found.prompt_tokens
         assert min(found.cached_tokens, found.cache_write_tokens) >= 0
         assert 0 <= found.reasoning_tokens <= found.completion_tokens
+
+
+@pytest.mark.parametrize(
+    ("told", "tier"),
+    [
+        ({"service_tier": "default"}, "realtime"),
+        ({"service_tier": "on_demand"}, "realtime"),
+        ({"service_tier": "flex"}, "flex"),
+        ({"service_tier": "fast"}, "priority"),
+        ({"service_tier": "scale"}, ""),
+        ({"service_tier": None}, ""),
+        ({"service_tier": 7}, ""),
+        ({"service_tier": ["flex"]}, ""),
+    ],
+)
+def test_the_tier_that_was_served_is_told_beside_the_usage_or_in_it(told, tier):
+    assert usage_of(msgspec.json.encode({**told, "usage": {"prompt_tokens": 1}})) == Usage(1, tier=tier)
+    assert usage_of(msgspec.json.encode({"usage": {"prompt_tokens": 1, **told}})) == Usage(1, tier=tier)
