@@ -186,7 +186,7 @@ class Pipeline:
         if orders.claims:
             identity, user = on_behalf(identity, orders.claims)
             request = msgspec.structs.replace(request, user=user) if user else request
-        counter = self._desk.counter
+        counter, snapshot = self._desk.counter, self.snapshot
         facts = facts_of(
             inbound.endpoint,
             inbound.path,
@@ -195,8 +195,8 @@ class Pipeline:
             count_now=counter.count_now,
             known=counter.known,
             glances=not exact,
+            tasks=snapshot.by_task or orders.quality_milli is not None,
         )
-        snapshot = self.snapshot
         route = snapshot.route(facts, Wish(orders.policy, orders.quality_milli, orders.tags))
         decision = _try(route, facts)
         if not facts.tokens.exact and (decision is None or not decision.certain):

@@ -69,7 +69,7 @@ _Key = tuple[str, str, str, int | None, str, str, bool]
 class Snapshot:
     """One tick's world. Built by `compile_snapshot`."""
 
-    __slots__ = ("_by_entry", "_plans", "_variants", "id", "now", "offered", "tariff", "world")
+    __slots__ = ("_by_entry", "_plans", "_variants", "by_task", "id", "now", "offered", "tariff", "world")
 
     def __init__(
         self,
@@ -87,6 +87,8 @@ class Snapshot:
         self._variants = further
         self.offered = tuple(option for option in options.values() if option.provider in world.offered)
         self._plans: dict[_Key, Plan] = {}
+        self.by_task = any(rule.tasks or rule.floor for policy in world.policies.values() for rule in policy.rules)
+        """Whether anything depends on what a request is for, unless it orders a quality of its own."""
 
     def route(self, facts: Facts, wish: Wish) -> Route:
         """The plan that governs a request.

@@ -7,14 +7,19 @@ belong here: reading bodies (the dialects) and counting itself (tokens.py, encod
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import msgspec
 
+from router.core.catalog import Task
 from router.core.decide import Facts
+from router.core.task import task_of
 from router.core.tokens import byte_length, estimate, exactly, fixed_overhead, shifted
-from router.core.values import Endpoint, TokenRange
+from router.core.values import Endpoint, Needs, TokenRange
 from router.dialects.orders import Orders
 from router.dialects.request import Request
+
+_FORM: Final = Needs.JSON_SCHEMA.value
 
 
 def facts_of(
@@ -26,6 +31,7 @@ def facts_of(
     count_now: Callable[[str], int],
     known: Callable[[str], int | None] | None = None,
     glances: bool = False,
+    tasks: bool = False,
 ) -> Facts:
     """The facts of a request, its tokens estimated in bounded time.
 
@@ -37,6 +43,7 @@ def facts_of(
         count_now: exact tokens of a short text.
         known: the count of a text that was counted before, or None.
         glances: whether short prose is judged instead of counted.
+        tasks: whether it is to be told what the request is for, where the caller does not say.
     """
     shape = request.shape
     tokens = estimate(shape.texts, count_now, known, glances=glances)
@@ -49,7 +56,7 @@ def facts_of(
         images=shape.images,
         max_output=request.max_output,
         choices=request.choices,
-        task=orders.task or "chat",
+        task=orders.task or (_task(request) if tasks and endpoint == "chat" else "chat"),
         stream=request.stream,
         asked_model=request.model,
         path=path,
@@ -59,6 +66,12 @@ def facts_of(
         largest=_largest(request, count_now, known) if request.inputs > 1 else None,
         text_bytes=request.text_bytes,
     )
+
+
+def _task(request: Request) -> Task:
+    # What describes tools and the answer's form comes after the messages' texts.
+    after = request.shape.tools + bool(request.needs & _FORM)
+    return task_of(request.needs, request.shape.texts, len(request.shape.texts) - after)
 
 
 def counted(facts: Facts, request: Request, counts: Sequence[int]) -> Facts:

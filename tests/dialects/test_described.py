@@ -67,3 +67,18 @@ def test_a_count_includes_what_came_as_numbers():
     assert (true.tokens, true.largest) == (exactly(5), exactly(3))
     alone, request = described("embeddings", input="a b")
     assert counted(alone, request, [2]).largest is None
+
+
+def test_what_it_is_for_is_told_only_where_that_matters_and_the_caller_does_not_say():
+    def task(orders=NONE, endpoint="chat", *, tasks=True, **fields):
+        read = {"chat": read_chat, "embeddings": read_embeddings}[endpoint]
+        request = read(json.dumps({"model": "m", **fields}).encode())
+        return facts_of(endpoint, "/x", request, orders, count_now=words, tasks=tasks).task
+
+    code = [{"role": "user", "content": "Write a Python function."}]
+    assert task(messages=code) == "code"
+    assert task(messages=code, tasks=False) == "chat"
+    assert task(Orders(task="maths"), messages=code) == "maths"
+    assert task(endpoint="embeddings", input="Write a Python function.") == "chat"
+    schema = {"type": "json_schema", "json_schema": {"name": "python", "schema": {}}}
+    assert task(messages=[{"role": "user", "content": "Hello"}], response_format=schema) == "extraction"
