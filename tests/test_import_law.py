@@ -18,10 +18,23 @@ MAY_IMPORT = {
     "adapters": {"core", "dialects", "ports", "adapters"},
     "serving": {"core", "dialects", "ports", "adapters", "serving", "pipeline"},
     "settings": set(),
+    "processes": {"settings"},
     "sim": {"sim"},
     "data": set(),
-    "plan": {"core", "dialects", "ports", "adapters", "serving", "pipeline", "settings", "sim", "data"},
-    "app": {"plan", "core", "dialects", "ports", "adapters", "serving", "pipeline", "settings", "sim", "data"},
+    "plan": {"processes", "core", "dialects", "ports", "adapters", "serving", "pipeline", "settings", "sim", "data"},
+    "app": {
+        "plan",
+        "processes",
+        "core",
+        "dialects",
+        "ports",
+        "adapters",
+        "serving",
+        "pipeline",
+        "settings",
+        "sim",
+        "data",
+    },
 }
 MAY_IMPORT["supervisor"] = MAY_IMPORT["app"] | {"app", "supervisor"}
 MAY_IMPORT["cli"] = MAY_IMPORT["supervisor"] | {"cli"}
