@@ -31,7 +31,7 @@ from router.adapters.fleet import Fleet, Observations
 from router.adapters.http_admin import HOME, OPERATOR
 from router.adapters.http_api import Api, Health
 from router.adapters.http_budgets import BudgetApi
-from router.adapters.http_doors import CANCEL_S, Doors
+from router.adapters.http_doors import CLOSE_S, Doors
 from router.adapters.http_keys import KeyApi
 from router.adapters.http_server import Handler, HttpServer
 from router.adapters.http_transfer import TransferApi
@@ -64,7 +64,7 @@ LEAVE_S: Final = 5.0
 """How long streams whose callers have gone may take to end."""
 TELL_S: Final = 2.0
 """How long the fleet's last exchange may take."""
-AFTER_DRAIN_S: Final = 3 * CANCEL_S + LEAVE_S + FLUSH_S + TELL_S
+AFTER_DRAIN_S: Final = CLOSE_S + LEAVE_S + FLUSH_S + TELL_S
 """All that stopping may take beyond the requests under way; the supervisor waits longer than both together."""
 FAILED_TICKS: Final = 3
 """Ticks in a row that must fail before /readyz speaks of it."""

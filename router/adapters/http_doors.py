@@ -26,8 +26,12 @@ POLL_S: Final = 0.02
 IDLE_S: Final = 6.0
 """How long a replaced worker waits for requests on connections that it has. HTTP clients that pool connections (httpx, and
 with it the SDKs) throw away what was idle for 5 s, so after this nobody writes to one any more."""
+WORDS_S: Final = 0.5
+"""How long requests that are called off may take to say so."""
 CANCEL_S: Final = 1.0
-"""How long requests may take to end once they are told to. aiohttp's shutdown waits this long twice."""
+"""What aiohttp's shutdown then waits, twice, for those that did not."""
+CLOSE_S: Final = WORDS_S + 2 * CANCEL_S
+"""All that `Doors.closed` may take beyond what it was given."""
 
 
 def stopping() -> RouterError:
@@ -90,7 +94,7 @@ class Doors:
         self._server.cuts = True
         for connection in self._connections():
             connection.call_off()
-        await self._quiet(CANCEL_S)
+        await self._quiet(WORDS_S)
         await self._handlers.shutdown(CANCEL_S)
         # Cancelled handlers hand their streams to the pipeline, once it is their turn.
         await asyncio.sleep(POLL_S)
