@@ -131,10 +131,13 @@ class Api:
             if any(name == "key" and value != identity.key for name, value in question.filters):
                 raise RouterError("not_allowed", "Another key's spend needs an administrator's key.")
             question = msgspec.structs.replace(question, filters=(*question.filters, ("key", identity.key)))
+        kept, private = int(identity.role == "app"), not _is_operator(identity)
         try:
             async with self._one_at_a_time if question.needs_rows else contextlib.nullcontext():
                 tenants = None if tenant is None else [tenant]
-                found = await report(self._reader, self._archive, question, tenants, threads=1)
+                found = await report(
+                    self._reader, self._archive, question, tenants, kept=kept, private=private, threads=1
+                )
         except StoreUnavailable:
             raise _silent_store() from None
         except (FinanceMissingError, ArchiveError) as error:
@@ -229,9 +232,13 @@ def _is_embeddings(body: bytes) -> bool:
     return "input" in keys and "messages" not in keys
 
 
+def _is_operator(identity: Identity) -> bool:
+    return (identity.tenant, identity.key) == (HOME, OPERATOR)
+
+
 def _every_tenant(identity: Identity, query: SpendQuery) -> bool:
     """Whether all tenants are asked about, which is for the node's operator."""
-    operator = (identity.tenant, identity.key) == (HOME, OPERATOR)
+    operator = _is_operator(identity)
     if query.tenant == EVERY_TENANT and not operator:
         raise RouterError("not_allowed", "Every tenant's spend needs the node's own admin key.")
     return operator and (query.tenant == EVERY_TENANT or (query.tenant is None and "tenant" in query.question.names))

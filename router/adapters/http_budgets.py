@@ -11,15 +11,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from urllib.parse import parse_qs
 
+import msgspec
 from aiohttp import web
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from router.adapters.http_admin import LABEL, governs, json_reply, silent_store, tenant_of
+from router.adapters.http_admin import HOME, LABEL, OPERATOR, governs, json_reply, silent_store, tenant_of
 from router.adapters.http_keys import admin_body
 from router.adapters.http_server import Handler
 from router.adapters.redis_budgets import RedisBudgets, zone_of
-from router.core.budget import FIELDS, Budget, Period, Running, budget_id
-from router.core.budget_words import budget_state
+from router.core.budget import FIELDS, Budget, Period, Running, SetBy, budget_id
+from router.core.budget_words import budget_state, period_words
 from router.core.catalog import did_you_mean
 from router.core.errors import RouterError
 from router.core.money import MAX_NANO, PICO_PER_NANO, parse_usd, usd
@@ -60,13 +61,20 @@ class Scope(BaseModel):
         return given
 
 
+def _in_quotes(value: object) -> object:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        shown = str(value) if "e" not in str(value) else "1.50"
+        raise ValueError(f'put the amount in quotes, such as "{shown}"; a number may not be exact')  # noqa: TRY004 - pydantic reports ValueError only
+    return value
+
+
 class NewBudget(BaseModel):
     """The body of ``POST /costrouter/v1/budgets``."""
 
     model_config = ConfigDict(extra="forbid")
 
     scope: Scope = Scope()
-    limit_usd: str
+    limit_usd: Annotated[str, BeforeValidator(_in_quotes)]
     period: Period
     rolling: bool = False
     time_zone: str = "UTC"
@@ -123,8 +131,7 @@ class BudgetApi:
         wanted = await admin_body(request, NewBudget)
         budget = self.checked(wanted, tenant_of(identity, wanted.scope.tenant))
         try:
-            await self.put(identity, budget, request_id)
-            return await self._shown([budget], request_id, 201)
+            return await self._shown([await self.put(identity, budget, request_id)], request_id, 201)
         except StoreUnavailable:
             raise silent_store() from None
 
@@ -145,6 +152,7 @@ class BudgetApi:
             if any(budget.built_in for budget in found):
                 message = "This budget limits a generated key; set a key of your own (COSTROUTER_DEV_KEY, _ADMIN_KEY)."
                 raise RouterError("not_allowed", message)
+            self.check_right(identity, next(iter(found), None))
             if not found:
                 raise RouterError("not_found", "There is no such budget; GET /costrouter/v1/budgets lists them by id.")
             before = budget_body(found[0])
@@ -154,15 +162,31 @@ class BudgetApi:
             raise silent_store() from None
         return json_reply({"object": "costrouter.budget.deleted", "id": name, "deleted": True}, request_id)
 
-    async def put(self, who: Identity, budget: Budget, request_id: str) -> None:
-        """Set a budget and write down who did. Raises `StoreUnavailable`."""
-        stored = await self._budgets.of_tenant(budget.tenant)
-        before = next((budget_body(found) for found in stored if found.id == budget.id), None)
+    async def put(self, who: Identity, budget: Budget, request_id: str) -> Budget:
+        """Set a budget and write down who did; gives it as it is stored. Raises `StoreUnavailable`, and `RouterError` as `check_right`."""
+        stored = next((found for found in await self._budgets.of_tenant(budget.tenant) if found.id == budget.id), None)
+        self.check_right(who, stored)
+        before = None if stored is None else budget_body(stored)
+        budget = msgspec.structs.replace(budget, set_by=_rank(who))
         after = budget_body(budget)
         await self._audit.note(
             who, budget.tenant, "budget.set", budget.id, before=before, after=after, request_id=request_id
         )
         await self._budgets.put(budget)
+        return budget
+
+    def check_right(self, who: Identity, stored: Budget | None) -> None:
+        """Nothing, if they may change or remove this budget.
+
+        Raises:
+            RouterError: ``not_allowed``: the node's operator set it, and they are a tenant's administrator.
+        """
+        if stored is not None and stored.set_by == "operator" and _rank(who) != "operator":
+            message = (
+                f"The node's operator set this budget ({stored.id}: ${usd(stored.limit_nano)} {period_words(stored)}), so only "
+                "they can change it. A budget of your own with another scope or period can be stricter."
+            )
+            raise RouterError("not_allowed", message)
 
     async def of_tenant(self, tenant: str) -> list[Budget]:
         """A tenant's budgets. Raises `StoreUnavailable`."""
@@ -221,6 +245,10 @@ def budget_body(budget: Budget) -> dict[str, Any]:
     }
 
 
+def _rank(who: Identity) -> SetBy:
+    return "operator" if (who.tenant, who.key) == (HOME, OPERATOR) else "tenant"
+
+
 def _asked_tenant(identity: Identity, request: web.BaseRequest) -> str:
     query = parse_qs(request.rel_url.query_string)
     unknown = query.keys() - {"tenant"}
@@ -233,4 +261,5 @@ def _asked_tenant(identity: Identity, request: web.BaseRequest) -> str:
 
 
 def _wrong(field: str, message: str) -> RouterError:
-    return RouterError("invalid_request", f"{field}: {message}.", param=field)
+    end = "" if message.endswith("?") else "."
+    return RouterError("invalid_request", f"{field}: {message}{end}", param=field)

@@ -20,7 +20,7 @@ from router.adapters.http_server import Handler, read_body
 from router.core.delegation import read_delegates
 from router.core.errors import RouterError
 from router.core.rights import Role, may_make
-from router.core.schema import one_or_more
+from router.core.schema import one_or_more, problem_of
 from router.core.units import milliseconds
 from router.ports import StoreUnavailable
 
@@ -85,10 +85,18 @@ async def admin_body(request: web.BaseRequest, kind: type[Body]) -> Body:
     try:
         return kind.model_validate_json(await read_body(request, ADMIN_BODY) or b"{}")
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        said = f"{field or 'The body'}: {first['msg'].removeprefix('Value error, ')}."
-        raise RouterError("invalid_request", said, param=field or None) from None
+        raise wrong_body(kind, error, "The body") from None
+
+
+def wrong_body(kind: type[BaseModel], error: ValidationError, whole: str) -> RouterError:
+    """``invalid_request`` for the first thing that is wrong, naming the field, or the ``whole``."""
+    first = error.errors()[0]
+    field = ".".join(map(str, first["loc"]))
+    said = first["msg"].removeprefix("Value error, ")
+    if first["type"] in {"extra_forbidden", "literal_error"}:
+        said = problem_of(kind, dict(first)).message
+    end = "" if said.endswith("?") else "."
+    return RouterError("invalid_request", f"{field or whole}: {said}{end}", param=field or None)
 
 
 class KeyApi:

@@ -19,12 +19,12 @@ import msgspec
 from router.adapters.report_format import FORMATS, Format
 from router.core.catalog import did_you_mean
 from router.core.errors import RouterError
-from router.core.report import GROUPS, TAG, Question, UnknownGroupError
+from router.core.report import GROUPS, MOST_LINES, TAG, Question, UnknownGroupError
 
 USUAL_HOURS: Final = 24 * 31
 MOST_HOURS: Final = 24 * 400
 EVERY_TENANT: Final = "*"
-_TAKEN: Final = ("group_by", "since", "until", "tenant", "format")
+_TAKEN: Final = ("group_by", "since", "until", "tenant", "format", "limit")
 _TIME: Final = re.compile(r"(\d{4})-(\d\d)(?:-(\d\d)(?:T(\d\d)(?::00(?::00)?)?Z?)?)?")
 _FORM: Final = "a UTC hour, day or month, such as 2026-11-23T07Z, 2026-11-23 or 2026-11"
 
@@ -60,17 +60,32 @@ def read_query(query_string: str, now_hour: int) -> SpendQuery:
         raise RouterError("invalid_request", f"format must be {', '.join(FORMATS)}.", param="format")
     since, until = span(query.get("since"), query.get("until"), now_hour)
     groups = tuple(name.strip() for name in query.get("group_by", "key,model").split(",") if name.strip())
-    return SpendQuery(question(since, until, groups, tuple(filters)), query.get("tenant"), shape)
+    limit = _limit(query.get("limit", str(MOST_LINES)))
+    return SpendQuery(question(since, until, groups, tuple(filters), limit), query.get("tenant"), shape)
 
 
-def question(since: int, until: int, groups: tuple[str, ...], filters: tuple[tuple[str, str], ...]) -> Question:
+def _limit(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 6 and 1 <= int(text) <= MOST_LINES):
+        raise RouterError(
+            "invalid_request", f"limit must be a number of lines from 1 to {MOST_LINES:,}.", param="limit"
+        )
+    return int(text)
+
+
+def question(
+    since: int,
+    until: int,
+    groups: tuple[str, ...],
+    filters: tuple[tuple[str, str], ...],
+    limit: int = MOST_LINES,
+) -> Question:
     """The question, if all its groups are known.
 
     Raises:
         RouterError: one is not; the near misses are named.
     """
     try:
-        return Question(since, until, tuple(dict.fromkeys(groups)), filters)
+        return Question(since, until, tuple(dict.fromkeys(groups)), filters, limit)
     except UnknownGroupError as error:
         raise RouterError("invalid_request", f"{error}", param="group_by") from None
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from urllib.parse import parse_qs
 
+import msgspec
 from aiohttp import web
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from router.adapters.http_admin import LABEL, governs, json_reply, silent_store, tenant_of
 from router.adapters.http_budgets import BudgetApi, NewBudget, budget_body
-from router.adapters.http_keys import Delegates, key_body
+from router.adapters.http_keys import Delegates, key_body, wrong_body
 from router.adapters.http_server import Handler, read_body
 from router.adapters.redis_keys import Key, KeyRecord
 from router.core.errors import RouterError
@@ -26,6 +27,7 @@ from router.ports import StoreUnavailable
 if TYPE_CHECKING:
     from router.adapters.audit import Audit
     from router.adapters.redis_keys import RedisKeys
+    from router.core.budget import Budget
     from router.pipeline import Pipeline
 
 DOCUMENT: Final = 16 * 1024 * 1024
@@ -121,29 +123,32 @@ class TransferApi:
         try:
             document = Document.model_validate_json(await read_body(request, DOCUMENT))
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(map(str, first["loc"]))
-            said = f"{field or 'The document'}: {first['msg'].removeprefix('Value error, ')}."
-            raise RouterError("invalid_request", said, param=field or None) from None
+            raise wrong_body(Document, error, "The document") from None
         # Everything is checked before anything is changed.
         for key in document.keys:
             tenant_of(who, key.tenant)
         budgets = [self._budgets.checked(wanted, tenant_of(who, wanted.scope.tenant)) for wanted in document.budgets]
         changes: list[dict[str, str]] = []
         try:
+            actions = [await self._budget_action(who, budget) for budget in budgets]
             known = {key.identity.key: key for key in await self._keys.created()}
             changes += [
                 await self._put_key(who, wanted, known.get(wanted.id), request_id, dry=dry) for wanted in document.keys
             ]
-            for budget in budgets:
-                stored = {found.id: found for found in await self._budgets.of_tenant(budget.tenant)}
-                action = _action(stored.get(budget.id), budget)
+            for budget, action in zip(budgets, actions, strict=True):
                 if action != "unchanged" and not dry:
                     await self._budgets.put(who, budget, request_id)
                 changes.append({"kind": "budget", "id": budget.id, "tenant": budget.tenant, "action": action})
         except StoreUnavailable:
             raise silent_store() from None
         return json_reply({"object": "costrouter.import", "dry_run": dry, "data": changes}, request_id)
+
+    async def _budget_action(self, who: Identity, budget: Budget) -> str:
+        stored = {found.id: found for found in await self._budgets.of_tenant(budget.tenant)}.get(budget.id)
+        if stored is not None and stored == msgspec.structs.replace(budget, set_by=stored.set_by):
+            return "unchanged"
+        self._budgets.check_right(who, stored)
+        return _action(stored, budget)
 
     async def _put_key(
         self, who: Identity, wanted: KeyDocument, known: Key | None, request_id: str, *, dry: bool

@@ -16,6 +16,7 @@ import structlog
 
 from router.adapters.store_layout import PLATFORM_BUDGETS, budget_key, tenant_prefix
 from router.core.budget import BUCKETS, NO_TERMS, Budget, Budgets, Dims, Term, Terms, term_at
+from router.core.catalog import did_you_mean
 from router.ports import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -40,7 +41,19 @@ def zone_of(name: str) -> dt.tzinfo:
     try:
         return zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"{name[:40]!r} is no time zone of this machine; write one such as Europe/Berlin") from None
+        hint = _like(name[:64]) or "; write one such as Europe/Berlin"
+        raise ValueError(f"{name[:64]!r} is no time zone of this machine{hint}") from None
+
+
+def _like(name: str) -> str:
+    known = zoneinfo.available_timezones()
+    same = [zone for zone in known if zone.lower() == name.lower().replace(" ", "_")]
+    # People write the city, whatever continent the database puts it in.
+    city = [
+        zone for zone in known if zone.rpartition("/")[2].lower() == name.rpartition("/")[2].lower().replace(" ", "_")
+    ]
+    found = same or sorted(city, key=lambda zone: (zone.count("/") != 1, zone))[:3]
+    return f"; did you mean {' or '.join(found)}?" if found else did_you_mean(name, sorted(known))
 
 
 class RedisBudgets:

@@ -13,10 +13,13 @@ import asyncio
 import os
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from router.adapters.finance_extra import need_finance
 from router.adapters.ledger_rows import archive_record, hour_state, hours_with_rows, stream_rows
 from router.adapters.spend import add_cubes, tenants
-from router.core.report import Question, Report, Totals, wanted
+from router.core.catalog import did_you_mean
+from router.core.report import CUBE, Question, Report, Totals, wanted
 from router.ports import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -34,6 +37,8 @@ async def report(
     question: Question,
     tenants_asked: Sequence[str] | None = None,
     *,
+    kept: int = 0,
+    private: bool = False,
     threads: int = 0,
 ) -> Report:
     """The answer, exact to the nano-dollar for every row that is booked when its hour is read.
@@ -43,6 +48,8 @@ async def report(
         archive: a directory or URL; looked at only when rows that lie there are needed.
         question: what is asked.
         tenants_asked: whose spend; every tenant's by default.
+        kept: so many of the last filters say what the caller may see, so no other value of theirs is ever named.
+        private: whether other tenants must not be named.
         threads: how many may read the archive; 0 means one per core.
 
     Raises:
@@ -60,7 +67,40 @@ async def report(
     if paths:
         files = await open_archive(archive)
         await _add_parts(totals, files, [files.path(*place) for place in paths], threads)
-    return totals.report()
+    found = totals.report()
+    if found.lines or found.other is not None:
+        return found
+    return msgspec.structs.replace(
+        found, notes=tuple(await _why_empty(connection, question, tenants_asked, kept, () if private else None))
+    )
+
+
+async def _why_empty(
+    connection: StoreConnection,
+    question: Question,
+    tenants_asked: Sequence[str] | None,
+    kept: int,
+    near: Sequence[str] | None,
+) -> list[str]:
+    """Names in the question that mean nothing here, with their near misses: a typing error must not look like no spend."""
+    known = await tenants(connection)
+    asked = wanted(question)
+    named = sorted(asked.get("tenant", ())) if tenants_asked is None else list(tenants_asked)
+    strange = [name for name in named if name not in known]
+    if strange:
+        hints = [did_you_mean(name, known if near is None else near) for name in strange]
+        return [f"nothing was ever booked for tenant {n!r}{hint}" for n, hint in zip(strange, hints, strict=True)]
+    own = question.filters[len(question.filters) - kept :]
+    mine = {name for name, _ in own}
+    notes = []
+    for name in [name for name in asked if name in CUBE and name not in mine]:
+        totals = Totals(Question(question.since, question.until, (name,), own))
+        for tenant in known if tenants_asked is None else tenants_asked:
+            await _add_tenant(connection, totals, tenant)
+        values = sorted({line.group[0] for line in totals.report().lines} - {""})
+        unseen = sorted(asked[name].difference(values))
+        notes += [f"nothing in this span has {name} {value!r}{did_you_mean(value, values)}" for value in unseen]
+    return notes
 
 
 async def open_archive(place: str) -> ArchiveFiles:
@@ -111,7 +151,6 @@ async def _add_rows(connection: StoreConnection, totals: Totals, tenant: str, ho
             after = await hour_state(connection, tenant, hour)
             if after.place != state.place:
                 continue
-        for key, sums in found.sums.items():
-            totals.add(key, sums)
+        totals.take(found)
         return [(tenant, hour, number + 1) for number in range(state.archived.parts)]
     raise StoreUnavailable(f"hour {hour} of tenant {tenant} moves to the archive again and again; ask later")

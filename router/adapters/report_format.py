@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 Format = Literal["table", "csv", "json"]
 FORMATS: Final[tuple[Format, ...]] = ("table", "csv", "json")
-UNATTRIBUTED: Final = "unattributed"
-"""What a line without a team is called."""
+UNATTRIBUTED: Final = "(unattributed)"
+"""What a line without a team is called; no team can have that name."""
+OTHER: Final = "(other)"
+"""What the line of all further groups is called."""
 NOTHING: Final = "—"
 MINUS: Final = "\N{MINUS SIGN}"
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -40,23 +42,32 @@ def as_json(report: Report) -> dict[str, Any]:
         "data": [dict(zip(question.groups, line.group, strict=True)) | _figures(line) for line in report.lines],
         "total": _figures(report.total)
         | {"certainty": _certainty(report.total), "unattributed": _figures(report.unattributed)},
+        "other": None if report.other is None else _figures(report.other) | {"groups": report.others},
+        "notes": list(report.notes),
         "definitions": {"baseline": BASELINE, "saved": "modelled, not cash: baseline cost less cost"},
     }
 
 
 def as_csv(report: Report) -> str:
-    """One line a group, no total. Cells that a spreadsheet would take for a formula begin with an apostrophe."""
+    """One line a group, no total. Cells that a spreadsheet would take for a formula begin with an apostrophe.
+
+    A cell without a value is empty. The line of all further groups is the one with more than 1 in ``groups``.
+    """
     out = io.StringIO()
     writer = csv.writer(out)
     amounts = ["cost_usd", "baseline_cost_usd", "modelled_saving_usd", *(f"{name}_usd" for name in CERTAINTIES)]
-    writer.writerow([*map(escaped, report.question.groups), "requests", *amounts, "cost_nano", *_TOKENS])
-    for line in report.lines:
+    writer.writerow([*map(escaped, report.question.groups), "requests", *amounts, "cost_nano", *_TOKENS, "groups"])
+    lines = [(line, line.group, 1) for line in report.lines]
+    if report.other is not None:
+        lines.append(
+            (report.other, (OTHER, *[""] * len(report.question.groups))[: len(report.question.groups)], report.others)
+        )
+    for line, group, groups in lines:
         nano = [line.cost_nano, line.baseline_nano, line.saved_nano]
         nano += [line.certainty_nano.get(name, 0) for name in CERTAINTIES]
-        names = _names(report, line)
         writer.writerow([
-            *map(escaped, names), line.requests, *map(usd, nano), line.cost_nano,
-            *(getattr(line, name) for name in _TOKENS),
+            *map(escaped, group), line.requests, *map(usd, nano), line.cost_nano,
+            *(getattr(line, name) for name in _TOKENS), groups,
         ])  # fmt: skip  # a row is one line
     return out.getvalue()
 
@@ -69,6 +80,8 @@ def as_table(report: Report, of: str) -> str:
     heads = [*question.groups, "requests", "input", "cached", "output", "COST $", "baseline $"]
     body = [[*_names(report, line), *_cells(line)] for line in report.lines]
     groups = len(question.groups)
+    if report.other is not None:
+        body.append([f"{OTHER} {report.others:,}", *[""] * (groups - 1), *_cells(report.other)])
     total = ["TOTAL", *[""] * (groups - 1)] if groups else []
     body.append([*total, *_cells(report.total)])
     widths = [max(len(row[column]) for row in (heads, *body)) for column in range(len(heads))]
@@ -79,13 +92,14 @@ def as_table(report: Report, of: str) -> str:
     ]
     if "team" not in question.groups:
         lost = report.unattributed
-        lines.append(f"{UNATTRIBUTED}: {_dollars(lost.cost_nano)} ({share(lost.cost_nano, report.total.cost_nano)})")
+        lines.append(f"unattributed: {_dollars(lost.cost_nano)} ({share(lost.cost_nano, report.total.cost_nano)})")
     saved = report.total.saved_nano
     lines.append(
         f"MODELLED, not cash: saved {_dollars(saved)} of a baseline of {_dollars(report.total.baseline_nano)} "
         f"({share(saved, report.total.baseline_nano)})"
     )
     lines.append(BASELINE)
+    lines += [f"note: {note}" for note in report.notes]
     return "\n".join(lines) + "\n"
 
 

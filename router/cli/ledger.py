@@ -21,6 +21,7 @@ from router.adapters.store_connection import StoreConnection
 from router.cli.ledger_reprice import reprice
 from router.cli.ledger_tail import tail
 from router.cli.store import with_store
+from router.core.catalog import did_you_mean
 from router.core.money import usd
 from router.settings import Settings
 
@@ -72,6 +73,8 @@ def verify_command(tenant: str | None, since: str | None, until: str | None) -> 
         files = await open_archive(settings.archive_place) if has_finance() else None
         journal = await noted_rows(connection, settings.data_dir / "journal")
         names = {*await tenants(connection), *journal.tenants, *(files.tenants() if files is not None else ())}
+        if tenant is not None and tenant not in names:
+            raise click.ClickException(f"nothing was ever booked for tenant {tenant!r}{did_you_mean(tenant, names)}")
         checked: list[Checked] = []
         for name in sorted(names) if tenant is None else [tenant]:
             async for hour in verify(connection, files, name, first, last, journal=journal):

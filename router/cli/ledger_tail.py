@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from router.adapters.ledger_rows import hours_with_rows, stream_rows
+from router.adapters.report_format import UNATTRIBUTED
 from router.adapters.spend import tenants
 from router.adapters.store_connection import StoreConnection
 from router.cli.store import with_store
@@ -51,7 +52,7 @@ def tail(number: int, tenant: str | None, *, follow: bool, as_json: bool) -> Non
 def line(row: Row) -> str:
     """A row on one line: when, who, what, how much, how certain."""
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(row.at_ms // 1000))
-    who = "/".join(part for part in (row.tenant, row.team or "unattributed", row.app) if part)
+    who = "/".join(part for part in (row.tenant, row.team or UNATTRIBUTED, row.app) if part)
     tokens = f"{row.prompt_tokens:,} in {row.completion_tokens:,} out"
     what = f"corrects {row.correction_of}" if row.correction_of else row.outcome
     return f"{at}  {who}  {row.model}@{row.provider}  {tokens}  ${usd(row.cost_nano)}  {row.certainty}  {what}  {row.attempt}"

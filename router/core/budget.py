@@ -29,6 +29,7 @@ Field = Literal["team", "app", "key", "user", "model", "provider", "tag"]
 Period = Literal["minute", "hour", "day", "week", "month", "total"]
 Mode = Literal["hard", "statistical"]
 Running = Literal["finish", "stop"]
+SetBy = Literal["operator", "tenant"]
 
 FIELDS: Final[tuple[Field, ...]] = ("team", "app", "key", "user", "model", "provider", "tag")
 """What a scope can name beside its tenant. All that it names must hold; a scope that names nothing is the tenant's."""
@@ -74,6 +75,8 @@ class Budget(msgspec.Struct, frozen=True):
     """Percentages of the limit at which somebody is told, ascending."""
     built_in: bool = False
     """True for the ones that the node brings along; they cannot be changed."""
+    set_by: SetBy = "operator"
+    """Who set it: the node's operator, or an administrator of the tenant, who cannot change the operator's."""
 
 
 class Term(msgspec.Struct, frozen=True, eq=False):

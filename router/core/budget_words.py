@@ -54,6 +54,7 @@ def budget_state(term: Term, spent_nano: int, held_nano: int) -> dict[str, objec
         "running_streams": budget.running,
         "alerts": [f"{percent}%" for percent in budget.alerts],
         "built_in": budget.built_in,
+        "set_by": budget.set_by,
         "spent_usd": usd(spent_nano),
         "held_usd": usd(held_nano),
         "remaining_usd": usd(max(left, 0)),

@@ -31,6 +31,10 @@ ATTRIBUTED: Final = "attributed"
 """Not for callers: "1" where a row has a team, "" where it has none."""
 CERTAINTIES: Final = ("metered", "counted", "estimated")
 HOUR_MS: Final = 3_600_000
+MOST_LINES: Final = 10_000
+"""Lines of a report: as many as eyes, spreadsheets and an answer's size bear. The rest is one line."""
+MOST_GROUPS: Final = 100_000
+"""Groups that are kept apart while adding up, about 100 MB: callers write users and tags freely."""
 
 SUMS: Final = (
     "requests",
@@ -63,6 +67,8 @@ class Question(msgspec.Struct, frozen=True):
     groups: tuple[str, ...] = ()
     filters: tuple[tuple[str, str], ...] = ()
     """(group, value) pairs that all must hold; a group that comes twice may have either value."""
+    limit: int = MOST_LINES
+    """Most lines, the dearest; at least 1."""
 
     def __post_init__(self) -> None:
         for name in self.names:
@@ -101,7 +107,7 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """The answer to a `Question`."""
+    """The answer to a `Question`. ``lines`` and ``other`` together are the total."""
 
     question: Question
     lines: tuple[Line, ...]
@@ -109,6 +115,12 @@ class Report(msgspec.Struct, frozen=True):
     total: Line
     unattributed: Line
     """What has no team; part of the total, whatever it is grouped by."""
+    other: Line | None = None
+    """The sum of what is beyond the limit of lines."""
+    others: int = 0
+    """How many groups that is; at least so many where there were more than `MOST_GROUPS`."""
+    notes: tuple[str, ...] = ()
+    """What whoever reads it should know, in sentences."""
 
 
 class Totals:
@@ -122,6 +134,9 @@ class Totals:
         self.question = question
         self.sums: dict[tuple[str, ...], list[int]] = {}
         """By the values of `keys`."""
+        self.beyond: dict[tuple[str, ...], list[int]] = {}
+        """By the last two of `keys`: what came after `MOST_GROUPS`. A group that is kept apart has all that is its own."""
+        self._groups: set[tuple[str, ...]] = set()
         self._values = [value_of(name) for name in self.keys]
         self._wanted = [(value_of(name), allowed) for name, allowed in wanted(question).items()]
 
@@ -133,7 +148,22 @@ class Totals:
     def add(self, key: tuple[str, ...], sums: Sequence[int]) -> None:
         """Add figures in the order of `SUMS` to the group with these values of `keys`."""
         have = self.sums.get(key)
-        self.sums[key] = list(sums) if have is None else [a + b for a, b in zip(have, sums, strict=True)]
+        if have is None and (len(self._groups) < MOST_GROUPS or key[:-2] in self._groups):
+            self._groups.add(key[:-2])
+            self.sums[key] = list(sums)
+        elif have is None:
+            before = self.beyond.get(key[-2:], [0] * len(SUMS))
+            self.beyond[key[-2:]] = [a + b for a, b in zip(before, sums, strict=True)]
+        else:
+            self.sums[key] = [a + b for a, b in zip(have, sums, strict=True)]
+
+    def take(self, found: Totals) -> None:
+        """Add all that was added to another one of the same question."""
+        for key, sums in found.sums.items():
+            self.add(key, sums)
+        for key, sums in found.beyond.items():
+            before = self.beyond.get(key, [0] * len(SUMS))
+            self.beyond[key] = [a + b for a, b in zip(before, sums, strict=True)]
 
     def add_rows(self, rows: Iterable[Row]) -> None:
         """Add those rows that the question asks about."""
@@ -145,18 +175,23 @@ class Totals:
     def report(self) -> Report:
         """All that was added, line by line."""
         lines: dict[tuple[str, ...], _Sum] = {}
-        total, unattributed = _Sum(), _Sum()
-        for (*group, certainty, attributed), sums in self.sums.items():
-            line = lines.setdefault(tuple(group), _Sum())
+        total, unattributed, other = _Sum(), _Sum(), _Sum()
+        everything = [(lines.setdefault(key[:-2], _Sum()), key, sums) for key, sums in self.sums.items()]
+        everything += [(other, key, sums) for key, sums in self.beyond.items()]
+        for line, (*_, certainty, attributed), sums in everything:
             for place in (line, total) if attributed else (line, total, unattributed):
                 place.add(certainty, sums)
-        found = [line.line(group) for group, line in lines.items()]
+        limit = self.question.limit
+        ordered = sorted(lines.items(), key=lambda item: (-item[1].cost_nano, item[0]))
+        found = [line.line(group) for group, line in ordered[:limit]]
+        for _, line in ordered[limit:]:
+            other.add_all(line)
+        others = max(len(ordered) - limit, 0) + bool(self.beyond)
         groups = self.question.groups
         if groups and groups[0] in TIMES:
             found.sort(key=lambda line: (line.group[0], -line.cost_nano, line.group))
-        else:
-            found.sort(key=lambda line: (-line.cost_nano, line.group))
-        return Report(self.question, tuple(found), total.line(()), unattributed.line(()))
+        rest = other.line(()) if others else None
+        return Report(self.question, tuple(found), total.line(()), unattributed.line(()), rest, others)
 
 
 class _Sum:
@@ -164,9 +199,18 @@ class _Sum:
         self._sums = [0] * len(SUMS)
         self._certainty: dict[str, int] = {}
 
+    @property
+    def cost_nano(self) -> int:
+        return self._sums[1]
+
     def add(self, certainty: str, sums: Sequence[int]) -> None:
         self._sums = [a + b for a, b in zip(self._sums, sums, strict=True)]
         self._certainty[certainty] = self._certainty.get(certainty, 0) + sums[1]
+
+    def add_all(self, other: _Sum) -> None:
+        self._sums = [a + b for a, b in zip(self._sums, other._sums, strict=True)]
+        for certainty, nano in other._certainty.items():
+            self._certainty[certainty] = self._certainty.get(certainty, 0) + nano
 
     def line(self, group: tuple[str, ...]) -> Line:
         return Line(group, **dict(zip(SUMS, self._sums, strict=True)), certainty_nano=self._certainty)

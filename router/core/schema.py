@@ -62,10 +62,11 @@ def validate(schema: type[Schema], document: object) -> Schema:
     try:
         return schema.model_validate(document)
     except ValidationError as error:
-        raise SchemaError([_problem(schema, dict(detail)) for detail in error.errors(include_url=False)]) from None
+        raise SchemaError([problem_of(schema, dict(detail)) for detail in error.errors(include_url=False)]) from None
 
 
-def _problem(schema: type[BaseModel], detail: dict[str, Any]) -> Problem:
+def problem_of(schema: type[BaseModel], detail: dict[str, Any]) -> Problem:
+    """One of pydantic's errors about a document of this schema, as a sentence with its near misses."""
     path: Path = detail["loc"]
     name = str(path[-1])
     match detail["type"]:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 
+import msgspec
 import pytest
 from store import make_row
 
@@ -35,7 +36,7 @@ def test_a_table_reads_like_a_statement():
     assert said[0] == "SPEND 2027-01-15 to 2027-01-16  tenant acme  USD, UTC"
     assert said[1].split() == ["team", "requests", "input", "cached", "output", "COST", "$", "baseline", "$"]
     assert said[2].split() == ["search", "1", "3,980,000", "0", "20", "8,412.060000000", "38,666.060000000"]
-    assert said[4].split()[:2] == ["unattributed", "1"]
+    assert said[4].split()[:2] == ["(unattributed)", "1"]
     assert said[5].split() == ["TOTAL", "3", "3,980,200", "0", "60", "10,556.710000001", "40,806.610000001"]
     assert len({len(line) for line in said[1:6]}) == 1
     assert said[6] == "certainty: metered 79.7 % · counted 20.3 % · estimated < 0.1 %"
@@ -79,12 +80,39 @@ def test_a_cell_is_never_a_formula(cell):
 
 def test_csv_holds_exact_amounts_and_names_every_column():
     found = list(csv.DictReader(io.StringIO(as_csv(report(ROWS, "team", "model")))))
-    assert [line["team"] for line in found] == ["search", "support", "unattributed"]
+    assert [line["team"] for line in found] == ["search", "support", ""]
+    assert [line["groups"] for line in found] == ["1", "1", "1"]
     assert found[1]["cost_usd"] == "2140.550000001"
     assert found[1]["counted_usd"] == "2140.550000001"
     assert found[1]["metered_usd"] == "0.000000000"
     assert found[0]["modelled_saving_usd"] == "30254.000000000"
     assert int(found[0]["cost_nano"]) == 8_412_060_000_000
+
+
+def test_what_is_beyond_the_limit_of_lines_is_one_line_and_the_sums_stay_whole():
+    totals = Totals(Question(HOUR - 8, HOUR + 16, ("user", "app"), (), 2))
+    totals.add_rows(row(user=f"u{number}", cost_nano=number, baseline_nano=0) for number in range(1, 6))
+    found = totals.report()
+    assert [line.group[0] for line in found.lines] == ["u5", "u4"]
+    assert (found.others, found.other.cost_nano, found.other.requests) == (3, 6, 3)
+    assert found.total.cost_nano == 15
+    said = as_table(found, "x").splitlines()
+    assert said[4].split()[:3] == ["(other)", "3", "3"]
+    lines = list(csv.DictReader(io.StringIO(as_csv(found))))
+    assert [(line["user"], line["app"], line["groups"]) for line in lines[1:]] == [
+        ("u4", "faq", "1"),
+        ("(other)", "", "3"),
+    ]
+    assert sum(int(line["cost_nano"]) for line in lines) == 15
+    told = json.loads(json_text(found))["other"]
+    assert (told["cost_nano"], told["groups"]) == (6, 3)
+    assert json.loads(json_text(report(ROWS, "team")))["other"] is None
+
+
+def test_notes_are_told_below_a_table_and_in_json():
+    found = msgspec.structs.replace(report([], "team"), notes=("nothing was ever booked for tenant 'acm'",))
+    assert as_table(found, "x").endswith("note: nothing was ever booked for tenant 'acm'\n")
+    assert json.loads(json_text(found))["notes"] == ["nothing was ever booked for tenant 'acm'"]
 
 
 def test_a_terminal_is_not_steered_by_what_callers_write():

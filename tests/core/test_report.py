@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from store import make_row
 
+from router.core import report as core_report
 from router.core.report import (
     CUBE,
     GROUPS,
@@ -74,6 +75,29 @@ def test_a_correction_changes_amounts_but_is_no_request():
     (line,) = report([row(), corrected]).lines
     assert (line.requests, line.cost_nano, line.prompt_tokens) == (1, 600, 97)
     assert sums_of(corrected)[0] == 0
+
+
+def test_groups_beyond_the_bound_are_summed_and_every_group_that_is_shown_is_whole(monkeypatch):
+    monkeypatch.setattr(core_report, "MOST_GROUPS", 2)
+    rows = [row(user=user, certainty=certainty) for certainty in ("metered", "counted") for user in "abcd"]
+    found = report([*rows, row(user="d", team="")], "user")
+    assert [(line.group, line.requests) for line in found.lines] == [(("a",), 2), (("b",), 2)]
+    assert (found.other.requests, found.others, found.total.requests) == (5, 1, 9)
+    assert found.unattributed.requests == 1
+    assert found.other.certainty_nano == {"metered": 3_000, "counted": 2_000}
+    both = Totals(found.question)
+    for _ in range(2):
+        part = Totals(found.question)
+        part.add_rows(rows)
+        both.take(part)
+    assert (both.report().total.requests, both.report().other.requests) == (16, 8)
+
+
+def test_lines_by_time_stay_in_order_where_only_the_dearest_are_shown():
+    rows = [row(at_ms=(HOUR + hour) * 3_600_000, cost_nano=cost) for hour, cost in enumerate((5, 1, 9))]
+    totals = Totals(Question(HOUR, HOUR + 9, ("hour",), (), 2))
+    totals.add_rows(rows)
+    assert [line.cost_nano for line in totals.report().lines] == [5, 9]
 
 
 def test_filters_must_all_hold_and_one_name_may_have_several_values():

@@ -103,7 +103,26 @@ async def test_a_minute_that_is_used_up_says_when_to_come_back(node, tenant, sdk
     [
         ({"limit_usd": "1", "period": "day", "scope": {"model": "gpt-4o-mni"}}, "did you mean"),
         ({"limit_usd": "1", "period": "day", "scope": {"provider": "opnai"}}, "did you mean"),
-        ({"limit_usd": "1", "period": "day", "time_zone": "Europe/Bonn"}, "time_zone: 'Europe/Bonn' is no time zone"),
+        (
+            {"limit_usd": "1", "period": "day", "time_zone": "Mars/Olympus"},
+            "time_zone: 'Mars/Olympus' is no time zone of",
+        ),
+        ({"limit_usd": "1", "period": "day", "time_zone": "europe/berlin"}, "did you mean Europe/Berlin?"),
+        ({"limit_usd": "1", "period": "day", "time_zone": "New York"}, "did you mean America/New_York?"),
+        ({"limit_usd": "1", "period": "day", "time_zone": "Europe/Brelin"}, "or Europe/Berlin or"),
+        (
+            {"limit_usd": 1.5, "period": "day"},
+            'limit_usd: put the amount in quotes, such as "1.5"; a number may not be',
+        ),
+        ({"limit": "1", "period": "day", "limit_usd": "1"}, "limit: unknown key 'limit'; did you mean limit_usd?"),
+        (
+            {"scope": {"taem": "x"}, "limit_usd": "1", "period": "day"},
+            "scope.taem: unknown key 'taem'; did you mean team?",
+        ),
+        (
+            {"limit_usd": "1", "period": "dya"},
+            "'dya' is not one of minute, hour, day, week, month, total; did you mean day?",
+        ),
         ({"limit_usd": "1", "period": "total", "rolling": True}, "rolling: a total"),
         ({"limit_usd": "9007199.254740992", "period": "day"}, "must be less than"),
         ({"limit_usd": "0.0000000001", "period": "day"}, "finer than a nano-dollar"),
@@ -148,6 +167,24 @@ def test_the_command_line_sets_lists_and_removes(node):
         assert "generated-dev" in listing
     assert node.run("budgets", "remove", name).returncode == 0
     assert name not in node.run("budgets").stdout
+
+
+def test_a_tenants_administrator_cannot_change_what_the_operator_set_for_it(node, tenant):
+    boss = bearer(node.new_key(tenant=tenant.name, role="admin"))
+    set_budget(node, tenant, "5", settle_s=0)
+    body = {"scope": {"tenant": tenant.name}, "limit_usd": "500", "period": "day"}
+    url = f"{node.url}/costrouter/v1/budgets"
+    for answer in (
+        node.http.post(url, json=body, headers=boss),
+        node.http.delete(f"{url}/{listed(node, tenant)[0]['id']}", headers=boss),
+        node.http.post(f"{node.url}/costrouter/v1/import", json={"version": 1, "budgets": [body]}, headers=boss),
+    ):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "not_allowed"), answer.text
+        assert "The node's operator set this budget" in answer.json()["error"]["message"]
+    assert [(one["limit_usd"], one["set_by"]) for one in listed(node, tenant)] == [("5.000000000", "operator")]
+    own = node.http.post(url, json=body | {"period": "hour"}, headers=boss).json()
+    assert own["set_by"] == "tenant"
+    assert node.http.delete(f"{url}/{own['id']}", headers=boss).status_code == 200
 
 
 def test_a_scope_that_would_count_more_than_was_meant_is_refused(node):

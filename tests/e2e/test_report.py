@@ -12,7 +12,9 @@ import pytest
 from node import Node, bearer
 from store import PATIENT_S, Machine, make_row, until
 
+from router.adapters.journal import Journal
 from router.adapters.redis_ledger import RedisLedger
+from router.adapters.store_layout import encode_row
 
 HOUR = 496_000
 """2026-08-01 16:00 UTC."""
@@ -119,6 +121,45 @@ def test_an_applications_key_sees_its_own_spend_only(finance):
     assert ask(finance, boss, tenant="*").status_code == 403
 
 
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"tenant": "finanec"}, "nothing was ever booked for tenant 'finanec'; did you mean finance?"),
+        ({"tenant": "finance", "team": "serach"}, "nothing in this span has team 'serach'; did you mean search?"),
+        ({"tenant": "*", "key": "key-2"}, "nothing in this span has key 'key-2'; did you mean key-1?"),
+    ],
+)
+def test_a_name_that_nobody_has_is_told_and_not_taken_for_no_spend(finance, query, said):
+    assert said in ask(finance, **query, **SPAN).json()["notes"]
+    assert f"note: {said}" in ask(finance, format="table", **query, **SPAN).text
+
+
+def test_what_is_said_of_a_wrong_name_gives_no_other_tenant_or_key_away(finance):
+    finance.new_key(tenant="finanec-two")
+    boss = finance.new_key(tenant="finanec", role="admin")
+    assert ask(finance, boss, **SPAN).json()["notes"] == ["nothing was ever booked for tenant 'finanec'"]
+    key = finance.new_key(tenant="finance")
+    assert ask(finance, key, team="serach", **SPAN).json()["notes"] == ["nothing in this span has team 'serach'"]
+
+
+def test_only_so_many_lines_are_told_and_the_rest_is_one(finance):
+    found = ask(finance, tenant="finance", group_by="user,team", limit=2, **SPAN).json()
+    assert (len(found["data"]), found["other"]["groups"]) == (2, 4)
+    assert sum(line["cost_nano"] for line in (*found["data"], found["other"])) == found["total"]["cost_nano"]
+    assert "from 1 to 10,000" in ask(finance, limit="0", **SPAN).json()["error"]["message"]
+
+
+def test_what_a_journal_on_the_disk_still_has_is_told_by_the_command(finance):
+    told = ("report", "--tenant", "waits", "--by", "team", "--format", "csv")
+    journal = Journal(finance.data_dir / "journal", "gone")
+    row = make_row("j1/1", tenant="waits", at_ms=time.time_ns() // 1_000_000)
+    try:
+        journal.ended("j1/1", encode_row(row), released=False)
+        assert "1 row waits in the journals on this disk ($0.000001000)" in finance.run(*told).stderr
+    finally:
+        journal.close(remove=True)
+
+
 def test_the_operator_can_compare_tenants(finance):
     found = finance.spend(group_by="tenant,month", **SPAN)
     assert {"tenant": "finance", "month": "2026-08"}.items() <= found["data"][0].items()
@@ -190,7 +231,9 @@ async def test_tail_shows_what_was_booked_last(finance):
     told = finance.run("ledger", "tail", "-n", "2", "--tenant", "tailed")
     lines = told.stdout.splitlines()
     assert [line.split()[-1] for line in lines] == ["t3/1", "t4/1"]
-    assert "tailed/unattributed/faq  deepseek/deepseek-flash@deepseek  100 in 20 out  $0.000001000  metered" in lines[0]
+    assert (
+        "tailed/(unattributed)/faq  deepseek/deepseek-flash@deepseek  100 in 20 out  $0.000001000  metered" in lines[0]
+    )
     (one,) = finance.run("ledger", "tail", "-n", "1", "--tenant", "tailed", "--json").stdout.splitlines()
     assert json.loads(one)["attempt"] == "t4/1"
 
