@@ -22,6 +22,7 @@ from typing import Final
 
 import structlog
 import uvloop
+from aiohttp import web
 
 from router.adapters.archive_task import keep_archived
 from router.adapters.audit import Audit
@@ -31,7 +32,6 @@ from router.adapters.fleet import Fleet, Observations
 from router.adapters.http_admin import HOME, OPERATOR
 from router.adapters.http_api import Api, Health
 from router.adapters.http_budgets import BudgetApi
-from router.adapters.http_doors import CLOSE_S, Doors
 from router.adapters.http_keys import KeyApi
 from router.adapters.http_server import Handler, HttpServer
 from router.adapters.http_transfer import TransferApi
@@ -52,19 +52,20 @@ from router.attempt import Desk
 from router.core.snapshot import Snapshot, compile_snapshot
 from router.core.values import Identity
 from router.pipeline import Pipeline
-from router.plan import DEV, Plan
+from router.plan import BACKLOG, DEV, Plan
 from router.ports import Clock, StoreUnavailable
-from router.processes import BACKLOG
 from router.settings import Settings
+from router.yard import job_parts
 
 TICK_S: Final = 1.0
-REPLACED: Final = signal.SIGUSR1
-"""Tells a worker that another has taken its place."""
+DRAIN_POLL_S: Final = 0.02
+CANCEL_S: Final = 1.0
+"""How long requests may take to end once they are told to. aiohttp's shutdown waits this long twice."""
 LEAVE_S: Final = 5.0
 """How long streams whose callers have gone may take to end."""
 TELL_S: Final = 2.0
 """How long the fleet's last exchange may take."""
-AFTER_DRAIN_S: Final = CLOSE_S + LEAVE_S + FLUSH_S + TELL_S
+AFTER_DRAIN_S: Final = 2 * CANCEL_S + LEAVE_S + FLUSH_S + TELL_S
 """All that stopping may take beyond the requests under way; the supervisor waits longer than both together."""
 FAILED_TICKS: Final = 3
 """Ticks in a row that must fail before /readyz speaks of it."""
@@ -83,22 +84,14 @@ class SystemClock:
         return time.monotonic()
 
 
-def run_worker(plan: Plan, number: int, ready: int, door: socket.socket) -> None:
-    """Serve until SIGTERM, or until `REPLACED`, after which what is there is answered.
-
-    Args:
-        plan: what to serve.
-        number: the worker's place.
-        ready: a descriptor that gets one byte once requests are answered.
-        door: a listening socket to accept from.
-    """
-    uvloop.run(_Worker(plan, number, door).serve(ready))
+def run_worker(plan: Plan, number: int, ready: int) -> None:
+    """Serve until SIGTERM. ``ready`` is a descriptor that gets one byte once requests are answered."""
+    uvloop.run(_Worker(plan, number).serve(ready))
 
 
 class _Worker:
-    def __init__(self, plan: Plan, number: int, door: socket.socket) -> None:
+    def __init__(self, plan: Plan, number: int) -> None:
         self._plan = plan
-        self._door = door
         self._name = f"w{number}-{secrets.token_hex(3)}"
         self._clock = SystemClock()
         self._observations = Observations()
@@ -110,10 +103,8 @@ class _Worker:
         self._last: Snapshot | None = None
 
     async def serve(self, ready: int) -> None:
-        loop = asyncio.get_running_loop()
-        stop, replaced = asyncio.Event(), asyncio.Event()
+        loop, stop = asyncio.get_running_loop(), asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
-        loop.add_signal_handler(REPLACED, replaced.set)
         plan, clock = self._plan, self._clock
         place = parse_store_url(plan.store_url)
         connection = connection_to(place)
@@ -135,13 +126,9 @@ class _Worker:
         executor = ThreadPoolExecutor(1, thread_name_prefix="count")
         upstream = AiohttpUpstream(proxy) if (proxy := plan.settings.upstream_proxy) else RawUpstream()
         listeners = (self._log, self._metrics, Learning(self._observations))
-        pipeline = Pipeline(
-            keys=keys,
-            upstream=upstream,
-            desk=Desk(ledger, TiktokenCounter(plan.encoders.get(), executor=executor), clock, listeners, budgets),
-            links=plan.links,
-            snapshot=self._snapshot(),
-        )
+        desk = Desk(ledger, TiktokenCounter(plan.encoders.get(), executor=executor), clock, listeners, budgets)
+        pipeline = Pipeline(keys=keys, upstream=upstream, desk=desk, links=plan.links, snapshot=self._snapshot())
+        jobs = job_parts(plan, self._name, connection=reader, pipeline=pipeline, desk=desk, upstream=upstream)
         max_body = plan.settings.max_body_mb * 1024 * 1024
         api = Api(
             pipeline=pipeline,
@@ -157,22 +144,25 @@ class _Worker:
             archive=plan.settings.archive_place,
         )
         budget_api = BudgetApi(pipeline, budgets, ledger.store_ms, Audit(reader))
-        table = api.table() | budget_api.table() | _key_table(pipeline, keys, budget_api, Audit(reader), clock)
-        server = HttpServer(pipeline, table, max_body=max_body)
-        handlers = server.protocol_factory()
-        listening = await loop.create_server(handlers, sock=self._door, backlog=BACKLOG)
+        table = (
+            api.table() | jobs.table | budget_api.table() | _key_table(pipeline, keys, budget_api, Audit(reader), clock)
+        )
+        handlers = HttpServer(pipeline, table, max_body=max_body).protocol_factory()
+        listening = await loop.create_server(handlers, sock=self._socket(), backlog=BACKLOG)
         _keep_garbage_rare()
-        os.write(ready, b"1")
-        os.close(ready)
+        _tell(ready)
         clockwork = (
+            *jobs.clockwork,
             self._tick(pipeline, fleet, journal),
             budgets.keep_fresh(),
             keep_archived(reader, self._name, plan.store_url, plan.settings.environment, plan.settings.archive_after),
         )
         running = [loop.create_task(work) for work in clockwork]
         looking_after = loop.create_task(upkeep.run())
-        doors = Doors(server, handlers, listening, self._health.go_down)
-        await doors.closed(stop, replaced, linger_s=plan.settings.linger_s, drain_s=plan.settings.drain_s)
+        await stop.wait()
+        listening.close()
+        self._health.down = "shutting down"
+        await _drain(handlers, plan.settings.drain_s)
         await pipeline.close(LEAVE_S)
         for task in running:
             task.cancel()
@@ -241,6 +231,14 @@ class _Worker:
         kept_s = 0 if self._plan.settings.redis_url is None else KEPT_S
         return Journal(root, f"{self._name}{secrets.token_hex(4)}", kept_s=kept_s)
 
+    def _socket(self) -> socket.socket:
+        host = self._plan.settings.host
+        place = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        place.bind((host, self._plan.port))
+        return place
+
 
 def _key_table(
     pipeline: Pipeline, keys: RedisKeys, budgets: BudgetApi, audit: Audit, clock: Clock
@@ -256,8 +254,26 @@ def _webhook(settings: Settings) -> Webhook | None:
     return Webhook(settings.alert_url, secret, shape=settings.alert_format, private=settings.alert_private)
 
 
+def _tell(ready: int) -> None:
+    os.write(ready, b"1")
+    os.close(ready)
+
+
 def _keep_garbage_rare() -> None:
     """What start-up has made stays; only what requests leave is looked through."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+
+
+async def _drain(handlers: web.Server, bound_s: float) -> None:
+    """Let requests under way end; cancel those that have not after ``bound_s`` seconds."""
+    handlers.pre_shutdown()
+    loop = asyncio.get_running_loop()
+    bound = loop.time() + bound_s
+    # aiohttp's own shutdown waits as long once more after that, and has no public word for a connection that is busy.
+    while loop.time() < bound and any(c._request_in_progress for c in handlers.connections):  # noqa: ASYNC110, SLF001 - as said
+        await asyncio.sleep(DRAIN_POLL_S)
+    await handlers.shutdown(CANCEL_S)
+    # Cancelled handlers hand their streams to the pipeline, once it is their turn.
+    await asyncio.sleep(DRAIN_POLL_S)

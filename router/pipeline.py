@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
@@ -33,6 +33,7 @@ from router.ports import (
     BudgetExceeded,
     JournalUnavailable,
     Keys,
+    PartStream,
     PeriodOver,
     ProviderLink,
     StoreUnavailable,
@@ -76,16 +77,19 @@ class Call(msgspec.Struct, frozen=True):
     request_id: str
     gone: Callable[[], bool] = _never
     """Whether the caller has hung up meanwhile."""
+    identity: Identity | None = None
+    """Who calls, where that is known already: the headers then say nothing of it, and it is answered at once."""
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """What to send back with 200: a whole body, or the first part of a stream and the stream it goes on with."""
+    """What to send back: a whole body, or the first part of a stream and the stream it goes on with."""
 
     headers: Headers
     body: bytes
-    stream: AnswerStream | None = None
+    stream: PartStream | None = None
     after: Callable[[], None] = _nothing
     """To be called once a whole body is written, or cannot be: what the caller need not wait for."""
+    status: int = 200
 
 
 class Considered(msgspec.Struct, frozen=True):
@@ -102,6 +106,13 @@ class Considered(msgspec.Struct, frozen=True):
     """Whose request it is, as far as the key lets its headers say."""
 
 
+class Deferral(Protocol):
+    """Who takes requests that may wait."""
+
+    async def take(self, call: Call, identity: Identity, seen: Considered, body: bytes) -> Reply | None:
+        """An answer, or a promise of one; None for what is best answered at once. Raises `RouterError`."""
+
+
 class Pipeline:
     """Serves requests. ``snapshot`` is replaced from outside whenever the world has changed."""
 
@@ -114,6 +125,8 @@ class Pipeline:
         self._links = links
         self._leaving: set[asyncio.Task[None]] = set()
         self.snapshot = snapshot
+        self.deferral: Deferral | None = None
+        """Takes what may wait; without one everything is answered at once."""
 
     async def serve(self, call: Call) -> Reply:
         """Answer one call.
@@ -123,8 +136,18 @@ class Pipeline:
         """
         identity: Identity | None = None
         try:
-            identity = await self.authenticate(call.headers)
-            attempt, sending = await self._admit(call, identity)
+            identity = call.identity or await self.authenticate(call.headers)
+            body = await self._body(call, identity)
+            seen = await self.consider(call.api, identity, call.headers, body)
+            if (
+                self.deferral is not None
+                and call.identity is None
+                and (seen.orders.deadline or "prefer" in call.headers)
+            ):
+                deferred = await self.deferral.take(call, identity, seen, body)
+                if deferred is not None:
+                    return deferred
+            attempt, sending = await self._admit(call, seen)
         except RouterError as error:
             for listener in self._desk.listeners:
                 listener.on_refusal(INBOUND[call.api].endpoint, error.code, identity)
@@ -134,14 +157,13 @@ class Pipeline:
             return await self._deliver(attempt, response, call.gone)
         except BaseException as failure:
             # Whatever it was, it may have been sent: the books must say so. A row that stands already is kept.
-            # Nobody cancels a call but a node that must stop.
-            stopped = isinstance(failure, asyncio.CancelledError)
+            left = isinstance(failure, asyncio.CancelledError)
             attempt.settle_estimated(
-                outcome="node_stopped" if stopped else "upstream_interrupted", status=503 if stopped else 500
+                outcome="client_left" if left else "upstream_interrupted", status=499 if left else 500
             )
             raise
 
-    def abandon(self, stream: AnswerStream) -> None:
+    def abandon(self, stream: PartStream) -> None:
         """A stream's caller has gone; what is left to do goes on without them."""
         task = asyncio.get_running_loop().create_task(stream.abandon())
         self._leaving.add(task)
@@ -205,11 +227,13 @@ class Pipeline:
             decision = _try(route, facts)
         return Considered(inbound, request, orders, facts, route, decision, snapshot, identity)
 
-    async def _admit(self, call: Call, identity: Identity) -> tuple[Attempt, UpstreamRequest]:
-        """Describe, decide and reserve; where a budget has no room, with the model that the policy names for that."""
+    async def _body(self, call: Call, identity: Identity) -> bytes:
         if identity.role not in _SENDERS:
             raise RouterError("not_allowed", refused(identity.role, "prompt"))
-        seen = await self.consider(call.api, identity, call.headers, await call.read())
+        return await call.read()
+
+    async def _admit(self, call: Call, seen: Considered) -> tuple[Attempt, UpstreamRequest]:
+        """Reserve; where a budget has no room, with the model that the policy names for that."""
         plan, decision = seen.route.plan, seen.decision
         if decision is None:
             raise refusal(plan, seen.facts)

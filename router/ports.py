@@ -83,6 +83,16 @@ class UpstreamResponse(Protocol):
         """Give the connection back if the body was consumed, else drop it. Safe to call twice."""
 
 
+class PartStream(Protocol):
+    """What a reply goes on with."""
+
+    async def next_part(self) -> bytes:
+        """The next bytes; b"" at the end."""
+
+    async def abandon(self) -> None:
+        """The caller has gone."""
+
+
 class Upstream(Protocol):
     """Sends one request and returns once the response's head is here."""
 

@@ -42,13 +42,19 @@ class Settings(BaseModel):
     """Divides the simulated providers' waiting times; 0 means no waiting."""
     sim_batch_speed: float = Field(default=60.0, gt=0)
     """How much faster than real time the simulated providers' batches live."""
+    broker: bool = True
+    """Whether workers look after jobs too. Without, run `costrouter broker` somewhere."""
+    blobs: str = ""
+    """Directory or URL (``s3://…``) for payloads of jobs and batches; ``blobs`` in the data directory when empty."""
+    blob_secret: SecretStr | None = None
+    """What they are encrypted with; drawn and kept in the data directory when unset. A fleet's nodes need the same."""
+    hold_s: float = Field(default=900.0, ge=0, le=86_400)
+    """How long the connection of a request with a deadline is held, in seconds."""
     journal_sync_s: float = Field(default=0, ge=0, le=60)
     """How often the journal is brought to the disk itself, in seconds. With 0 the kernel sees to that: a machine that
     loses power may then lose what its disk did not have yet, a process that dies loses nothing."""
     drain_s: float = Field(default=25.0, ge=0, le=3600)
     """How long requests under way may take to end after SIGTERM, in seconds."""
-    linger_s: float = Field(default=0, ge=0, le=600)
-    """How long a node that was told to stop serves on, /readyz down, so that load balancers send no more, in seconds."""
     max_body_mb: int = Field(default=64, ge=1, le=1024)
     upstream_proxy: str | None = None
     """URL of an HTTP proxy for calls to providers."""
@@ -67,7 +73,7 @@ class Settings(BaseModel):
     environment: Mapping[str, str] = Field(default_factory=dict, repr=False)
     """The whole environment, for provider keys named by the catalog (`key_env`, `env:` base URLs)."""
 
-    @field_validator("archive")
+    @field_validator("archive", "blobs")
     @classmethod
     def _place(cls, given: str) -> str:
         if re.match(r"[A-Za-z][A-Za-z0-9+]*:", given) and not re.match(r"(s3|gs|file)://[^/]", given):
@@ -88,6 +94,11 @@ class Settings(BaseModel):
     def archive_place(self) -> str:
         """Where the archive lies."""
         return self.archive or str(self.data_dir.resolve() / "archive")
+
+    @property
+    def blobs_place(self) -> str:
+        """Where payloads of jobs lie."""
+        return self.blobs or str(self.data_dir.resolve() / "blobs")
 
     @property
     def loopback(self) -> bool:

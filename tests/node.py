@@ -54,13 +54,11 @@ class Node:
 
     Args:
         folder: its data directory and logs go there.
-        stdin: a descriptor, for a node with a terminal.
         settings: ``workers=2`` is COSTROUTER_WORKERS=2; names in capitals go to the environment as they are.
     """
 
-    def __init__(self, folder: Path, *, stdin: int = subprocess.DEVNULL, **settings: Any) -> None:
+    def __init__(self, folder: Path, **settings: Any) -> None:
         self.folder = folder
-        self.stdin = stdin
         self.data_dir = folder / "data"
         given = {"port": 0, "workers": 1, "sim_speed": 0, "data_dir": self.data_dir} | settings
         self.environment = clean_environment(
@@ -88,7 +86,7 @@ class Node:
                 [COMMAND, "serve"],
                 env=self.environment,
                 cwd=ROOT,
-                stdin=self.stdin,
+                stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err if stderr is None else stderr,
             )

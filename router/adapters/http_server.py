@@ -18,7 +18,6 @@ from multidict import CIMultiDict
 
 from router.adapters import http_connection
 from router.adapters.http_connection import DirectRequest, Server, body_stopped
-from router.adapters.http_doors import stopping
 from router.adapters.http_reply import SERVER, StreamedReply, WholeReply
 from router.attempt import Headers
 from router.core.errors import RouterError
@@ -28,7 +27,7 @@ from router.dialects.ways import INBOUND, Inbound
 from router.pipeline import Call, Pipeline
 
 if TYPE_CHECKING:
-    from router.streaming import AnswerStream
+    from router.ports import PartStream
 
 Handler = Callable[[web.BaseRequest, str], Awaitable[web.StreamResponse]]
 DIRECT_BYTES: Final = 1024 * 1024
@@ -62,8 +61,6 @@ class HttpServer:
         self._pipeline = pipeline
         self._max_body = max_body
         self._ids = itertools.count(1)
-        self.cuts = False
-        """Whether requests under way are told that they end here."""
         self._incarnation = f"req_{secrets.token_hex(6)}"
         prompts = {("POST", f"/v1{inbound.path}"): self._prompts(inbound) for inbound in INBOUND.values()}
         self._direct_bytes = direct_bytes
@@ -73,7 +70,7 @@ class HttpServer:
         self._paths = {path for _, path in self._table}
         self._patterns = [path.split("/") for path in self._paths if "*" in path]
 
-    def protocol_factory(self) -> Server:
+    def protocol_factory(self) -> web.Server:
         """What the event loop's server calls for each connection."""
         return Server(
             self._handle,
@@ -99,8 +96,6 @@ class HttpServer:
 
     def _request(self, message, payload, protocol, writer, task):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - aiohttp's private types
         loop = asyncio.get_running_loop()
-        if protocol.closes:
-            message = message._replace(should_close=True)
         return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=self._max_body)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -163,10 +158,6 @@ class HttpServer:
                 return await self._serve(request, request_id, inbound.api)
             except RouterError as error:
                 return error_response(error, request_id, inbound.error_body)
-            except asyncio.CancelledError:
-                if not self.cuts:
-                    raise
-                return error_response(stopping(), request_id, inbound.error_body)
 
         return handler
 
@@ -187,12 +178,16 @@ class HttpServer:
                 gone=gone,
             )
         )
+        if reply.status != 200:
+            return web.Response(
+                body=reply.body, status=reply.status, headers=CIMultiDict([*reply.headers, ("server", SERVER)])
+            )
         if reply.stream is None:
             return cast("web.StreamResponse", WholeReply(reply.headers, reply.body, reply.after))
         return await self._send_stream(request, reply.headers, reply.body, reply.stream)
 
     async def _send_stream(
-        self, request: web.BaseRequest | DirectRequest, headers: Headers, part: bytes, stream: AnswerStream
+        self, request: web.BaseRequest | DirectRequest, headers: Headers, part: bytes, stream: PartStream
     ) -> web.StreamResponse:
         reply = StreamedReply(request, [*headers, ("cache-control", "no-cache")])
         try:
@@ -202,11 +197,7 @@ class HttpServer:
             reply.end()
         except ConnectionError:
             self._pipeline.abandon(stream)
-        except BaseException as failure:
-            if self.cuts and isinstance(failure, asyncio.CancelledError):
-                reply.end_with(stream.cut(stopping()))
-                self._pipeline.abandon(stream)
-                return cast("web.StreamResponse", reply)
+        except BaseException:
             self._pipeline.abandon(stream)
             # Another head must not follow in the middle of this body: cut off is the only honest end left.
             if reply.started and request.transport is not None:

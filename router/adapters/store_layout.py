@@ -65,6 +65,8 @@ REQUESTS: Final = "n"
 PLATFORM_KEYS: Final = "cr:{@}:keys"
 PLATFORM_TENANTS: Final = "cr:{@}:tenants"
 PLATFORM_BUDGETS: Final = "cr:{@}:budgets"
+JOBS_JOURNAL: Final = "jobs"
+"""In place of a worker: what is held for work that waits belongs to no worker, and is swept by none."""
 
 UNIT: Final = "\x1e"
 _DAY_MS: Final = 86_400_000

@@ -20,6 +20,7 @@ from router.adapters.ledger_settle import ESTIMATES, SWEEPS
 from router.adapters.resp import Arg, Script
 from router.adapters.store_layout import (
     HELD_DIMENSIONS,
+    JOBS_JOURNAL,
     PLATFORM_JOURNALS,
     PLATFORM_SWEEPER,
     PLATFORM_TENANTS,
@@ -76,7 +77,8 @@ class Sweep:
             held: defaultdict[str, dict[str, Held]] = defaultdict(dict)
             for attempt, text in (await held_by(self._connection, tenant)).items():
                 hold = read_held(text)
-                held[hold.journal][attempt] = hold
+                if hold.journal != JOBS_JOURNAL:
+                    held[hold.journal][attempt] = hold
             for journal, holds in held.items():
                 swept += await self._end(tenant, journal, holds, journals)
         await self._forget(tenants, journals)

@@ -33,6 +33,7 @@ CODES: Final[dict[str, ErrorKind]] = {
     "request_timeout": ErrorKind(408, "invalid_request_error", retryable=True),
     "request_too_large": ErrorKind(413, "invalid_request_error", retryable=False),
     "no_feasible_model": ErrorKind(422, "invalid_request_error", retryable=False),
+    "request_cancelled": ErrorKind(409, "invalid_request_error", retryable=False),
     "rate_limited": ErrorKind(429, "rate_limit_error", retryable=True),
     "internal_error": ErrorKind(500, "server_error", retryable=True),
     "upstream_refused_credentials": ErrorKind(502, "upstream_error", retryable=False),
@@ -44,7 +45,6 @@ CODES: Final[dict[str, ErrorKind]] = {
     "upstream_unavailable": ErrorKind(503, "upstream_error", retryable=True),
     "archive_unavailable": ErrorKind(503, "server_error", retryable=False),
     "store_unavailable": ErrorKind(503, "server_error", retryable=True),
-    "node_stopping": ErrorKind(503, "server_error", retryable=True),
     "journal_unavailable": ErrorKind(503, "server_error", retryable=True),
     "upstream_timeout": ErrorKind(504, "upstream_error", retryable=True),
 }

@@ -19,7 +19,7 @@ from router.core.values import Price
 ParcelState = Literal[
     "staged",  # its lines are bound to it; nothing is known at the provider
     "uploaded",  # the provider has its file
-    "unsure",  # a creation was sent, and nobody knows what came of it
+    "unsure",  # a creation may have been sent, and nobody knows what came of it
     "submitted",  # the provider has taken it, under an id
     "cancelling",  # it was asked to stop
     "ended",  # it will change no more at the provider
@@ -43,24 +43,23 @@ Event = Literal[
     "deleted",
 ]
 Action = Literal[
-    "upload", "create", "look", "poll", "cancel", "book", "release", "delete", "forget", "nothing",
+    "upload", "create", "look", "poll", "cancel", "book", "delete", "forget", "nothing",
 ]  # fmt: skip  # one a line would hide that they are few
 
 TABLE: Final[dict[tuple[ParcelState, Event], tuple[ParcelState, Action]]] = {
     # Before the provider knows of it. What may have been uploaded in vain is deleted with the parcel.
     ("staged", "uploaded"): ("uploaded", "create"),
     ("staged", "unknown"): ("staged", "upload"),
-    ("staged", "refused"): ("ended", "release"),
-    ("staged", "wanted_no_more"): ("ended", "release"),
-    ("uploaded", "created"): ("submitted", "poll"),
-    ("uploaded", "unknown"): ("unsure", "look"),
-    ("uploaded", "refused"): ("ended", "release"),
-    ("uploaded", "full"): ("uploaded", "create"),
-    ("uploaded", "wanted_no_more"): ("ended", "release"),
-    # A creation that timed out is looked for before it is repeated.
+    ("staged", "refused"): ("ended", "book"),
+    ("staged", "wanted_no_more"): ("ended", "book"),
+    ("uploaded", "wanted_no_more"): ("ended", "book"),
+    # Written down before the creation is sent, so that one whose answer is lost is looked for before it is repeated.
+    ("unsure", "created"): ("submitted", "poll"),
     ("unsure", "found"): ("submitted", "poll"),
     ("unsure", "not_found"): ("uploaded", "create"),
     ("unsure", "unknown"): ("unsure", "look"),
+    ("unsure", "full"): ("uploaded", "create"),
+    ("unsure", "refused"): ("ended", "book"),
     ("unsure", "wanted_no_more"): ("unsure", "look"),
     # At the provider.
     ("submitted", "running"): ("submitted", "poll"),
@@ -75,7 +74,7 @@ TABLE: Final[dict[tuple[ParcelState, Event], tuple[ParcelState, Action]]] = {
     ("cancelling", "stopped"): ("cancelling", "poll"),
     ("cancelling", "wanted_no_more"): ("cancelling", "cancel"),
     ("cancelling", "over"): ("ended", "book"),
-    ("cancelling", "full"): ("ended", "release"),
+    ("cancelling", "full"): ("ended", "book"),
     ("cancelling", "lost"): ("ended", "book"),
     # Over: rows first, then what lies at the provider goes.
     ("ended", "unknown"): ("ended", "book"),
@@ -89,7 +88,7 @@ TABLE: Final[dict[tuple[ParcelState, Event], tuple[ParcelState, Action]]] = {
 
 RESUME: Final[dict[ParcelState, Action]] = {
     "staged": "upload",
-    "uploaded": "look",
+    "uploaded": "create",
     "unsure": "look",
     "submitted": "poll",
     "cancelling": "poll",
@@ -97,8 +96,7 @@ RESUME: Final[dict[ParcelState, Action]] = {
     "booked": "delete",
     "gone": "forget",
 }
-"""What is done next with a parcel that is taken up in this state: whoever had it may have died in the middle of it, so
-that even a creation that is not known to have been sent is looked for first."""
+"""What is done next with a parcel that is taken up in this state, whoever had it before."""
 
 
 def follow(state: ParcelState, event: Event) -> tuple[ParcelState, Action]:
@@ -161,32 +159,29 @@ class Line(msgspec.Struct, frozen=True, array_like=True):
     """Attempts begun."""
     bound: str
     """The parcel or run that it travels in; "" for none."""
-    tier: str
-    """Which way it goes now."""
-    entry: str
-    """The catalog entry it was planned for."""
     payload: tuple[str, int, int]
-    """Where the request's body lies: blob, offset, length."""
+    """Where the request's body lies: blob, offset, length; an empty name for the store itself."""
     custom_id: str = ""
-    row: bytes = b""
-    """The row of the try under way as far as it is known before its end, as stored rows are."""
-    price: str = ""
-    """Version of the price that the try under way pays; `prices` of the store has it."""
-    baseline: str = ""
-    """Version of the price that its saving is measured by."""
+    avoid: str = ""
+    """A tier that has failed it; "" for none."""
     status: int = 0
     """Of the answer; 0 while there is none."""
     result: tuple[str, int, int] = ("", 0, 0)
     """Where the answer lies."""
     error: str = ""
-    """Why there is none, as a code."""
+    """Why there is no answer, as a code."""
     ended_ms: int = 0
-    cost_nano: int = 0
-    """Booked for all of its tries."""
     waits_ms: int = 0
     """No try begins before this."""
-    tokens: int = 0
-    """Of the prompt, as it is expected to be metered; for quotas."""
+
+
+class Answer(msgspec.Struct, frozen=True, array_like=True):
+    """What came of a line, as it is kept."""
+
+    status: int
+    headers: dict[str, str]
+    """What a caller is told in headers: model, provider, tier, cost."""
+    body: bytes
 
 
 class Job(msgspec.Struct, frozen=True, array_like=True):
@@ -246,6 +241,10 @@ class Parcel(msgspec.Struct, frozen=True, array_like=True):
     done: int = 0
     note: str = ""
     """The last failure, in words."""
+    model: str = ""
+    """The provider's name for it."""
+    run_ms: int = 0
+    """What an answer in real time takes at its slowest; 0 where that is not known."""
 
 
 class Manifest(msgspec.Struct, frozen=True, array_like=True):
@@ -258,6 +257,7 @@ class Manifest(msgspec.Struct, frozen=True, array_like=True):
     price: Price
     baseline: Price | None
     payload: tuple[str, int, int]
+    """Where the request lies as it goes to the provider."""
 
 
 def attempt_name(job: str, number: int, attempt: int) -> str:

@@ -3,8 +3,7 @@
 Belongs here: reading and checking these orders; they mean the same in every dialect. Does not belong here: acting
 on them. A header wins over metadata; a name that is none is refused, since an order misspelt is an order ignored.
 
-``x-costrouter-deadline`` is checked for its form only: until requests can be put off, every one is served at once, and
-so before any deadline. So are ``-session`` and ``-explain``, which nothing goes by yet.
+What is due when is known only once the store's time is (`due_ms`); ``-explain`` is checked for its form only.
 """
 
 from __future__ import annotations
@@ -40,6 +39,8 @@ class Orders(msgspec.Struct, frozen=True):
     tags: tuple[str, ...] = ()
     unit: str = ""
     task: str | None = None
+    deadline: str = ""
+    """When the answer must be there: a duration from now, or RFC 3339."""
     claims: tuple[tuple[str, str], ...] = ()
     """(``user``, ``team`` or ``app``, value): on whose behalf it is sent, if the key delegates that."""
 
@@ -130,6 +131,13 @@ def _deadline(text: str) -> str:
     return text
 
 
+def due_ms(text: str, now_ms: int) -> int:
+    """When a deadline as it was ordered falls due, in ms since the epoch."""
+    if _TIME.fullmatch(text) is None:
+        return now_ms + milliseconds(text)
+    return round(dt.datetime.fromisoformat(text.upper()).timestamp() * 1000)
+
+
 _READERS: Final[dict[str, tuple[str, Callable[[str], object]]]] = {
     "policy": ("policy", _word),
     "max-cost-usd": ("max_cost_pico", parse_usd),
@@ -140,7 +148,8 @@ _READERS: Final[dict[str, tuple[str, Callable[[str], object]]]] = {
     "user": ("claims", _user),
     "team": ("claims", _label),
     "app": ("claims", _label),
-    "deadline": ("", _deadline),
+    "deadline": ("deadline", _deadline),
+    "webhook": ("", str),
     "session": ("", _word),
     "explain": ("", _truth),
 }

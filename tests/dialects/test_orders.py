@@ -1,7 +1,7 @@
 import pytest
 
 from router.core.errors import RouterError
-from router.dialects.orders import MAX_TAGS, NONE, Orders, read_orders
+from router.dialects.orders import MAX_TAGS, NONE, Orders, due_ms, read_orders
 
 
 def ordered(metadata=None, **headers):
@@ -72,10 +72,21 @@ def test_metadata_says_the_same_and_a_header_wins():
     assert ordered(metadata, policy="") == Orders(policy="night", quality_milli=500)
 
 
-@pytest.mark.parametrize("deadline", ["4h", "90s", "2026-11-23T18:00:00Z", "2026-11-23t18:00:00.25+05:30"])
-def test_a_deadline_is_checked_and_orders_nothing_yet(deadline):
-    assert ordered(deadline=deadline) is NONE
-    assert ordered(deadline=deadline, unit="ticket") == Orders(unit="ticket")
+NOON_MS = 1_795_435_200_000  # 2026-11-23T12:00:00Z
+
+
+@pytest.mark.parametrize(
+    ("deadline", "after_ms"),
+    [
+        ("4h", 4 * 3_600_000),
+        ("90s", 90_000),
+        ("2026-11-23T18:00:00Z", 6 * 3_600_000),
+        ("2026-11-23t18:00:00.25+05:30", 1_800_250),
+    ],
+)
+def test_a_deadline_is_a_duration_from_now_or_a_time(deadline, after_ms):
+    assert ordered(deadline=deadline, unit="ticket") == Orders(unit="ticket", deadline=deadline)
+    assert due_ms(deadline, NOON_MS) - NOON_MS == after_ms
 
 
 def test_a_tag_that_is_sent_twice_counts_once():

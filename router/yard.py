@@ -1,0 +1,104 @@
+"""A broker's parts, put together for one process. Part of the composition root.
+
+Belongs here: which adapter fills which part of a broker. Does not belong here: the worker around it (app.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from router.adapters.batch_api import batch_apis
+from router.adapters.blobs_directory import DirectoryBlobs
+from router.adapters.blobs_s3 import S3Blobs, bucket_of
+from router.adapters.broker import Broker
+from router.adapters.broker_ends import Ends
+from router.adapters.broker_plan import Planner
+from router.adapters.broker_yard import Yard
+from router.adapters.http_defer import Deferral
+from router.adapters.http_jobs import JobsApi
+from router.adapters.job_ledger import JobLedger
+from router.adapters.job_store import JobStore
+from router.adapters.job_waits import JobWaits
+from router.adapters.key_files import kept_key
+from router.adapters.vault import Vault
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any
+
+    from router.adapters.http_server import Handler
+    from router.adapters.store_connection import StoreConnection
+    from router.attempt import Desk
+    from router.pipeline import Pipeline
+    from router.plan import Plan
+    from router.ports import Upstream
+    from router.settings import Settings
+
+
+@dataclass
+class JobParts:
+    """What looks after jobs in one process."""
+
+    yard: Yard
+    broker: Broker
+    table: dict[tuple[str, str], Handler]
+    """Endpoints, for the server's table."""
+    serves: bool = True
+    """Whether the broker runs here."""
+
+    @property
+    def clockwork(self) -> list[Coroutine[Any, Any, None]]:
+        """What is to be run beside serving."""
+        return [self.broker.run()] if self.serves else []
+
+
+def job_parts(
+    plan: Plan, name: str, *, connection: StoreConnection, pipeline: Pipeline, desk: Desk, upstream: Upstream
+) -> JobParts:
+    """Put together; the pipeline knows from now on what may wait, and nothing runs yet.
+
+    Args:
+        plan: the supervisor's.
+        name: of this process.
+        connection: to the store; not the one of the hot path.
+        pipeline: answers what is answered at once.
+        desk: the pipeline's ports.
+        upstream: for providers' batch APIs.
+    """
+    settings = plan.settings
+    pace = settings.sim_batch_speed if plan.simulated else 1.0
+    ledger = JobLedger(connection, desk.clock)
+    known = JobWaits(connection, pace)
+    apis = batch_apis(plan.links, upstream)
+    planner = Planner(msgspec.structs.replace(desk, ledger=ledger, listeners=()), ledger, plan.links, apis, known)
+    yard = Yard(
+        name=name,
+        store=JobStore(connection, name),
+        ledger=ledger,
+        vault=_vault(settings),
+        planner=planner,
+        pipeline=pipeline,
+        apis=apis,
+        links=plan.links,
+        known=known,
+        clock=desk.clock,
+        listeners=desk.listeners,
+    )
+    secret = settings.alert_secret.get_secret_value() if settings.alert_secret else ""
+    broker = Broker(yard, Ends(yard, secret=secret, private=settings.alert_private))
+    here = broker if settings.broker else None
+    pipeline.deferral = Deferral(yard, here, hold_ms=round(settings.hold_s * 1000))
+    return JobParts(yard, broker, JobsApi(pipeline, yard).table(), settings.broker)
+
+
+def _vault(settings: Settings) -> Vault:
+    given = settings.blob_secret
+    secret = given.get_secret_value() if given else kept_key(settings.data_dir, "blobs")
+    place = settings.blobs_place
+    if place.startswith("s3://"):
+        return Vault(S3Blobs(bucket_of(place, settings.environment)), secret)
+    return Vault(DirectoryBlobs(Path(place.removeprefix("file://"))), secret)

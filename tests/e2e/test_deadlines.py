@@ -1,0 +1,175 @@
+"""A deadline on an ordinary request: what the caller gets, what it costs, and what the providers billed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import openai
+import pytest
+from node import Node, Tenant
+from store import until
+
+SAYS = [{"role": "user", "content": "Sum up the meeting in one line."}]
+
+
+@pytest.fixture(scope="module")
+def batching_node(tmp_path_factory):
+    """A node whose simulated batches run 3600 times as fast: an hour is a second."""
+    with Node(tmp_path_factory.mktemp("batching"), workers=2, sim_batch_speed=3600) as node:
+        yield node
+
+
+@pytest.fixture
+async def tenant(batching_node):
+    batching_node.reset()
+    assert batching_node.http.delete(f"{batching_node.sim_url}/_sim/batches").status_code == 204
+    async with batching_node.store() as store:
+        yield Tenant(batching_node, store)
+
+
+def simulate(node, *faults, **settings):
+    body = {"settings": settings, "faults": list(faults)}
+    answer = node.http.post(f"{node.sim_url}/_sim/batches", json=body)
+    assert answer.status_code == 200, answer.text
+
+
+def asked(**fields):
+    return {"model": "openai/gpt-4.1-mini", "messages": SAYS, **fields}
+
+
+async def finished(web, tenant, place, bound_s=30):
+    found = {}
+
+    async def ended():
+        async with web.get(tenant.node.url + place, headers=tenant.headers) as told:
+            assert told.status == 200, await told.text()
+            found.update(await told.json())
+        return found["ended_at"] is not None
+
+    await until(ended, bound_s)
+    return found
+
+
+async def test_a_held_request_is_answered_200_by_batch_at_half_the_price(tenant):
+    async with tenant.sdk(timeout=60) as sdk:
+        raw = await sdk.chat.completions.with_raw_response.create(
+            **asked(), extra_headers={"x-costrouter-deadline": "20s"}
+        )
+    assert raw.parse().choices[0].message.content
+    assert raw.headers["x-costrouter-tier"] == "batch"
+    row = await tenant.row()
+    assert (row.tier, row.outcome, row.certainty) == ("batch", "ok", "metered")
+    assert row.attempt.endswith("/0/1")
+    assert row.cost_nano == pytest.approx(row.baseline_nano / 2, abs=1)
+    (billed,) = tenant.node.bill()
+    assert (billed["tier"], billed["nano"]) == ("batch", row.cost_nano)
+
+
+async def test_respond_async_is_promised_and_kept(tenant, web):
+    headers = {**tenant.headers, "prefer": "respond-async", "x-costrouter-deadline": "30s"}
+    async with web.post(f"{tenant.node.base_url}/chat/completions", json=asked(), headers=headers) as told:
+        assert told.status == 202, await told.text()
+        promise = await told.json()
+        assert told.headers["location"] == f"/costrouter/v1/jobs/{promise['id']}"
+        assert int(told.headers["retry-after"]) >= 1
+    assert promise["tier"] == "batch"
+    job = await finished(web, tenant, told.headers["location"])
+    assert job["status"] == "completed"
+    assert job["result"]["status_code"] == 200
+    assert job["result"]["body"]["choices"][0]["message"]["content"]
+    assert job["late_s"] is None
+    row = await tenant.row()
+    assert job["cost_usd"] == f"{row.cost_nano / 1e9:.9f}"
+
+
+async def test_a_short_deadline_is_answered_at_once(tenant):
+    async with tenant.sdk() as sdk:
+        raw = await sdk.chat.completions.with_raw_response.create(**asked(metadata={"costrouter.deadline": "100ms"}))
+    assert raw.headers["x-costrouter-tier"] == "realtime"
+    assert (await tenant.row()).tier == "realtime"
+
+
+async def test_what_never_comes_back_goes_its_way_out_before_the_deadline(tenant, web):
+    simulate(tenant.node, {"kind": "never"})
+    headers = {**tenant.headers, "prefer": "respond-async", "x-costrouter-deadline": "6s"}
+    async with web.post(f"{tenant.node.base_url}/chat/completions", json=asked(), headers=headers) as told:
+        assert told.status == 202
+    job = await finished(web, tenant, told.headers["location"])
+    assert (job["status"], job["late_s"], job["result"]["tier"]) == ("completed", None, "realtime")
+    rows = {row.attempt.split("/", 2)[2]: row for row in await tenant.rows(2)}
+    assert rows["1"].cost_nano == 0
+    assert rows["1"].tier == "batch"
+    assert rows["2/1"].tier == "realtime"
+    assert sum(row.cost_nano for row in rows.values()) == sum(line["nano"] for line in tenant.node.bill())
+
+
+@pytest.mark.parametrize("kind", ["create_lost", "create_fails", "upload_lost", "get_fails", "content_cut"])
+async def test_a_call_that_fails_once_is_made_good(tenant, web, kind):
+    simulate(tenant.node, {"kind": kind})
+    headers = {**tenant.headers, "prefer": "respond-async", "x-costrouter-deadline": "60s"}
+    async with web.post(f"{tenant.node.base_url}/chat/completions", json=asked(), headers=headers) as told:
+        assert told.status == 202
+    job = await finished(web, tenant, told.headers["location"])
+    assert job["status"] == "completed"
+    row = await tenant.row()
+    assert [line["nano"] for line in tenant.node.bill()] == [row.cost_nano]
+    report = tenant.node.http.get(f"{tenant.node.sim_url}/_sim/batches").json()
+    assert report["faults"][0]["hits"] == 1
+    assert len(report["batches"]) == 1, "a creation was repeated"
+
+
+async def test_a_job_is_cancelled_wherever_it_is(tenant, web):
+    simulate(tenant.node, {"kind": "never"})
+    headers = {**tenant.headers, "prefer": "respond-async", "x-costrouter-deadline": "60s"}
+    async with web.post(f"{tenant.node.base_url}/chat/completions", json=asked(), headers=headers) as told:
+        place = told.headers["location"]
+    await until(lambda: _submitted(tenant), 20)
+    async with web.post(f"{tenant.node.url}{place}/cancel", headers=tenant.headers) as told:
+        assert (await told.json())["status"] == "cancelling"
+    job = await finished(web, tenant, place)
+    assert job["status"] == "cancelled"
+    assert (await tenant.row()).cost_nano == 0
+    async with web.delete(f"{tenant.node.url}{place}", headers=tenant.headers) as told:
+        assert (await told.json())["deleted"]
+    async with web.get(f"{tenant.node.url}{place}", headers=tenant.headers) as told:
+        assert told.status == 404
+
+
+async def _submitted(tenant):
+    report = await asyncio.to_thread(tenant.node.http.get, f"{tenant.node.sim_url}/_sim/batches")
+    return any(batch["state"] == "in_progress" for batch in report.json()["batches"])
+
+
+async def test_errors_keep_their_status(tenant):
+    async with tenant.sdk() as sdk:
+        with pytest.raises(openai.BadRequestError, match="has passed"):
+            await sdk.chat.completions.create(
+                **asked(), extra_headers={"x-costrouter-deadline": "2020-01-01T00:00:00Z"}
+            )
+        with pytest.raises(openai.BadRequestError, match="stream"):
+            await sdk.chat.completions.create(
+                **asked(stream=True), extra_headers={"prefer": "respond-async", "x-costrouter-deadline": "4h"}
+            )
+
+
+async def test_jobs_are_listed_for_who_sent_them(tenant, web):
+    headers = {**tenant.headers, "prefer": "respond-async", "x-costrouter-deadline": "60s"}
+    ids = []
+    for _ in range(3):
+        async with web.post(f"{tenant.node.base_url}/chat/completions", json=asked(), headers=headers) as told:
+            ids.append((await told.json())["id"])
+    async with web.get(f"{tenant.node.url}/costrouter/v1/jobs?limit=2", headers=tenant.headers) as told:
+        page = await told.json()
+    assert page["has_more"]
+    last = page["data"][-1]["id"]
+    async with web.get(f"{tenant.node.url}/costrouter/v1/jobs?after={last}", headers=tenant.headers) as told:
+        rest = await told.json()
+    assert {job["id"] for job in (*page["data"], *rest["data"])} == set(ids)
+    other = tenant.node.new_key(tenant=tenant.name)
+    async with web.get(f"{tenant.node.url}/costrouter/v1/jobs", headers={"Authorization": f"Bearer {other}"}) as told:
+        assert (await told.json())["data"] == []
+    for job in ids:
+        await finished(web, tenant, f"/costrouter/v1/jobs/{job}")
+    assert len(await tenant.rows(3)) == 3
+    json.dumps(page)
