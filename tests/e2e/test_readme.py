@@ -125,7 +125,7 @@ def test_the_readmes_policy_loads_without_a_warning(tmp_path):
 
 
 def test_every_setting_stands_in_the_readme():
-    names = set(Settings.model_fields) - {"environment", "redis_url", "sim_speed", "store_binary"}
+    names = set(Settings.model_fields) - {"environment", "redis_url", "sim_batch_speed", "sim_speed", "store_binary"}
     assert {name for name in names if f"COSTROUTER_{name.upper()}" not in README} == set()
 
 
