@@ -27,11 +27,13 @@ from aiohttp import web
 from router.adapters.archive_task import keep_archived
 from router.adapters.audit import Audit
 from router.adapters.budget_alerts import alerts_by
+from router.adapters.decisions import StoreDecisions
 from router.adapters.encoders import TiktokenCounter
 from router.adapters.fleet import Fleet, Observations
 from router.adapters.http_admin import HOME, OPERATOR
 from router.adapters.http_api import Api, Health
 from router.adapters.http_budgets import BudgetApi
+from router.adapters.http_decisions import DecisionApi
 from router.adapters.http_keys import KeyApi
 from router.adapters.http_server import Handler, HttpServer
 from router.adapters.http_transfer import TransferApi
@@ -126,10 +128,12 @@ class _Worker:
         executor = ThreadPoolExecutor(1, thread_name_prefix="count")
         upstream = AiohttpUpstream(proxy) if (proxy := plan.settings.upstream_proxy) else RawUpstream()
         listeners = (self._log, self._metrics, Learning(self._observations))
-        desk = Desk(ledger, TiktokenCounter(plan.encoders.get(), executor=executor), clock, listeners, budgets)
+        decisions = StoreDecisions(reader, plan.settings.decisions_mb * 1024 * 1024)
+        desk = Desk(
+            ledger, TiktokenCounter(plan.encoders.get(), executor=executor), clock, listeners, budgets, decisions
+        )
         pipeline = Pipeline(keys=keys, upstream=upstream, desk=desk, links=plan.links, snapshot=self._snapshot())
         jobs = job_parts(plan, self._name, connection=reader, pipeline=pipeline, desk=desk, upstream=upstream)
-        max_body = plan.settings.max_body_mb * 1024 * 1024
         api = Api(
             pipeline=pipeline,
             reader=reader,
@@ -140,14 +144,18 @@ class _Worker:
             },
             health=self._health,
             started=clock.now_ms() // 1000,
-            max_body=max_body,
+            max_body=plan.settings.max_body,
             archive=plan.settings.archive_place,
         )
         budget_api = BudgetApi(pipeline, budgets, ledger.store_ms, Audit(reader))
         table = (
-            api.table() | jobs.table | budget_api.table() | _key_table(pipeline, keys, budget_api, Audit(reader), clock)
+            api.table()
+            | jobs.table
+            | budget_api.table()
+            | DecisionApi(pipeline, decisions).table()
+            | _key_table(pipeline, keys, budget_api, Audit(reader), clock)
         )
-        handlers = HttpServer(pipeline, table, max_body=max_body).protocol_factory()
+        handlers = HttpServer(pipeline, table, max_body=plan.settings.max_body).protocol_factory()
         listening = await loop.create_server(handlers, sock=self._socket(), backlog=BACKLOG)
         _keep_garbage_rare()
         _tell(ready)
@@ -155,6 +163,7 @@ class _Worker:
             *jobs.clockwork,
             self._tick(pipeline, fleet, journal),
             budgets.keep_fresh(),
+            decisions.run(),
             keep_archived(reader, self._name, plan.store_url, plan.settings.environment, plan.settings.archive_after),
         )
         running = [loop.create_task(work) for work in clockwork]
@@ -255,6 +264,7 @@ def _webhook(settings: Settings) -> Webhook | None:
 
 
 def _tell(ready: int) -> None:
+    """Whoever started this worker that requests are answered."""
     os.write(ready, b"1")
     os.close(ready)
 

@@ -19,7 +19,7 @@ from router.core.holds import likely_output, output_limit, worst_case
 from router.core.money import nano_ceil, usd
 from router.core.pricing import cost_pico
 from router.core.values import Certainty, Hold, Identity, Outcome, Row, Usage
-from router.ports import BudgetBook, Clock, Ledger, Listener, NotHeld, ProviderLink, TextCounter
+from router.ports import BudgetBook, Clock, Decisions, Ledger, Listener, NotHeld, ProviderLink, TextCounter
 
 if TYPE_CHECKING:
     from router.core.values import Price
@@ -38,6 +38,8 @@ class Desk(msgspec.Struct, frozen=True):
     clock: Clock
     listeners: tuple[Listener, ...]
     budgets: BudgetBook
+    decisions: Decisions | None = None
+    """Where decisions are kept; nowhere without it."""
 
 
 class Attempt:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 
 from router.attempt import Attempt, Desk, Headers
+from router.considered import Considered
 from router.core.budget_words import budget_refusal
 from router.core.decide import Decision, Facts, decide
 from router.core.delegation import on_behalf
@@ -26,9 +27,8 @@ from router.core.values import Identity, Outcome, Usage
 from router.core.variants import WAITS
 from router.dialects.described import counted, facts_of
 from router.dialects.openai_errors import provider_error
-from router.dialects.orders import Orders, read_orders
-from router.dialects.request import Request
-from router.dialects.ways import INBOUND, Inbound, way
+from router.dialects.orders import read_orders
+from router.dialects.ways import INBOUND, way
 from router.ports import (
     BudgetExceeded,
     JournalUnavailable,
@@ -90,20 +90,6 @@ class Reply(msgspec.Struct, frozen=True):
     after: Callable[[], None] = _nothing
     """To be called once a whole body is written, or cannot be: what the caller need not wait for."""
     status: int = 200
-
-
-class Considered(msgspec.Struct, frozen=True):
-    """A request as it was understood and what was decided; ``decision`` is None when nothing is feasible."""
-
-    inbound: Inbound
-    request: Request
-    orders: Orders
-    facts: Facts
-    route: Route
-    decision: Decision | None
-    snapshot: Snapshot
-    identity: Identity
-    """Whose request it is, as far as the key lets its headers say."""
 
 
 class Deferral(Protocol):
@@ -236,10 +222,11 @@ class Pipeline:
         """Reserve; where a budget has no room, with the model that the policy names for that."""
         plan, decision = seen.route.plan, seen.decision
         if decision is None:
+            self._note(call, seen, None)
             raise refusal(plan, seen.facts)
         attempt = self._attempt(call, seen, decision)
         try:
-            return attempt, await self._reserve(attempt, clamps=plan.clamp)
+            sending = await self._reserve(attempt, clamps=plan.clamp)
         except RouterError as full:
             if full.code != "budget_exceeded" or plan.exhausted is None:
                 raise
@@ -247,7 +234,15 @@ class Pipeline:
             if instead is None or instead.option is decision.option:
                 raise
             attempt = self._attempt(call, seen, instead)
-            return attempt, await self._reserve(attempt, clamps=plan.clamp)
+            sending = await self._reserve(attempt, clamps=plan.clamp)
+            self._note(call, seen, instead, exhausted=True)
+            return attempt, sending
+        self._note(call, seen, decision)
+        return attempt, sending
+
+    def _note(self, call: Call, seen: Considered, decision: Decision | None, *, exhausted: bool = False) -> None:
+        if (log := self._desk.decisions) is not None:
+            log.made(seen.made(call.request_id, self._desk.ledger.store_ms(), decision, exhausted=exhausted))
 
     def _attempt(self, call: Call, seen: Considered, decision: Decision) -> Attempt:
         link = self._links[decision.option.provider]

@@ -13,6 +13,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from router.core.budget import Dims, Term, Terms
+    from router.core.decision_log import Made
     from router.core.values import Hold, Identity, Row
 
 UpstreamFault = Literal["connect", "tls", "timeout", "reset", "protocol", "too_large"]
@@ -172,6 +173,16 @@ class Ledger(Protocol):
 
     async def flush(self) -> None:
         """Return once every queued row is in the store. Raises `StoreUnavailable`."""
+
+
+class Decisions(Protocol):
+    """Keeps what was decided, so that it can be explained."""
+
+    def made(self, made: Made) -> None:
+        """Keep a decision. Never blocks, never raises; what is too much is left out."""
+
+    async def find(self, request_id: str) -> Made | None:
+        """A decision by its request's id; None when it is not kept. Raises `StoreUnavailable`."""
 
 
 class BudgetBook(Protocol):

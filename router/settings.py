@@ -70,6 +70,8 @@ class Settings(BaseModel):
     """Directory or URL (``s3://…``) for rows of closed hours; ``archive`` in the data directory when empty."""
     archive_after: int = Field(default=48, ge=1, le=24 * 366)
     """Hours after which a closed hour's rows go to the archive."""
+    decisions_mb: int = Field(default=32, ge=0, le=4096)
+    """What each worker's decision log may take of the store's memory; 0 keeps none."""
     environment: Mapping[str, str] = Field(default_factory=dict, repr=False)
     """The whole environment, for provider keys named by the catalog (`key_env`, `env:` base URLs)."""
 
@@ -89,6 +91,11 @@ class Settings(BaseModel):
         if not key or not all("!" <= character <= "~" for character in key):
             raise ValueError("must be printable ASCII without spaces, as it travels in a header")
         return SecretStr(key)
+
+    @property
+    def max_body(self) -> int:
+        """`max_body_mb` in bytes."""
+        return self.max_body_mb * 1024 * 1024
 
     @property
     def archive_place(self) -> str:

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from router.adapters.batch_api import BatchApi
     from router.adapters.job_ledger import JobLedger
     from router.adapters.job_waits import JobWaits
+    from router.considered import Considered
     from router.core.catalog import Model
     from router.core.policy import Rule
     from router.core.values import Price, Row
-    from router.pipeline import Considered
     from router.ports import ProviderLink
 
 BATCH: Final = "batch"

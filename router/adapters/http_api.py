@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 import structlog
@@ -27,11 +28,8 @@ from router.adapters.http_spend import EVERY_TENANT, SpendQuery, read_query
 from router.adapters.report import report
 from router.adapters.report_format import as_csv, as_table, json_text
 from router.core.errors import RouterError
-from router.core.explain import verdicts
-from router.core.holds import worst_case
-from router.core.money import nano_ceil, usd
 from router.dialects.models_list import anthropic_models, openai_model, openai_models
-from router.pipeline import Considered, Pipeline
+from router.pipeline import Pipeline
 from router.ports import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -115,7 +113,8 @@ class Api:
         body = await read_body(request, self._max_body)
         endpoint: Literal["chat", "embeddings"] = "embeddings" if _is_embeddings(body) else "chat"
         seen = await self._pipeline.consider(endpoint, identity, request.headers, body, exact=True)
-        return _json(estimate_body(seen), request_id)
+        at = dt.datetime.fromtimestamp(time.time(), dt.UTC)
+        return _json({**seen.explanation(at), "object": "costrouter.estimate"}, request_id)
 
     async def _spend(self, request: web.BaseRequest, request_id: str) -> web.Response:
         identity = await self._pipeline.authenticate(request.headers)
@@ -172,52 +171,6 @@ class Api:
             raise _silent_store() from None
         text = await asyncio.to_thread(metrics.render, totals, self._gauges())
         return web.Response(body=text, headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})
-
-
-def estimate_body(seen: Considered) -> dict[str, Any]:
-    """What would be done with a request, and every candidate's figures and reasons."""
-    facts, decision, plan = seen.facts, seen.decision, seen.route.plan
-    judged = verdicts(plan, facts)
-    return {
-        "object": "costrouter.estimate",
-        "policy": plan.policy,
-        "rule": plan.rule,
-        "snapshot": seen.snapshot.id,
-        "prompt_tokens": decision.prompt_tokens if decision else facts.tokens.expected,
-        "prompt_tokens_exact": facts.tokens.exact,
-        "output_tokens": decision.output_tokens if decision else None,
-        "chosen": None
-        if decision is None
-        else {
-            "model": decision.option.model,
-            "provider": decision.option.provider,
-            "tier": decision.option.tier,
-            "effort": decision.option.effort or None,
-            "relaxed": decision.relaxed or None,
-            "estimated_cost_usd": usd(nano_ceil(decision.expected_pico)),
-            "hold_usd": usd(nano_ceil(decision.hold_pico)),
-            "worst_case_usd": usd(nano_ceil(worst_case(decision.option, facts))),
-            "price": decision.option.price.version,
-        },
-        "baseline": None
-        if decision is None or decision.baseline is None
-        else {"model": decision.baseline.model, "estimated_cost_usd": usd(nano_ceil(decision.baseline_pico))},
-        "candidates": [
-            {
-                "model": verdict.option.model,
-                "provider": verdict.option.provider,
-                "tier": verdict.option.tier,
-                "effort": verdict.option.effort or None,
-                "estimated_cost_usd": usd(nano_ceil(verdict.expected_pico)),
-                "ttft_p95_ms": verdict.option.ttft.at(95) // 1000,
-                "latency": f"live, n={verdict.option.ttft.n}" if verdict.option.live else "prior",
-                "feasible": not verdict.reasons,
-                "reasons": list(verdict.reasons),
-                "chosen": decision is not None and verdict.option.name == decision.option.name,
-            }
-            for verdict in judged
-        ],
-    }
 
 
 def _is_embeddings(body: bytes) -> bool:

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from router.adapters.broker_plan import Planned
     from router.adapters.broker_yard import Yard
     from router.attempt import Headers
+    from router.considered import Considered
     from router.core.values import Identity
-    from router.pipeline import Call, Considered
+    from router.pipeline import Call
 
 ASYNC_MS: Final = 3_600_000
 """The deadline of what is answered later and states none."""

@@ -166,6 +166,13 @@ class Plan(msgspec.Struct, frozen=True):
     """What is tried where a budget has no room."""
     stops_streams: bool = False
     """Whether streams that no longer fit into a budget are stopped, whatever the budget says."""
+    floor_milli: int = 0
+    """The quality that a candidate's bound must reach; 0 for none."""
+    confidence_milli: int = 900
+    bounds: dict[str, int] = {}
+    """By name of a candidate: the lower bound of its quality, where anybody knows it."""
+    limits: tuple[tuple[str, int, int], ...] = ()
+    """``ttft``, ``tpot`` or ``total``, the percentile, and its most in milliseconds."""
 
 
 class Decision(msgspec.Struct, frozen=True):

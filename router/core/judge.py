@@ -6,14 +6,24 @@ Belongs here: the limits of one rule on one task. Does not belong here: what bec
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TypedDict
 
 from router.core.catalog import Model
 from router.core.decide import Fault, Option
 from router.core.policy import Policy, Rule
-from router.core.quality import Quality
+from router.core.quality import Quality, Score
 from router.core.units import LatencyLimit
 from router.core.variants import with_effort
+
+
+class Terms(TypedDict):
+    """Those fields of a plan that say what was required."""
+
+    floor_milli: int
+    confidence_milli: int
+    limits: tuple[tuple[str, int, int], ...]
+    bounds: dict[str, int]
 
 
 class Judge:
@@ -40,6 +50,18 @@ class Judge:
         found = {"quality": self._quality(model, option.effort), **self._latency(option)}
         return {name: fault for name, fault in found.items() if fault is not None}
 
+    def terms(self, candidates: Iterable[tuple[Model, Option]]) -> Terms:
+        """What is required, and how candidates stand to it: for explanations only."""
+        rule = self._rule
+        limits = (("ttft", rule.ttft), ("tpot", rule.tpot), ("total", rule.total))
+        scored = ((option.name, self._score(model, option.effort)) for model, option in candidates)
+        return {
+            "floor_milli": self._floor,
+            "confidence_milli": rule.confidence_milli,
+            "limits": tuple((name, limit.percentile, limit.ms) for name, limit in limits if limit is not None),
+            "bounds": {name: rule.lower_milli(score) for name, score in scored if score is not None},
+        }
+
     def reaches(self, model: Model, milli: int) -> bool:
         """Whether the model's lower bound reaches a floor of the caller's."""
         score = self._scores.score(model, self._task)
@@ -56,11 +78,14 @@ class Judge:
     def _quality(self, model: Model, effort: str) -> Fault | None:
         if not self._floor:
             return None
-        score = with_effort(self._scores.score(model, self._task), model.efforts.get(effort))
+        score = self._score(model, effort)
         if score is None:
             return None if self._policy.without_quality == "allow" else Fault("quality", None, self._floor)
         lower = self._rule.lower_milli(score)
         return None if lower >= self._floor else Fault("quality", lower, self._floor)
+
+    def _score(self, model: Model, effort: str) -> Score | None:
+        return with_effort(self._scores.score(model, self._task), model.efforts.get(effort))
 
     def _latency(self, option: Option) -> dict[str, Fault | None]:
         rule = self._rule

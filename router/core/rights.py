@@ -50,6 +50,7 @@ ENDPOINTS: Final[dict[tuple[str, str], Right]] = {
     ("GET", "/v1/models"): "look",
     ("GET", "/v1/models/*"): "look",
     ("POST", "/costrouter/v1/estimate"): "look",
+    ("GET", "/costrouter/v1/decisions/*"): "look",
     ("GET", "/costrouter/v1/spend"): "spend",
     ("GET", "/costrouter/v1/jobs"): "look",
     ("GET", "/costrouter/v1/jobs/*"): "look",

@@ -14,16 +14,26 @@ from typing import Final
 
 import msgspec
 
-from router.core.catalog import TASKS, Catalog, Latency, Model, Provider, did_you_mean
+from router.core.catalog import TASKS, Catalog, Model, Provider, did_you_mean
 from router.core.decide import Facts, Option, Plan, level
 from router.core.errors import RouterError
 from router.core.judge import Judge
 from router.core.names import AUTO, Names
 from router.core.policy import Policy, Rule
 from router.core.pricing import REALTIME
-from router.core.stats import Summary
 from router.core.values import Needs
-from router.core.variants import ENOUGH, Summaries, Tariff, blend, may_order, same_minute, tariff, variants
+from router.core.variants import (
+    ENOUGH,
+    Summaries,
+    Tariff,
+    blend,
+    flat,
+    may_order,
+    prior_ttft,
+    same_minute,
+    tariff,
+    variants,
+)
 from router.core.wire import Wire, expressed
 
 ENDPOINTS: Final = {"chat": Needs.CHAT.value, "embeddings": Needs.EMBEDDINGS.value}
@@ -212,6 +222,7 @@ class Snapshot:
             levels=tuple(found for found in levels if found.options),
             candidates=tuple(option for _, option in candidates),
             faults={option.name: faults for model, option in candidates if (faults := judge.faults(model, option))},
+            **judge.terms(candidates),
             max_cost_pico=rule.max_cost_pico,
             reference=None if reference is None else self._cheapest_entry(reference[1], ""),
             clamp=policy.clamp,
@@ -362,8 +373,8 @@ def compile_snapshot(
             price=sold[REALTIME],
             output_mean=blend(model.output.mean, length.mean if length else 0, length.n if length else 0),
             output_p90=blend(model.output.p90, length.at(90) if length else 0, length.n if length else 0),
-            ttft=ttft if live and ttft else _prior_ttft(model.latency),
-            tpot=tpot if live and tpot else _flat(model.latency.tpot_us),
+            ttft=ttft if live and ttft else prior_ttft(model.latency),
+            tpot=tpot if live and tpot else flat(model.latency.tpot_us),
             live=live,
             headroom=model.output.mean if REASONING in model.tags else 0,
             prices=sold,
@@ -377,18 +388,6 @@ def _able(model: Model, provider: Provider) -> int:
     """What the model can do, and what its provider can be told."""
     able = model.capabilities.value | expressed(*provider.dialects)
     return able | Wire.THINKING_BUDGET.value if model.capabilities & Needs.THINKING_BUDGET else able
-
-
-def _prior_ttft(latency: Latency) -> Summary:
-    # Log-normal through the two known quantiles; p50 and p95 lie 1.645 standard deviations apart.
-    p50, p95 = latency.ttft_p50_ms * 1000, latency.ttft_p95_ms * 1000
-    growth = p95 / p50
-    quantiles = tuple(round(p50 * growth ** (z / 1.645)) for z in (0.0, 0.674, 1.282, 1.645, 2.326))
-    return Summary(n=0, mean=p50, quantiles=quantiles)
-
-
-def _flat(value: int) -> Summary:
-    return Summary(n=0, mean=value, quantiles=(value,) * 5)
 
 
 def _preference(option: Option) -> tuple[int, str, str]:

@@ -18,7 +18,7 @@ from router.core.stats import Series, Summary
 if TYPE_CHECKING:
     import datetime as dt
 
-    from router.core.catalog import Catalog, Effort, Model, Provider
+    from router.core.catalog import Catalog, Effort, Latency, Model, Provider
     from router.core.decide import Option
     from router.core.quality import Score
     from router.core.values import Price
@@ -106,6 +106,20 @@ def with_effort(score: Score | None, effort: Effort | None) -> Score | None:
 def blend(prior: int, seen: int, n: int) -> int:
     """A prior, moved by the mean of so many observations."""
     return (prior * PRIOR_WEIGHT + seen * n) // (PRIOR_WEIGHT + n)
+
+
+def prior_ttft(latency: Latency) -> Summary:
+    """The catalog's prior for the first token, in microseconds."""
+    # Log-normal through the two known quantiles; p50 and p95 lie 1.645 standard deviations apart.
+    p50, p95 = latency.ttft_p50_ms * 1000, latency.ttft_p95_ms * 1000
+    growth = p95 / p50
+    quantiles = tuple(round(p50 * growth ** (z / 1.645)) for z in (0.0, 0.674, 1.282, 1.645, 2.326))
+    return Summary(n=0, mean=p50, quantiles=quantiles)
+
+
+def flat(value: int) -> Summary:
+    """A figure without a spread."""
+    return Summary(n=0, mean=value, quantiles=(value,) * 5)
 
 
 def _with_effort(base: Option, model: Model, effort: str, summary: Summaries) -> Option:

@@ -1,0 +1,73 @@
+"""A request as it was understood, and what was decided about it.
+
+Belongs here: what the stages before the reservation have found out, and the record of it that is kept. Part of the
+pipeline's layer. Does not belong here: finding it out (pipeline.py).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import msgspec
+
+from router.core.decide import Decision, Facts
+from router.core.decision_log import Made
+from router.core.explanation import explanation
+from router.core.snapshot import Route, Snapshot
+from router.core.values import Identity
+from router.dialects.orders import Orders
+from router.dialects.request import Request
+from router.dialects.ways import Inbound
+
+
+class Considered(msgspec.Struct, frozen=True):
+    """A request as it was understood and what was decided; ``decision`` is None when nothing is feasible."""
+
+    inbound: Inbound
+    request: Request
+    orders: Orders
+    facts: Facts
+    route: Route
+    decision: Decision | None
+    snapshot: Snapshot
+    identity: Identity
+    """Whose request it is, as far as the key lets its headers say."""
+
+    def explanation(self, at: dt.datetime) -> dict[str, Any]:
+        """Everything about the decision, as plain data. ``at``: now (aware)."""
+        return explanation(
+            self.route.plan,
+            self.facts,
+            self.route.baseline,
+            self.decision,
+            self.snapshot.world.catalog,
+            snapshot=self.snapshot.id,
+            at=at,
+        )
+
+    def made(self, request_id: str, at_ms: int, decision: Decision | None, *, exhausted: bool = False) -> Made:
+        """The record of a decision; None when nothing was feasible. Of the prompt it has no text.
+
+        Args:
+            request_id: the request's.
+            at_ms: when, in the store's time.
+            decision: what was decided, by the plan or, ``exhausted``, by the plan for budgets without room.
+            exhausted: a budget had no room.
+        """
+        who = self.identity
+        return Made(
+            id=request_id,
+            at_ms=at_ms,
+            tenant=who.tenant,
+            key=who.key,
+            team=who.team,
+            app=who.app,
+            snapshot=self.snapshot.id,
+            facts=self.facts,
+            plan=self.route.plan,
+            baseline=self.route.baseline,
+            option=None if decision is None else decision.option,
+            expected_pico=0 if decision is None else decision.expected_pico,
+            exhausted=exhausted,
+        )
