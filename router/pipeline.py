@@ -21,13 +21,14 @@ from router.core.decide import Decision, Facts, decide
 from router.core.delegation import on_behalf
 from router.core.errors import RouterError
 from router.core.explain import refusal
+from router.core.governing import Wish
 from router.core.rights import MAY, refused
-from router.core.snapshot import Route, Snapshot, Wish
+from router.core.snapshot import Route, Snapshot
 from router.core.values import Identity, Outcome, Usage
 from router.core.variants import WAITS
 from router.dialects.described import counted, facts_of
 from router.dialects.openai_errors import provider_error
-from router.dialects.orders import read_orders
+from router.dialects.orders import due_ms, read_orders
 from router.dialects.ways import INBOUND, way
 from router.ports import (
     BudgetExceeded,
@@ -124,7 +125,7 @@ class Pipeline:
         try:
             identity = call.identity or await self.authenticate(call.headers)
             body = await self._body(call, identity)
-            seen = await self.consider(call.api, identity, call.headers, body)
+            seen = await self.consider(call.api, identity, call.headers, body, request_id=call.request_id)
             if (
                 self.deferral is not None
                 and call.identity is None
@@ -178,7 +179,15 @@ class Pipeline:
         return identity
 
     async def consider(
-        self, api: str, identity: Identity, headers: Mapping[str, str], body: bytes, *, exact: bool = False
+        self,
+        api: str,
+        identity: Identity,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        request_id: str = "",
+        deadline_ms: int | None = None,
+        exact: bool = False,
     ) -> Considered:
         """Describe and decide, and do nothing: what an estimate shows and what `serve` goes by.
 
@@ -187,6 +196,8 @@ class Pipeline:
             identity: as the key says; what it delegates to headers is seen to here.
             headers: the caller's.
             body: the caller's.
+            request_id: what canaries and probes go by where the caller names neither session nor user.
+            deadline_ms: time that is left; by default, what the caller orders.
             exact: whether short prompts are to be counted even where no count would change the choice.
         """
         inbound = INBOUND[api]
@@ -206,10 +217,24 @@ class Pipeline:
             glances=not exact,
             tasks=snapshot.by_task or orders.quality_milli is not None,
         )
-        route = snapshot.route(facts, Wish(orders.policy, orders.quality_milli, orders.tags))
+        if orders.deadline or deadline_ms is not None:
+            now_ms = self._desk.ledger.store_ms()
+            left = due_ms(orders.deadline, now_ms) - now_ms if deadline_ms is None else deadline_ms
+            facts = msgspec.structs.replace(facts, deadline_ms=max(left, 0))
+        wish = Wish(
+            orders.policy,
+            orders.quality_milli,
+            orders.tags,
+            identity,
+            request.user,
+            orders.session or request.user or request_id,
+        )
+        route = snapshot.route(facts, wish)
         decision = _try(route, facts)
-        if not facts.tokens.exact and (decision is None or not decision.certain):
+        if not facts.tokens.exact and (route.doubtful or decision is None or not decision.certain):
             facts = counted(facts, request, await counter.count(request.shape.texts))
+            if route.doubtful:
+                route = snapshot.route(facts, wish)
             decision = _try(route, facts)
         return Considered(inbound, request, orders, facts, route, decision, snapshot, identity)
 

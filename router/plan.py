@@ -16,16 +16,19 @@ import msgspec
 from router.adapters.encoders import Encoders
 from router.adapters.http_admin import HOME, OPERATOR
 from router.adapters.key_files import KeyFileError, kept_key
-from router.adapters.policy_files import PolicyFileError, load_policies, packaged_policies_dir
+from router.adapters.policy_files import load_policies, packaged_policies_dir
 from router.adapters.providers import ProviderError, needed, reachable, real_link, simulated_link
 from router.adapters.request_log import configure
+from router.adapters.yaml_document import PolicyFileError
+from router.core.binding import Binds
 from router.core.budget import Budget, generated_budget
 from router.core.catalog import Provider
 from router.core.decide import Facts, decide
 from router.core.errors import RouterError
 from router.core.explain import refusal
+from router.core.governing import DEFAULT_POLICY, Wish
 from router.core.names import AUTO, Names
-from router.core.snapshot import DEFAULT_POLICY, Snapshot, Wish, World, compile_snapshot
+from router.core.snapshot import Snapshot, World, compile_snapshot
 from router.core.tokens import exactly
 from router.core.values import Needs
 from router.dialects.ways import INBOUND
@@ -91,6 +94,8 @@ def prepare(settings: Settings, store_url: str, port: int) -> Plan:
         policies=policies,
         names=Names(loaded.catalog),
         offered=frozenset(provider.name for provider in offered),
+        binds=Binds(policies.values()),
+        zones=loaded.zones,
     )
     links = _links(offered, settings, sim_socket)
     dev_key, admin_key = _keys(settings)

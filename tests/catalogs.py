@@ -68,8 +68,8 @@ def compiled(*models, **changes):
     return compile_catalog(validate(CatalogSchema, a_provider(*models, **changes)))
 
 
-def the_model(**changes):
-    return compiled(a_model(**changes)).models[0]
+def the_model(region=None, **changes):
+    return compiled(a_model(**changes), region=region).models[0]
 
 
 def a_catalog(*models):
@@ -88,4 +88,5 @@ def a_policy(**changes):
 
 
 def the_policy(catalog=None, **changes):
-    return compile_policy(validate(PolicySchema, a_policy(**changes)), catalog or a_catalog(), NOW)
+    file = validate(PolicySchema, a_policy(**changes))
+    return compile_policy(file, catalog or a_catalog(), NOW, knows_zone=lambda zone: zone in ("UTC", "Europe/Berlin"))

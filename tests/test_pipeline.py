@@ -304,3 +304,50 @@ async def test_considering_changes_nothing():
     seen = await wired.pipeline.consider("chat", WHO, {}, asked())
     assert seen.decision.option.model == "acme/large"
     assert (wired.ledger.holds, wired.upstream.sent, wired.listener.rows) == ({}, [], [])
+
+
+async def test_a_size_near_a_rules_bound_is_counted_before_the_rule_is_chosen():
+    rules = [{"name": "long", "when": {"input_tokens": "> 5000"}}, {"name": "short"}]
+    wired = Wired(world=snapshot(rules=rules))
+    wired.counter.known = lambda _: None
+    for words, rule in ((4_900, "short"), (5_100, "long")):
+        text = "to be or not to be that is all " * (words // 9) + "so " * (words % 9)
+        seen = await wired.pipeline.consider("chat", WHO, {}, asked(messages=[{"role": "user", "content": text}]))
+        assert seen.facts.tokens.exact, "one model only, so it was the rule that was in doubt"
+        assert seen.route.plan.rule == rule
+
+
+async def test_a_size_far_from_any_bound_is_not_counted():
+    wired = Wired(world=snapshot(rules=[{"name": "long", "when": {"input_tokens": "> 50k"}}, {"name": "short"}]))
+    wired.counter.known = lambda _: None
+    seen = await wired.pipeline.consider(
+        "chat", WHO, {}, asked(messages=[{"role": "user", "content": "to be " * 2_500}])
+    )
+    assert (seen.facts.tokens.exact, seen.route.plan.rule) == (False, "short")
+
+
+async def test_a_canary_goes_by_the_session_then_the_user_then_the_request():
+    wired = Wired(world=snapshot(mode="canary 50%"))
+
+    async def live(request_id, headers=None, **fields):
+        seen = await wired.pipeline.consider(
+            "chat", WHO, headers or {}, asked(model="large", **fields), request_id=request_id
+        )
+        return seen.route.instead is None
+
+    by_request = {await live(f"r{n}") for n in range(20)}
+    by_user = {await live(f"r{n}", user="ann") for n in range(20)}
+    by_session = {await live(f"r{n}", {"x-costrouter-session": "s1"}, user=f"u{n}") for n in range(20)}
+    assert (len(by_request), len(by_user), len(by_session)) == (2, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("order", "rule"),
+    [({}, "now"), ({"x-costrouter-deadline": "30m"}, "now"), ({"x-costrouter-deadline": "2h"}, "later")],
+)
+async def test_rules_may_ask_how_much_time_is_left(order, rule):
+    wired = Wired(world=snapshot(rules=[{"name": "later", "when": {"deadline": ">= 1h"}}, {"name": "now"}]))
+    seen = await wired.pipeline.consider("chat", WHO, order, asked())
+    assert seen.route.plan.rule == rule
+    hurried = await wired.pipeline.consider("chat", WHO, order, asked(), deadline_ms=1_000)
+    assert (hurried.route.plan.rule, hurried.facts.deadline_ms) == ("now", 1_000)

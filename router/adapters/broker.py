@@ -208,8 +208,11 @@ class Broker:
         identity = decode_identity(job.identity)
         body = await yard.body(job, taken.number, line)
         try:
-            seen = await yard.pipeline.consider(job.endpoint, identity, job.headers, body)
-            planned = yard.planner.plan(seen, job.deadline_ms - yard.now_ms(), line.avoid)
+            left_ms = job.deadline_ms - yard.now_ms()
+            seen = await yard.pipeline.consider(
+                job.endpoint, identity, job.headers, body, request_id=job.id, deadline_ms=left_ms
+            )
+            planned = yard.planner.plan(seen, left_ms, line.avoid)
             if planned is None or not planned.batched:
                 if planned is not None and planned.wait_ms:
                     await self._put_off(job, taken, planned.wait_ms)

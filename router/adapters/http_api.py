@@ -112,7 +112,9 @@ class Api:
         identity = await self._pipeline.authenticate(request.headers)
         body = await read_body(request, self._max_body)
         endpoint: Literal["chat", "embeddings"] = "embeddings" if _is_embeddings(body) else "chat"
-        seen = await self._pipeline.consider(endpoint, identity, request.headers, body, exact=True)
+        seen = await self._pipeline.consider(
+            endpoint, identity, request.headers, body, request_id=request_id, exact=True
+        )
         at = dt.datetime.fromtimestamp(time.time(), dt.UTC)
         return _json({**seen.explanation(at), "object": "costrouter.estimate"}, request_id)
 

@@ -74,11 +74,8 @@ def _wanted(row: Row, models: tuple[str, ...]) -> bool:
 
 
 def _catalog(settings: Settings) -> Catalog:
-    from router.adapters.policy_files import (  # noqa: PLC0415 - as above
-        PolicyFileError,
-        load_policies,
-        packaged_policies_dir,
-    )
+    from router.adapters.policy_files import load_policies, packaged_policies_dir  # noqa: PLC0415 - as above
+    from router.adapters.yaml_document import PolicyFileError  # noqa: PLC0415 - as above
 
     try:
         return load_policies(settings.policies or packaged_policies_dir()).catalog

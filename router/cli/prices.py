@@ -20,13 +20,13 @@ import click
 from rich.table import Table
 
 from router.adapters.policy_files import (
-    PolicyFileError,
     file_of,
     load_catalog,
     load_policies,
     packaged_policies_dir,
 )
 from router.adapters.price_source import SourceError, fetch, replace_file
+from router.adapters.yaml_document import PolicyFileError
 from router.cli.output import console
 from router.core.catalog import Catalog, did_you_mean
 from router.core.catalog_schema import json_schema

@@ -14,7 +14,8 @@ from typing import Any
 import click
 from rich.table import Table
 
-from router.adapters.policy_files import PolicyFileError, load_scored, packaged_policies_dir
+from router.adapters.policy_files import load_scored, packaged_policies_dir
+from router.adapters.yaml_document import PolicyFileError
 from router.cli.output import console
 from router.core.catalog import TASKS, Catalog, Model, did_you_mean
 from router.core.policy import CONFIDENCES, lower_bound

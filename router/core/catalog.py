@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import msgspec
@@ -185,6 +186,8 @@ class Model(msgspec.Struct, frozen=True):
     """What it runs on, such as trainium2; empty when not known."""
     pool: str = ""
     """Models of one pool share their accelerators."""
+    region: str = ""
+    """Where requests are answered, such as eu; empty when not known or anywhere. Prices are those of the region."""
     modalities: tuple[str, ...] = ()
     """What it can do but is not offered for."""
     self_hosted: SelfHosted | None = None
@@ -204,7 +207,7 @@ class Model(msgspec.Struct, frozen=True):
 class Catalog:
     """Providers by name and models in the files' order, and who knows how good they are. Immutable once built."""
 
-    __slots__ = ("_by_id", "models", "providers", "quality")
+    __slots__ = ("_by_id", "_selected", "models", "providers", "quality")
 
     def __init__(self, providers: Iterable[Provider], models: Iterable[Model], quality: Quality | None = None) -> None:
         self.quality: Quality = quality or Scores()
@@ -213,10 +216,18 @@ class Catalog:
         self._by_id: dict[str, list[Model]] = {}
         for model in self.models:
             self._by_id.setdefault(model.id, []).append(model)
+        self._selected: dict[str, frozenset[str]] = {}
 
     def by_id(self, model_id: str) -> tuple[Model, ...]:
         """Every provider's entry of a canonical id, empty when unknown."""
         return tuple(self._by_id.get(model_id, ()))
+
+    def selected(self, pattern: str) -> frozenset[str]:
+        """Names of the entries that a policy's pattern means (`selects`). Many policies write the same, so it is kept."""
+        found = self._selected.get(pattern)
+        if found is None:
+            found = self._selected[pattern] = frozenset(model.name for model in self.models if selects(pattern, model))
+        return found
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -227,6 +238,27 @@ class Catalog:
     def tags(self) -> frozenset[str]:
         """Every tag in use."""
         return frozenset(tag for model in self.models for tag in model.tags)
+
+
+def selects(pattern: str, model: Model) -> bool:
+    """Whether a pattern of a policy means this model: ``tag:chat``, ``provider:groq``, ``region:eu``, ``weights:open``,
+    ``quantization:int4``, or a glob on the canonical id (``deepseek/*``), which may name the provider too
+    (``*@together``).
+    """
+    kind, _, value = pattern.partition(":")
+    match kind if value else "":
+        case "tag":
+            return value in model.tags
+        case "provider":
+            return value == model.provider
+        case "region":
+            return value == model.region
+        case "weights":
+            return value == model.weights
+        case "quantization":
+            return value == model.quantization
+        case _:
+            return fnmatchcase(model.name if "@" in pattern else model.id, pattern)
 
 
 def near(name: str, known: Iterable[str]) -> list[str]:

@@ -52,7 +52,7 @@ def compile_catalog(file: CatalogSchema) -> Compiled:
             if (key, value) in seen:
                 errors.append(Problem((*path, key), f"{file.provider} lists the {key} {value!r} twice"))
             seen.add((key, value))
-        model, wrong = _model(file.provider, entry, path)
+        model, wrong = _model(file, entry, path)
         errors += wrong
         warnings += _suspicious(model, path)
         models.append(model)
@@ -76,7 +76,7 @@ def compile_catalog(file: CatalogSchema) -> Compiled:
     return Compiled(provider=provider, models=tuple(models), warnings=tuple(warnings))
 
 
-def _model(provider: str, entry: ModelSchema, path: Path) -> tuple[Model, list[Problem]]:
+def _model(file: CatalogSchema, entry: ModelSchema, path: Path) -> tuple[Model, list[Problem]]:
     wrong: list[Problem] = []
     capabilities = Needs(0)
     for index, name in enumerate(entry.capabilities):
@@ -103,7 +103,7 @@ def _model(provider: str, entry: ModelSchema, path: Path) -> tuple[Model, list[P
     wrong += contradictions
     model = Model(
         id=entry.id,
-        provider=provider,
+        provider=file.provider,
         upstream=entry.upstream,
         context_window=entry.context_window,
         max_output=entry.max_output,
@@ -133,6 +133,7 @@ def _model(provider: str, entry: ModelSchema, path: Path) -> tuple[Model, list[P
         made_by=entry.base.by if entry.base else "",
         accelerator=entry.accelerator or "",
         pool=entry.pool or "",
+        region=file.region or "",
         modalities=tuple(sorted(entry.modalities)),
         self_hosted=None if entry.self_hosted is None else machine(entry.self_hosted),
         efforts={

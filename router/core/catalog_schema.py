@@ -193,6 +193,7 @@ class CatalogSchema(Strict):
     service_tiers: dict[OnDemand, Annotated[str, Field(pattern=r"^[a-z_]{1,40}$")]] = Field(default_factory=dict)
     """The provider's words for tiers that a request can ask for."""
     region: Name | None = None
+    """Where it answers requests; left out where that is not known or may be anywhere."""
     models: tuple[ModelSchema, ...]
 
 

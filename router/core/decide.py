@@ -117,6 +117,10 @@ class Facts(msgspec.Struct, frozen=True):
     """Texts that are embedded apart from each other: the window holds for each of them."""
     largest: TokenRange | None = None
     """Of the largest input alone, where there are several."""
+    deadline_ms: int | None = None
+    """Time that is left; None where the caller set no deadline."""
+    budget_milli: int = 0
+    """Of the fullest budget, what is used or held, in thousandths of its limit; known only where a rule asks for it."""
     text_bytes: int | None = None
     """No text of the prompt has more tokens than this; None where the body only points to some of it."""
 

@@ -30,11 +30,13 @@ def price_at(model: Model, instant: dt.datetime, tier: str = REALTIME, region: s
         model: whose rows are asked.
         instant: aware.
         tier: ``realtime``, or one that every band must sell then.
-        region: its factor is applied where a row has one; elsewhere the row's rates hold.
+        region: its factor is applied where a row has one; elsewhere the row's rates hold. The model's own by default.
     """
     rows = rows_at(model, instant)
     if not rows or (tier != REALTIME and any(tier not in row.tiers for row in rows)):
         return None
+    if not region and any(model.region in row.regions for row in rows):
+        region = model.region
     latest = max(row.valid_from for row in rows)
     contents = hashlib.sha256("".join(row.digest for row in rows).encode()).hexdigest()
     served = "".join(f"/{name}" for name in (region, tier) if name not in ("", REALTIME))

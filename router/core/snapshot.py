@@ -14,9 +14,11 @@ from typing import Final
 
 import msgspec
 
+from router.core.binding import Binds
 from router.core.catalog import TASKS, Catalog, Model, Provider, did_you_mean
 from router.core.decide import Facts, Option, Plan, level
 from router.core.errors import RouterError
+from router.core.governing import Governing, Wish, in_share, probing
 from router.core.judge import Judge
 from router.core.names import AUTO, Names
 from router.core.policy import Policy, Rule
@@ -39,17 +41,8 @@ from router.core.wire import Wire, expressed
 ENDPOINTS: Final = {"chat": Needs.CHAT.value, "embeddings": Needs.EMBEDDINGS.value}
 REASONING: Final = "reasoning"
 """The catalog's tag of models that think before they answer."""
-DEFAULT_POLICY: Final = "default"
 _OWN_EFFORT: Final = Needs.REASONING_EFFORT.value
 _RELAX: Final = {"relax ttft": "ttft", "relax tpot": "tpot", "relax total": "total", "relax quality": "quality"}
-
-
-class Wish(msgspec.Struct, frozen=True):
-    """What of a request's orders bears on its route."""
-
-    policy: str | None = None
-    quality_milli: int | None = None
-    tags: tuple[str, ...] = ()
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -60,6 +53,8 @@ class Route(msgspec.Struct, frozen=True):
     """The model that was asked for, if it is known and substituted; else the policy's reference, if any."""
     instead: Plan | None = None
     """In observe mode: the plan that would have been followed."""
+    doubtful: bool = False
+    """True when another count of the prompt, within its likely range, would meet another rule."""
 
 
 class World(msgspec.Struct, frozen=True):
@@ -70,6 +65,9 @@ class World(msgspec.Struct, frozen=True):
     names: Names
     offered: frozenset[str]
     """Providers that can be called."""
+    binds: Binds = msgspec.field(default_factory=Binds)
+    zones: Mapping[str, dt.tzinfo] = {}
+    """Each time zone that a rule names."""
 
 
 _Key = tuple[str, str, str, int | None, str, str, bool]
@@ -79,7 +77,7 @@ _Key = tuple[str, str, str, int | None, str, str, bool]
 class Snapshot:
     """One tick's world. Built by `compile_snapshot`."""
 
-    __slots__ = ("_by_entry", "_plans", "_variants", "by_task", "id", "now", "offered", "tariff", "world")
+    __slots__ = ("_by_entry", "_governing", "_plans", "_variants", "by_task", "id", "now", "offered", "tariff", "world")
 
     def __init__(
         self,
@@ -97,8 +95,11 @@ class Snapshot:
         self._variants = further
         self.offered = tuple(option for option in options.values() if option.provider in world.offered)
         self._plans: dict[_Key, Plan] = {}
-        self.by_task = any(rule.tasks or rule.floor for policy in world.policies.values() for rule in policy.rules)
+        self.by_task = any(
+            rule.when.tasks or rule.floors for policy in world.policies.values() for rule in policy.rules
+        )
         """Whether anything depends on what a request is for, unless it orders a quality of its own."""
+        self._governing = Governing(world.policies, world.binds, world.zones, now)
 
     def route(self, facts: Facts, wish: Wish) -> Route:
         """The plan that governs a request.
@@ -107,14 +108,12 @@ class Snapshot:
             RouterError: ``unknown_policy``, ``unknown_model`` (near misses named), ``model_not_allowed``,
                 ``invalid_request`` for an unknown task, ``no_feasible_model`` when no rule matches.
         """
-        policy = self._policy(facts.asked_model, wish.policy)
+        policy = self._governing.policy(facts.asked_model, wish)
         if facts.task not in TASKS:
             raise RouterError("invalid_request", f"The task {facts.task!r} is none of {', '.join(TASKS)}.")
-        rule = policy.rule_for(
-            endpoint=facts.endpoint, task=facts.task, model=facts.asked_model, path=facts.path, tags=wish.tags
-        )
-        if rule is None:
-            raise RouterError("no_feasible_model", f"No rule of the policy {policy.version} matches this request.")
+        rule, doubtful = self._governing.rule(policy, facts, wish.tags)
+        if policy.probe_quality_milli or policy.probe_latency_milli:
+            policy = probing(policy, wish.draw)
         order, own = facts.tier, bool(facts.needs & _OWN_EFFORT)
         if order and not may_order(order, rule.tiers):
             message = (
@@ -123,12 +122,12 @@ class Snapshot:
             )
             raise RouterError("model_not_allowed", message, param="service_tier")
         quality = wish.quality_milli
-        key: _Key = (policy.name, rule.name, facts.task, quality, "", order, own)
+        key: _Key = (policy.variant, rule.name, facts.task, quality, "", order, own)
         plan = self._kept(key, lambda: self._compile(policy, rule, facts.task, quality, self._ways(policy, rule, key)))
         endpoint = ENDPOINTS[facts.endpoint]
         reference = plan.reference if plan.reference and plan.reference.capabilities & endpoint else None
         if facts.asked_model == AUTO or facts.asked_model in self.world.policies:
-            return Route(plan=plan, baseline=reference)
+            return Route(plan=plan, baseline=reference, doubtful=doubtful)
         named = self.world.names.find(facts.asked_model)
         if named is None:
             raise self.unknown(facts.asked_model)
@@ -144,27 +143,19 @@ class Snapshot:
         entries = " ".join(model.name for model in named.entries)
         if substitutable and quality is None:
             # Whoever orders a quality of their own wants that, whatever the model's name.
-            at_most: _Key = (policy.name, rule.name, facts.task, None, entries, order, own)
+            at_most: _Key = (policy.variant, rule.name, facts.task, None, entries, order, own)
             plan = self._kept(at_most, partial(_at_most, plan, named.entries))
-        if substitutable and policy.mode == "live":
-            return Route(plan=plan, baseline=baseline)
-        exact: _Key = (policy.name, rule.name, "", None, f"{facts.task} {entries}", order, own)
+        if substitutable and (policy.mode == "live" or in_share(policy.canary_milli, wish.draw, "canary")):
+            return Route(plan=plan, baseline=baseline, doubtful=doubtful)
+        exact: _Key = (policy.variant, rule.name, "", None, f"{facts.task} {entries}", order, own)
         pinned = self._kept(
             exact, lambda: self._pinned(policy, rule, named.entries, facts, self._ways(policy, rule, exact))
         )
-        return Route(plan=pinned, baseline=baseline, instead=plan if substitutable else None)
+        return Route(plan=pinned, baseline=baseline, instead=plan if substitutable else None, doubtful=doubtful)
 
     def option(self, model: Model) -> Option | None:
         """The option of a catalog entry, offered or not; None when it is retired or has no price now."""
         return self._by_entry.get(model.name)
-
-    def _policy(self, asked: str, ordered: str | None) -> Policy:
-        policies = self.world.policies
-        name = ordered or (asked if asked in policies else DEFAULT_POLICY)
-        policy = policies.get(name)
-        if policy is None:
-            raise RouterError("unknown_policy", f"There is no policy {name!r}{did_you_mean(name, policies) or '.'}")
-        return policy
 
     def _ways(self, policy: Policy, rule: Rule, key: _Key) -> Callable[[Model], list[Option]]:
         """What lists the options of a model that can be called here and that the rule, and the caller, leave open."""

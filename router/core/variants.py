@@ -45,7 +45,7 @@ def tariff(catalog: Catalog, now: dt.datetime) -> Tariff:
         if not provider.spoken or model.retired_at(now):
             continue
         sold = {REALTIME, *(tier for row in model.prices for tier in row.tiers)}
-        prices = ((tier, price_at(model, now, tier, provider.region)) for tier in TIERS if tier in sold)
+        prices = ((tier, price_at(model, now, tier)) for tier in TIERS if tier in sold)
         known = {tier: price for tier, price in prices if price is not None}
         if REALTIME in known:
             found[model.name] = known

@@ -38,6 +38,8 @@ class Orders(msgspec.Struct, frozen=True):
     quality_milli: int | None = None
     tags: tuple[str, ...] = ()
     unit: str = ""
+    session: str = ""
+    """Requests of one session are treated alike."""
     task: str | None = None
     deadline: str = ""
     """When the answer must be there: a duration from now, or RFC 3339."""
@@ -150,6 +152,6 @@ _READERS: Final[dict[str, tuple[str, Callable[[str], object]]]] = {
     "app": ("claims", _label),
     "deadline": ("deadline", _deadline),
     "webhook": ("", str),
-    "session": ("", _word),
+    "session": ("session", _word),
     "explain": ("", _truth),
 }

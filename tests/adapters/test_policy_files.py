@@ -5,7 +5,8 @@ import yaml
 from catalogs import a_model, a_policy, a_price, a_provider, a_score
 
 from router.adapters import policy_files
-from router.adapters.policy_files import PolicyFileError, load_policies, packaged_policies_dir
+from router.adapters.policy_files import load_policies, packaged_policies_dir
+from router.adapters.yaml_document import PolicyFileError
 
 POLICY = """\
 version: 1
@@ -116,7 +117,7 @@ def test_two_policies_of_one_name_are_refused(place):
     (place / "zz.yaml").write_text(POLICY)
     problem = only(place)
     assert (problem.path.name, problem.line, problem.column) == ("zz.yaml", 2, 1)
-    assert problem.message == "there are two policies called 'support'"
+    assert problem.message == "support.yaml:2 has a policy called 'support' too"
 
 
 def test_a_provider_is_defined_once(place):

@@ -1,11 +1,13 @@
 import datetime as dt
 
+import msgspec
 import pytest
 from catalogs import NOW, a_model, a_policy, a_price, a_provider, a_score, compiled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from options import facts
 
+from router.core.binding import Binds
 from router.core.catalog import Catalog
 from router.core.catalog_compile import compile_catalog
 from router.core.catalog_schema import CatalogSchema
@@ -18,7 +20,7 @@ from router.core.policy_schema import PolicySchema
 from router.core.schema import validate
 from router.core.snapshot import Wish, World, compile_snapshot
 from router.core.stats import Summary
-from router.core.values import Needs
+from router.core.values import Identity, Needs
 from router.core.variants import ENOUGH, PRIOR_WEIGHT
 
 EMBEDDINGS = {"endpoint": "embeddings", "needs": int(Needs.EMBEDDINGS), "max_output": 0}
@@ -209,9 +211,9 @@ def test_a_canonical_name_is_never_substituted(mode, name):
 
 
 def test_limits_of_the_policy_do_not_keep_an_explicit_model_away():
-    snapshot = a_snapshot(default=requiring(quality=">= 0.99", max_cost_usd="0.01"))
-    plan = snapshot.route(facts(asked_model="acme/large"), Wish()).plan
-    assert decide(plan, facts(), None).option.model == "acme/large"
+    snapshot = a_snapshot(default=requiring(quality=">= 0.88", max_cost_usd="0.01"))
+    plan = snapshot.route(facts(asked_model="acme/small"), Wish()).plan
+    assert decide(plan, facts(), None).option.model == "acme/small"
     assert plan.max_cost_pico == 10**10
 
 
@@ -449,7 +451,7 @@ def test_a_plan_is_compiled_once():
 
 
 @settings(max_examples=40)
-@given(st.integers(0, 1000), st.integers(0, 1000), st.integers(300, 2500), st.integers(300, 2500))
+@given(st.integers(0, 900), st.integers(0, 900), st.integers(300, 2500), st.integers(300, 2500))
 def test_stricter_limits_never_cost_less(one_floor, other_floor, one_ms, other_ms):
     """Raising the floor or lowering the limit on latency leaves the choice as it is, or makes it dearer, or none."""
 
@@ -578,3 +580,72 @@ def test_a_name_that_cannot_serve_the_endpoint_is_refused():
 def test_savings_on_embeddings_are_not_measured_by_a_chat_model():
     policy = relaxing("refuse", reference="acme/large")
     assert a_snapshot(LARGE, EMBED, default=policy).route(facts(**EMBEDDINGS), Wish()).baseline is None
+
+
+# -- modes, probes, regions
+
+
+def test_a_canary_goes_live_for_its_share_of_sessions_and_watches_the_others():
+    snapshot = a_snapshot(default={"mode": "canary 30%"})
+    routes = [snapshot.route(facts(asked_model="large"), Wish(draw=f"s{n}")) for n in range(500)]
+    live = [route for route in routes if route.instead is None]
+    assert 100 < len(live) < 200
+    watched = next(route for route in routes if route.instead is not None)
+    assert decide(watched.plan, facts(), watched.baseline).option.model == "acme/large"
+    assert decide(live[0].plan, facts(), live[0].baseline).option.model == "acme/small"
+    assert decide(watched.instead, facts(), watched.baseline).option.model == "acme/small"
+
+
+def test_a_canary_treats_a_session_alike():
+    snapshot = a_snapshot(default={"mode": "canary 50%"})
+    found = {snapshot.route(facts(asked_model="large"), Wish(draw="s7")).plan is not None for _ in range(3)}
+    assert found == {True}
+    first, again = (
+        a_snapshot(default={"mode": "canary 50%"}).route(facts(asked_model="large"), Wish(draw="s7")) for _ in "12"
+    )
+    assert (first.instead is None) is (again.instead is None)
+
+
+def test_a_share_of_requests_probes_candidates_without_latency_data():
+    policy = {"without_data": {"latency": "probe 20%"}, **requiring(ttft="p95 <= 1s"), "when_nothing_fits": ["refuse"]}
+    snapshot = a_snapshot(SMALL, default=policy)
+    found = [bool(snapshot.route(facts(), Wish(draw=f"r{n}")).plan.levels) for n in range(500)]
+    assert 60 < sum(found) < 140
+    asked = snapshot.route(facts(asked_model="small"), Wish(draw="r1")).plan
+    assert asked.asked is not None
+
+
+def test_a_share_of_requests_probes_candidates_without_a_score():
+    blank = a_model("acme/blank", quality={})
+    policy = {"without_data": {"quality": "probe 20%"}, **requiring(quality="0.60")}
+    snapshot = a_snapshot(blank, default=policy)
+    found = [bool(snapshot.route(facts(), Wish(draw=f"r{n}")).plan.levels) for n in range(500)]
+    assert 60 < sum(found) < 140
+
+
+def test_whom_a_policy_is_bound_to_goes_by_it():
+    world = a_world(default={}, support={"bind": {"team": "support"}, "candidates": {"include": ["acme/large"]}})
+    world = msgspec.structs.replace(world, binds=Binds(world.policies.values()))
+    snapshot = compile_snapshot("w1-7", world, NOW, {}.get)
+    wish = Wish(who=Identity(tenant="acme", key="k", team="support"))
+    assert snapshot.route(facts(), wish).plan.policy.startswith("support@")
+    assert snapshot.route(facts(), Wish(who=Identity(tenant="acme", key="k"))).plan.policy.startswith("default@")
+
+
+def test_a_region_has_its_price():
+    model = a_model(prices=[a_price(input="1.00", regions={"eu": "1.1"})])
+    catalog = Catalog([(file := compiled(model, region="eu")).provider], file.models)
+    policy = compile_policy(validate(PolicySchema, a_policy(policy="default")), catalog, NOW).policy
+    world = World(catalog=catalog, policies={"default": policy}, names=Names(catalog), offered=frozenset({"acme"}))
+    (option,) = compile_snapshot("w1-7", world, NOW, {}.get).offered
+    assert option.price.bands[0].rates.input == 1_100_000
+    assert option.price.version.endswith("/eu")
+
+
+def test_a_used_up_budgets_model_that_cannot_be_called_is_none():
+    plan = (
+        a_snapshot(default={"budget_exhausted": {"new_requests": "use acme/small"}}, offered=())
+        .route(facts(), Wish())
+        .plan
+    )
+    assert plan.exhausted is None

@@ -41,8 +41,8 @@ def test_headers_have_no_case(name):
     assert read_orders({name: "night"}, {}) == Orders(policy="night")
 
 
-def test_session_and_explain_are_taken_but_checked():
-    assert ordered(session="s-1", explain="True") is NONE
+def test_explain_is_taken_but_checked():
+    assert ordered(explain="True") is NONE
     assert "true or false" in refused(explain="yes")[1]
 
 
