@@ -25,7 +25,7 @@ NARROW = """
 version: 1
 policy: narrow
 candidates: {include: [openai/gpt-4o-mini]}
-rules: [{name: any, require: {quality: "0.99", confidence: 50%}}]
+rules: [{name: any, require: {ttft: "p95 <= 1ms"}}]
 when_nothing_fits: [refuse]
 """
 SHORT = "bills_after_disconnect: true\ntimeouts: {first_byte: 1.5, between_chunks: 1.5, total: 2.5}"

@@ -112,11 +112,11 @@ async def test_a_model_outside_the_policy_is_a_permission_error(tenant):
 async def test_no_feasible_model_leads_with_the_smallest_change(tenant):
     error = await refused(tenant, openai.UnprocessableEntityError, model="narrow")
     assert error.code == "no_feasible_model"
-    assert error.body["message"].startswith("quality .990 → .")
+    assert error.body["message"].startswith("ttft 1 ms → ")
     assert "would admit openai/gpt-4o-mini ($" in error.body["message"]
     (candidate,) = error.body["candidates"]
     assert candidate["model"] == "openai/gpt-4o-mini@openai"
-    assert "below .990" in candidate["reasons"][0]
+    assert "above 1 ms" in candidate["reasons"][0]
     await tenant.rows(0)
 
 
