@@ -65,7 +65,7 @@ def test_a_bad_policy_is_shown_with_its_file_line_and_column(tmp_path):
 
     policies = policies_copy(tmp_path / "policies", edit)
     told = refused(tmp_path, COSTROUTER_POLICIES=str(policies))
-    assert f"{policies / 'default.yaml'}:4:1: mode: 'lve' is not one of" in told
+    assert f"{policies / 'default.yaml'}:5:1: mode: 'lve' is none of observe, canary 10%, live" in told
     assert "did you mean live?" in told
 
 
