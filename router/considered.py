@@ -11,12 +11,13 @@ from typing import Any
 
 import msgspec
 
-from router.core.decide import Decision, Facts
+from router.core.decide import Decision, Facts, decide
 from router.core.decision_log import Made
 from router.core.explanation import explanation
+from router.core.governing import Wish
 from router.core.snapshot import Route, Snapshot
 from router.core.values import Identity
-from router.dialects.orders import Orders
+from router.dialects.orders import Orders, due_ms
 from router.dialects.request import Request
 from router.dialects.ways import Inbound
 
@@ -71,3 +72,24 @@ class Considered(msgspec.Struct, frozen=True):
             expected_pico=0 if decision is None else decision.expected_pico,
             exhausted=exhausted,
         )
+
+
+def wish_of(orders: Orders, identity: Identity, user: str, request_id: str) -> Wish:
+    """What of a request's orders, and of who asks, bears on its route."""
+    draw = orders.session or user or request_id
+    return Wish(orders.policy, orders.quality_milli, orders.tags, identity, user, draw)
+
+
+def in_time(facts: Facts, orders: Orders, now_ms: int, left_ms: int | None) -> Facts:
+    """The facts with the time that is left: what is known of it, or what the caller orders."""
+    left = due_ms(orders.deadline, now_ms) - now_ms if left_ms is None else left_ms
+    return msgspec.structs.replace(facts, deadline_ms=max(left, 0))
+
+
+def tried(route: Route, facts: Facts) -> Decision | None:
+    """The decision, and what it could have been where the policy only observes."""
+    decision = decide(route.plan, facts, route.baseline)
+    if decision is None or route.instead is None:
+        return decision
+    could = decide(route.instead, facts, route.baseline)
+    return msgspec.structs.replace(decision, could_have_pico=None if could is None else could.expected_pico)

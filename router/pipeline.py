@@ -15,20 +15,19 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 
 from router.attempt import Attempt, Desk, Headers
-from router.considered import Considered
+from router.considered import Considered, in_time, tried, wish_of
 from router.core.budget_words import budget_refusal
-from router.core.decide import Decision, Facts, decide
+from router.core.decide import Decision, decide
 from router.core.delegation import on_behalf
 from router.core.errors import RouterError
 from router.core.explain import refusal
-from router.core.governing import Wish
 from router.core.rights import MAY, refused
-from router.core.snapshot import Route, Snapshot
+from router.core.snapshot import Snapshot
 from router.core.values import Identity, Outcome, Usage
 from router.core.variants import WAITS
 from router.dialects.described import counted, facts_of
 from router.dialects.openai_errors import provider_error
-from router.dialects.orders import due_ms, read_orders
+from router.dialects.orders import read_orders
 from router.dialects.ways import INBOUND, way
 from router.ports import (
     BudgetExceeded,
@@ -218,24 +217,15 @@ class Pipeline:
             tasks=snapshot.by_task or orders.quality_milli is not None,
         )
         if orders.deadline or deadline_ms is not None:
-            now_ms = self._desk.ledger.store_ms()
-            left = due_ms(orders.deadline, now_ms) - now_ms if deadline_ms is None else deadline_ms
-            facts = msgspec.structs.replace(facts, deadline_ms=max(left, 0))
-        wish = Wish(
-            orders.policy,
-            orders.quality_milli,
-            orders.tags,
-            identity,
-            request.user,
-            orders.session or request.user or request_id,
-        )
+            facts = in_time(facts, orders, self._desk.ledger.store_ms(), deadline_ms)
+        wish = wish_of(orders, identity, request.user, request_id)
         route = snapshot.route(facts, wish)
-        decision = _try(route, facts)
+        decision = tried(route, facts)
         if not facts.tokens.exact and (route.doubtful or decision is None or not decision.certain):
             facts = counted(facts, request, await counter.count(request.shape.texts))
             if route.doubtful:
                 route = snapshot.route(facts, wish)
-            decision = _try(route, facts)
+            decision = tried(route, facts)
         return Considered(inbound, request, orders, facts, route, decision, snapshot, identity)
 
     async def _body(self, call: Call, identity: Identity) -> bytes:
@@ -402,14 +392,6 @@ def _to_send(attempt: Attempt) -> UpstreamRequest:
         body=order.body,
         timeouts=timeouts,
     )
-
-
-def _try(route: Route, facts: Facts) -> Decision | None:
-    decision = decide(route.plan, facts, route.baseline)
-    if decision is None or route.instead is None:
-        return decision
-    could = decide(route.instead, facts, route.baseline)
-    return msgspec.structs.replace(decision, could_have_pico=None if could is None else could.expected_pico)
 
 
 def _store_unavailable() -> RouterError:

@@ -111,16 +111,13 @@ class Facts(msgspec.Struct, frozen=True):
     asked_model: str = "auto"
     path: str = ""
     max_cost_pico: int | None = None
-    tier: str = ""
-    """The tier that the caller orders; empty where they leave it to us."""
+    tier: str = ""  # what the caller orders, if anything
     inputs: int = 1
     """Texts that are embedded apart from each other: the window holds for each of them."""
     largest: TokenRange | None = None
     """Of the largest input alone, where there are several."""
-    deadline_ms: int | None = None
-    """Time that is left; None where the caller set no deadline."""
-    budget_milli: int = 0
-    """Of the fullest budget, what is used or held, in thousandths of its limit; known only where a rule asks for it."""
+    deadline_ms: int | None = None  # what is left
+    budget_milli: int = 0  # of the fullest budget, in thousandths of its limit; known only where a rule asks for it
     text_bytes: int | None = None
     """No text of the prompt has more tokens than this; None where the body only points to some of it."""
 
