@@ -26,6 +26,7 @@ from aiohttp import web
 
 from router.adapters.archive_task import keep_archived
 from router.adapters.audit import Audit
+from router.adapters.breakers import Breakers
 from router.adapters.budget_alerts import alerts_by
 from router.adapters.decisions import StoreDecisions
 from router.adapters.encoders import TiktokenCounter
@@ -51,11 +52,14 @@ from router.adapters.upstream import RawUpstream
 from router.adapters.upstream_aiohttp import AiohttpUpstream
 from router.adapters.webhook import Webhook
 from router.attempt import Desk
+from router.core.forwarding import Forwarding
 from router.core.snapshot import Snapshot, compile_snapshot
 from router.core.values import Identity
+from router.exchange import Exchange
+from router.forward import Forwarder
 from router.pipeline import Pipeline
 from router.plan import BACKLOG, DEV, Plan
-from router.ports import Clock, StoreUnavailable
+from router.ports import Clock, Listener, StoreUnavailable, Upstream
 from router.settings import Settings
 from router.yard import job_parts
 
@@ -103,15 +107,16 @@ class _Worker:
         self._snapshots = 0
         self._compiled = (-1, -1)
         self._last: Snapshot | None = None
+        self._closed: dict[tuple[str, str], str] = {}
 
     async def serve(self, ready: int) -> None:
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         plan, clock = self._plan, self._clock
-        place = parse_store_url(plan.store_url)
-        connection = connection_to(place)
         # Long replies (spend, totals) must not hold up reservations, so they have a connection of their own.
-        reader = connection_to(place, timeout_s=5.0)
+        connection, reader = (
+            connection_to(parse_store_url(plan.store_url), **wait) for wait in ({}, {"timeout_s": 5.0})
+        )
         await asyncio.gather(connection.start(), reader.start())
         journals = plan.settings.data_dir / "journal"
         journal = self._journal(journals)
@@ -127,12 +132,11 @@ class _Worker:
         keys = RedisKeys(connection, clock, self._static_keys())
         executor = ThreadPoolExecutor(1, thread_name_prefix="count")
         upstream = AiohttpUpstream(proxy) if (proxy := plan.settings.upstream_proxy) else RawUpstream()
-        listeners = (self._log, self._metrics, Learning(self._observations))
+        counter = TiktokenCounter(plan.encoders.get(), executor=executor)
         decisions = StoreDecisions(reader, plan.settings.decisions_mb * 1024 * 1024)
-        desk = Desk(
-            ledger, TiktokenCounter(plan.encoders.get(), executor=executor), clock, listeners, budgets, decisions
-        )
-        pipeline = Pipeline(keys=keys, upstream=upstream, desk=desk, links=plan.links, snapshot=self._snapshot())
+        breakers = Breakers(plan.keyed_links, clock, connection=reader, on=plan.settings.breaker)
+        desk = Desk(ledger, counter, clock, self._listeners(), budgets, breakers, decisions)
+        pipeline = self._pipeline(keys, upstream, desk, breakers)
         jobs = job_parts(plan, self._name, connection=reader, pipeline=pipeline, desk=desk, upstream=upstream)
         api = Api(
             pipeline=pipeline,
@@ -141,6 +145,7 @@ class _Worker:
             gauges=lambda: {
                 "costrouter_rows_waiting": ledger.waiting,
                 "costrouter_journal_failing": int(bool(journal.fault)),
+                "costrouter_ways_shut": len(breakers.shut()),
             },
             health=self._health,
             started=clock.now_ms() // 1000,
@@ -164,6 +169,7 @@ class _Worker:
             self._tick(pipeline, fleet, journal),
             budgets.keep_fresh(),
             decisions.run(),
+            breakers.keep_exchanging(),
             keep_archived(reader, self._name, plan.store_url, plan.settings.environment, plan.settings.archive_after),
         )
         running = [loop.create_task(work) for work in clockwork]
@@ -211,13 +217,33 @@ class _Worker:
             return f"statistics are not exchanged ({type(error).__name__}); the log says why"
         return ""
 
+    def _listeners(self) -> tuple[Listener, ...]:
+        return (self._log, self._metrics, Learning(self._observations))
+
+    def _pipeline(self, keys: RedisKeys, upstream: Upstream, desk: Desk, breakers: Breakers) -> Pipeline:
+        settings = self._plan.settings
+        bounds = Forwarding(attempts=settings.attempts, within_ms=round(settings.retry_within_s * 1000))
+        forwarder = Forwarder(desk, Exchange(upstream, self._clock, desk.ways), bounds=bounds)
+        pipeline = Pipeline(keys=keys, desk=desk, forwarder=forwarder, snapshot=self._snapshot())
+        breakers.on_change = lambda: self._shut(pipeline, breakers)
+        return pipeline
+
     def _snapshot(self) -> Snapshot:
         self._snapshots += 1
         self._compiled = (self._observations.version, self._clock.now_ms() // 60_000)
         now = dt.datetime.fromtimestamp(self._clock.now_ms() / 1000, dt.UTC)
         name, seen = f"{self._name}-{self._snapshots}", self._observations.summary
         self._last = compile_snapshot(name, self._plan.world, now, seen, self._last)
-        return self._last
+        # Its plans are not compiled yet, so it costs nothing to say at once what may not be called.
+        return self._last.shutting(name, self._closed) if self._closed else self._last
+
+    def _shut(self, pipeline: Pipeline, breakers: Breakers) -> None:
+        """Something has opened or closed: decide by that from now on."""
+        closed = breakers.shut()
+        if closed.keys() != self._closed.keys():
+            self._closed = closed
+            self._snapshots += 1
+            pipeline.snapshot = pipeline.snapshot.shutting(f"{self._name}-{self._snapshots}", closed)
 
     async def _settle_all(self, ledger: RedisLedger, fleet: Fleet) -> None:
         try:

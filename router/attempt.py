@@ -19,7 +19,7 @@ from router.core.holds import likely_output, output_limit, worst_case
 from router.core.money import nano_ceil, usd
 from router.core.pricing import cost_pico
 from router.core.values import Certainty, Hold, Identity, Outcome, Row, Usage
-from router.ports import BudgetBook, Clock, Decisions, Ledger, Listener, NotHeld, ProviderLink, TextCounter
+from router.ports import BudgetBook, Clock, Decisions, Ledger, Listener, NotHeld, ProviderLink, TextCounter, Ways
 
 if TYPE_CHECKING:
     from router.core.values import Price
@@ -38,6 +38,7 @@ class Desk(msgspec.Struct, frozen=True):
     clock: Clock
     listeners: tuple[Listener, ...]
     budgets: BudgetBook
+    ways: Ways
     decisions: Decisions | None = None
     """Where decisions are kept; nowhere without it."""
 
@@ -252,6 +253,7 @@ class Attempt:
             return self.row
         row = self.row = self._row(usage, outcome, status, certainty)
         self._desk.ledger.settle(row)
+        self._desk.ways.ended(self.link, row.model, outcome, error)
         if not later:
             self.tell(None if error is None else error.code)
         return row

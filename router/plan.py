@@ -17,7 +17,7 @@ from router.adapters.encoders import Encoders
 from router.adapters.http_admin import HOME, OPERATOR
 from router.adapters.key_files import KeyFileError, kept_key
 from router.adapters.policy_files import load_policies, packaged_policies_dir
-from router.adapters.providers import ProviderError, needed, reachable, real_link, simulated_link
+from router.adapters.providers import ProviderError, needed, reachable, real_links, simulated_link
 from router.adapters.request_log import configure
 from router.adapters.yaml_document import PolicyFileError
 from router.core.binding import Binds
@@ -32,7 +32,7 @@ from router.core.snapshot import Snapshot, World, compile_snapshot
 from router.core.tokens import exactly
 from router.core.values import Needs
 from router.dialects.ways import INBOUND
-from router.ports import ProviderLink
+from router.ports import ProviderLink, Timeouts
 from router.settings import Settings, SettingsError
 
 BACKLOG: Final = 4096
@@ -49,6 +49,9 @@ class Plan(msgspec.Struct):
     port: int
     world: World
     links: dict[str, ProviderLink]
+    """Each provider's, with its first key."""
+    keyed_links: dict[str, tuple[ProviderLink, ...]]
+    """Each provider's, one a key."""
     simulated: bool
     sim_socket: socket.socket | None
     catalog_dir: Path
@@ -107,7 +110,8 @@ def prepare(settings: Settings, store_url: str, port: int) -> Plan:
         store_url=store_url,
         port=port,
         world=world,
-        links=links,
+        links={name: keyed[0] for name, keyed in links.items()},
+        keyed_links=links,
         simulated=simulated,
         sim_socket=sim_socket,
         catalog_dir=directory / "catalog",
@@ -162,12 +166,20 @@ def _generated(settings: Settings, dev_key: str) -> list[str]:
     return [*admin, DEV] if settings.dev_key is None and dev_key else admin
 
 
-def _links(offered: list[Provider], settings: Settings, sim_socket: socket.socket | None) -> dict[str, ProviderLink]:
+def _links(
+    offered: list[Provider], settings: Settings, sim_socket: socket.socket | None
+) -> dict[str, tuple[ProviderLink, ...]]:
+    timeouts = Timeouts(
+        connect=settings.connect_timeout_s,
+        first_byte=settings.first_byte_timeout_s,
+        between_chunks=settings.chunk_timeout_s,
+        total=settings.total_timeout_s,
+    )
     if sim_socket is not None:
         port = sim_socket.getsockname()[1]
-        return {provider.name: simulated_link(provider, port) for provider in offered}
+        return {provider.name: (simulated_link(provider, port, timeouts),) for provider in offered}
     try:
-        return {provider.name: real_link(provider, settings.environment) for provider in offered}
+        return {provider.name: real_links(provider, settings.environment, timeouts) for provider in offered}
     except ProviderError as error:
         raise SettingsError(str(error)) from None
 

@@ -6,7 +6,7 @@ Belongs here: Protocols, and the exceptions that cross them. Does not belong her
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
@@ -14,7 +14,8 @@ import msgspec
 if TYPE_CHECKING:
     from router.core.budget import Dims, Term, Terms
     from router.core.decision_log import Made
-    from router.core.values import Hold, Identity, Row
+    from router.core.errors import RouterError
+    from router.core.values import Hold, Identity, Outcome, Row
 
 UpstreamFault = Literal["connect", "tls", "timeout", "reset", "protocol", "too_large"]
 
@@ -219,11 +220,34 @@ class ProviderLink(msgspec.Struct, frozen=True):
     origin: Origin
     headers: tuple[tuple[bytes, bytes], ...]
     """Sent with every call, credentials included. Never logged."""
+    key: str = ""
+    """Names the key among the provider's; never the secret."""
+    weight: int = 1
+    """Its share of the calls, beside the provider's other keys."""
     dialects: tuple[str, ...] = ("openai",)
     """What it speaks; requests in other dialects are put into the first."""
     quirks: frozenset[str] = frozenset()
     bills_after_disconnect: bool = True
     timeouts: Timeouts = Timeouts()
+
+
+class Ways(Protocol):
+    """Which of a provider's keys may be used for a model now, and what came of using them."""
+
+    def link(self, provider: str, model: str, tokens: int) -> ProviderLink | None:
+        """The key to use for a request of so many tokens; None where none may be used now."""
+
+    def probing(self, link: ProviderLink, model: str) -> bool:
+        """Whether what goes this way tries out whether it works again."""
+
+    def wait_ms(self, provider: str, model: str) -> int | None:
+        """In how many ms a way to the model is worth another try; None where none is shut."""
+
+    def answered(self, link: ProviderLink, model: str, headers: Mapping[str, str]) -> None:
+        """The head of an answer is here."""
+
+    def ended(self, link: ProviderLink, model: str, outcome: Outcome, error: RouterError | None) -> None:
+        """An attempt has ended."""
 
 
 class Listener(Protocol):

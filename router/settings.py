@@ -56,6 +56,17 @@ class Settings(BaseModel):
     drain_s: float = Field(default=25.0, ge=0, le=3600)
     """How long requests under way may take to end after SIGTERM, in seconds."""
     max_body_mb: int = Field(default=64, ge=1, le=1024)
+    attempts: int = Field(default=3, ge=1, le=10)
+    """Most attempts of a request, the first among them, where its policy does not say."""
+    retry_within_s: float = Field(default=30.0, ge=0, le=3600)
+    """No further attempt begins later than this after the request came, where its policy does not say."""
+    breaker: bool = True
+    """Whether a provider's key that fails, or whose rate has run out, is left alone for a while."""
+    connect_timeout_s: float = Field(default=5.0, gt=0, le=600)
+    first_byte_timeout_s: float = Field(default=120.0, gt=0, le=3600)
+    chunk_timeout_s: float = Field(default=60.0, gt=0, le=3600)
+    total_timeout_s: float = Field(default=600.0, gt=0, le=24 * 3600)
+    """Bounds on an exchange with a provider, where neither the policy nor the catalog says."""
     upstream_proxy: str | None = None
     """URL of an HTTP proxy for calls to providers."""
     alert_url: str | None = Field(default=None, pattern="^https?://[^/@ ]+(/[^ ]*)?$")

@@ -28,6 +28,7 @@ END_S: Final = 1.0
 """How long the upstream may take to close its stream properly after its last event."""
 KEPT_BYTES: Final = 8 * 1024 * 1024
 """What of a stream is kept so that it can be counted if no usage comes; beyond it, the count is of this much."""
+_EARLY: Final = {"connect": "upstream_unreachable", "tls": "upstream_unreachable", "timeout": "upstream_timeout"}
 _UNREADABLE: Final = {"too_large": "upstream_bad_response", "protocol": "upstream_bad_response"}
 
 
@@ -72,7 +73,7 @@ class AnswerStream:
         try:
             part = await self._next()
         except UpstreamFailure as failure:
-            error = broken(failure)
+            error = early(failure)
             await self._settle("upstream_interrupted", error)
             raise error from None
         if self._scanner.failed and not self._scanner.answered:
@@ -205,6 +206,12 @@ class AnswerStream:
         """None for meters that the row will not go by."""
         believed = self._attempt.believed(usage, lambda: self._scanner.answered)
         return None if believed is None else usd(self._attempt.price(believed))
+
+
+def early(failure: UpstreamFailure) -> RouterError:
+    """The error of an exchange that broke before the caller got anything of it."""
+    code = _EARLY.get(failure.fault)
+    return RouterError(code, failure.message) if code else broken(failure)
 
 
 def broken(failure: UpstreamFailure) -> RouterError:

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from router.core.budget import Dims, Term, Terms
+    from router.core.errors import RouterError
     from router.core.values import Hold, Identity, Row
-    from router.ports import UpstreamRequest
+    from router.ports import ProviderLink, UpstreamRequest
 
 
 class FakeClock:
@@ -213,6 +214,32 @@ class FakeCounter:
         if self.broken is not None:
             raise self.broken
         return [len(text.split()) for text in texts]
+
+
+class FakeWays:
+    """A key a provider, none of them ever shut unless it is in ``away``. Remembers what it hears."""
+
+    def __init__(self, links: Mapping[str, ProviderLink]) -> None:
+        self.links = dict(links)
+        self.away: dict[str, int] = {}
+        """Provider to the ms after which it is worth another try."""
+        self.probes: set[str] = set()
+        self.heard: list[tuple[str, str, str]] = []
+
+    def link(self, provider: str, model: str, tokens: int) -> ProviderLink | None:
+        return None if provider in self.away else self.links[provider]
+
+    def probing(self, link: ProviderLink, model: str) -> bool:
+        return link.name in self.probes
+
+    def wait_ms(self, provider: str, model: str) -> int | None:
+        return self.away.get(provider)
+
+    def answered(self, link: ProviderLink, model: str, headers: Mapping[str, str]) -> None:
+        self.heard.append((link.name, "answered", headers.get("x-ratelimit-remaining-requests", "")))
+
+    def ended(self, link: ProviderLink, model: str, outcome: str, error: RouterError | None) -> None:
+        self.heard.append((link.name, outcome, error.code if error else ""))
 
 
 class FakeListener:

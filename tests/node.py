@@ -54,13 +54,21 @@ class Node:
 
     Args:
         folder: its data directory and logs go there.
-        settings: ``workers=2`` is COSTROUTER_WORKERS=2; names in capitals go to the environment as they are.
+        settings: ``workers=2`` is COSTROUTER_WORKERS=2; names in capitals go to the environment as they are. One attempt a
+            request, unless told.
     """
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.folder = folder
         self.data_dir = folder / "data"
-        given = {"port": 0, "workers": 1, "sim_speed": 0, "data_dir": self.data_dir} | settings
+        given = {
+            "port": 0,
+            "workers": 1,
+            "sim_speed": 0,
+            "attempts": 1,
+            "breaker": False,
+            "data_dir": self.data_dir,
+        } | settings
         self.environment = clean_environment(
             **{name if name.isupper() else f"COSTROUTER_{name.upper()}": str(value) for name, value in given.items()}
         )

@@ -1,7 +1,7 @@
 import asyncio
 
 import pytest
-from fakes import FakeBook, FakeClock, FakeCounter, FakeLedger, FakeListener
+from fakes import FakeBook, FakeClock, FakeCounter, FakeLedger, FakeListener, FakeWays
 from options import facts, option, plan
 from wired import TIMEOUTS, WHO, asked
 
@@ -26,7 +26,7 @@ class Case:
         self.counter = FakeCounter()
         asked_facts = facts()
         self.attempt = Attempt(
-            Desk(self.ledger, self.counter, self.clock, (self.listener,), self.book),
+            Desk(self.ledger, self.counter, self.clock, (self.listener,), self.book, FakeWays({})),
             request_id="r1",
             identity=WHO,
             orders=NONE,

@@ -10,7 +10,7 @@ from wired import EVENTS, SECRET, TIMEOUTS, WHO, Wired, answer, asked, ends, say
 
 import router.dialects.openai_chat
 from router.core.errors import RouterError
-from router.pipeline import PATIENCE_S
+from router.forward import PATIENCE_S
 from router.ports import StoreUnavailable, UpstreamFailure
 
 
@@ -284,6 +284,7 @@ async def test_a_flaw_after_pricing_still_books_the_row():
     response = FakeResponse([answer()])
     response.headers = None
     wired = Wired(response)
+    wired.ways.answered = lambda *_: None
     with pytest.raises(AttributeError):
         await wired.serve()
     assert (wired.row.outcome, wired.row.certainty) == ("ok", "metered")

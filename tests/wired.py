@@ -5,19 +5,24 @@ Belongs here: putting the fakes together, and calling. Does not belong here: the
 
 from __future__ import annotations
 
+import asyncio
 import json
 
+import msgspec
 from catalogs import NOW, a_model, a_policy, compiled
-from fakes import FakeBook, FakeClock, FakeCounter, FakeKeys, FakeLedger, FakeListener, FakeUpstream
+from fakes import FakeBook, FakeClock, FakeCounter, FakeKeys, FakeLedger, FakeListener, FakeUpstream, FakeWays
 
 from router.attempt import Desk
 from router.core.catalog import Catalog
+from router.core.forwarding import Forwarding
 from router.core.names import Names
 from router.core.policy_compile import compile_policy
 from router.core.policy_schema import PolicySchema
 from router.core.schema import validate
 from router.core.snapshot import World, compile_snapshot
 from router.core.values import Identity
+from router.exchange import Exchange
+from router.forward import Forwarder
 from router.pipeline import Call, Pipeline
 from router.ports import Origin, ProviderLink, Timeouts
 
@@ -38,9 +43,9 @@ def snapshot(*models, provider=None, **changes):
 
 
 class Wired:
-    """``script`` is what the upstream answers, in turn; ``world`` the snapshot that decides."""
+    """``script`` is what the upstream answers, in turn; ``world`` the snapshot that decides. One attempt unless told."""
 
-    def __init__(self, *script, bills=True, world=None):
+    def __init__(self, *script, bills=True, world=None, providers=("acme",), **bounds):
         self.clock = FakeClock()
         self.ledger = FakeLedger(self.clock)
         self.counter = FakeCounter()
@@ -55,13 +60,22 @@ class Wired:
             bills_after_disconnect=bills,
             timeouts=TIMEOUTS,
         )
-        self.pipeline = Pipeline(
-            keys=self.keys,
-            upstream=self.upstream,
-            desk=Desk(self.ledger, self.counter, self.clock, (self.listener,), self.book),
-            links={"acme": link},
-            snapshot=world or snapshot(),
+        self.ways = FakeWays({name: msgspec.structs.replace(link, name=name) for name in providers})
+        desk = Desk(self.ledger, self.counter, self.clock, (self.listener,), self.book, self.ways)
+        self.pauses = []
+        self.forwarder = Forwarder(
+            desk,
+            Exchange(self.upstream, self.clock, self.ways),
+            bounds=Forwarding(**{"attempts": 1, **bounds}),
+            draw=lambda: 0.5,
+            pause=self.pause,
         )
+        self.pipeline = Pipeline(keys=self.keys, desk=desk, forwarder=self.forwarder, snapshot=world or snapshot())
+
+    async def pause(self, seconds):
+        self.pauses.append(seconds)
+        self.clock.advance(seconds)
+        await asyncio.sleep(0)
 
     async def serve(self, body=None, *, headers=None, gone=lambda: False, **fields):
         async def read():

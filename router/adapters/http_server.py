@@ -254,6 +254,9 @@ def error_response(
     ]
     if error.retry_after_s is not None:
         headers.append(("retry-after", str(max(1, round(error.retry_after_s)))))
+        headers.append(("retry-after-ms", str(round(error.retry_after_s * 1000))))
+    if error.attempts is not None:
+        headers.append(("x-costrouter-attempts", str(error.attempts)))
     if error.code == "method_not_allowed":
         headers.append(("allow", str(error.details["allowed"])))
     if error.code == "invalid_api_key":

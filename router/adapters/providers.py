@@ -6,13 +6,20 @@ Belongs here: base URLs, keys and headers. Does not belong here: the calls (upst
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
+
+import msgspec
 
 from router.ports import Origin, ProviderLink, Timeouts
 
 if TYPE_CHECKING:
     from router.core.catalog import Provider
+
+
+NORMAL: Final = Timeouts()
+MOST_KEYS: Final = 9
+MOST_WEIGHT: Final = 9_999
 
 
 class ProviderError(Exception):
@@ -32,26 +39,43 @@ def reachable(provider: Provider, environment: Mapping[str, str]) -> bool:
     return bool(environment.get(name, "").strip()) if name else bool(provider.base_url)
 
 
-def real_link(provider: Provider, environment: Mapping[str, str]) -> ProviderLink:
-    """How a reachable provider is called.
+def real_links(
+    provider: Provider, environment: Mapping[str, str], timeouts: Timeouts = NORMAL
+) -> tuple[ProviderLink, ...]:
+    """How a reachable provider is called: once for each key, those of ``KEY``, ``KEY_2`` … ``KEY_9``, with the shares of
+    calls that ``KEY_WEIGHT``, ``KEY_2_WEIGHT`` … give them, 1 by default; 0 puts a key out of use.
 
     Raises:
-        ProviderError: its address or key cannot be used.
+        ProviderError: its address, a key or a weight cannot be used.
     """
     base = provider.base_url or environment[provider.base_url_env].strip()
-    return _link(provider, _origin(base, provider.base_url_env or provider.name), _key(provider, environment))
+    origin = _origin(base, provider.base_url_env or provider.name)
+    names = [provider.key_env, *(f"{provider.key_env}_{number}" for number in range(2, MOST_KEYS + 1))]
+    keys = [(name, key, _weight(name, environment)) for name in names if (key := _key(name, environment))]
+    links = [_link(provider, origin, key, timeouts, name=name, weight=weight) for name, key, weight in keys if weight]
+    if keys and not links:
+        raise ProviderError(f"every key of {provider.name} has the weight 0, so none could be used")
+    return tuple(links) or (_link(provider, origin, "", timeouts),)
 
 
-def simulated_link(provider: Provider, port: int) -> ProviderLink:
+def simulated_link(provider: Provider, port: int, timeouts: Timeouts = NORMAL) -> ProviderLink:
     """How the simulator on this machine is called in a provider's place."""
-    return _link(provider, _origin(f"http://127.0.0.1:{port}/{provider.name}/v1", provider.name), "simulated")
+    origin = _origin(f"http://127.0.0.1:{port}/{provider.name}/v1", provider.name)
+    return _link(provider, origin, "simulated", timeouts, name="simulated")
 
 
-def _key(provider: Provider, environment: Mapping[str, str]) -> str:
+def _weight(name: str, environment: Mapping[str, str]) -> int:
+    text = environment.get(f"{name}_WEIGHT", "").strip() or "1"
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(MOST_WEIGHT))):
+        raise ProviderError(f"{name}_WEIGHT must be a whole number from 0 to {MOST_WEIGHT}")
+    return int(text)
+
+
+def _key(name: str, environment: Mapping[str, str]) -> str:
     # A file with Windows line ends leaves a carriage return behind every value.
-    key = environment.get(provider.key_env, "").strip() if provider.key_env else ""
+    key = environment.get(name, "").strip()
     if not all("!" <= character <= "~" for character in key):
-        raise ProviderError(f"{provider.key_env} must be printable ASCII without spaces, as it travels in a header")
+        raise ProviderError(f"{name} must be printable ASCII without spaces, as it travels in a header")
     return key
 
 
@@ -80,7 +104,9 @@ def _origin(base: str, variable: str) -> Origin:
     )
 
 
-def _link(provider: Provider, origin: Origin, key: str) -> ProviderLink:
+def _link(
+    provider: Provider, origin: Origin, key: str, timeouts: Timeouts, *, name: str = "", weight: int = 1
+) -> ProviderLink:
     headers = [(b"content-type", b"application/json")]
     if key:
         headers.append((b"authorization", f"Bearer {key}".encode("ascii")))
@@ -88,8 +114,10 @@ def _link(provider: Provider, origin: Origin, key: str) -> ProviderLink:
         name=provider.name,
         origin=origin,
         headers=tuple(headers),
+        key=name,
+        weight=weight,
         dialects=provider.dialects,
         quirks=provider.quirks,
         bills_after_disconnect=provider.bills_after_disconnect,
-        timeouts=Timeouts(**provider.timeouts),
+        timeouts=msgspec.structs.replace(timeouts, **provider.timeouts),
     )

@@ -9,14 +9,15 @@ Does not belong here: how options get their figures (snapshot.py), nor performin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from router.core.forwarding import Forwarding
 from router.core.images import Image, ImageFormula, image_tokens_of
-from router.core.pricing import REALTIME, rates_for
+from router.core.pricing import REALTIME, rates_for, upper_cost
 from router.core.stats import Summary
-from router.core.values import Needs, Price, Rates, TokenRange
+from router.core.values import Needs, Price, TokenRange
 
 PPM = 1_000_000
 
@@ -174,6 +175,12 @@ class Plan(msgspec.Struct, frozen=True):
     """By name of a candidate: the lower bound of its quality, where anybody knows it."""
     limits: tuple[tuple[str, int, int], ...] = ()
     """``ttft``, ``tpot`` or ``total``, the percentile, and its most in milliseconds."""
+    forwarding: Forwarding | None = None
+    """The policy's bounds on attempts and their times; None for the settings'."""
+    shut: Mapping[str, str] = {}
+    """Entries that may not be called now, to the reason: no level holds them."""
+    whole: Plan | None = None
+    """The plan with them, where there are any."""
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -377,16 +384,6 @@ def hold(option: Option, facts: Facts) -> int:
     if facts.max_output is not None:
         output = min(output, facts.max_output)
     return upper_cost(option.price, prompt, facts.choices * output)
-
-
-def upper_cost(price: Price, prompt: int, output: int) -> int:
-    """Pico-dollars for so many tokens and no more, at the dearest band that they may reach, caches written."""
-    reached = (band.rates for band in price.bands if band.above == 0 or band.above < prompt)
-    return max(_upper_cost(rates, prompt, output) for rates in reached)
-
-
-def _upper_cost(rates: Rates, prompt: int, output: int) -> int:
-    return rates.request + prompt * max(rates.input, rates.cache_write) + output * rates.output
 
 
 def missing(needs: int, option: Option) -> list[str]:

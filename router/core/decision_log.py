@@ -55,7 +55,8 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 _FACTS: Final = Facts.__struct_fields__
 _PLAIN: Final = {field.name: field.type for field in msgspec.structs.fields(Plan)}
 """Of a plan's fields, their types; options and levels among them are put into tables instead."""
-_IN_TABLES: Final = ("levels", "candidates", "reference", "asked", "exhausted")
+_IN_TABLES: Final = ("levels", "candidates", "reference", "asked", "exhausted", "whole", "forwarding")
+"""And two that are not kept: the plan without what was shut, and what follows a failure, decide nothing here."""
 
 
 class Packer:
@@ -122,7 +123,11 @@ class Packer:
                 "levels": [self._level(one) for one in plan.levels],
                 "candidates": [self._option(option) for option in plan.candidates],
                 "reference": self._maybe(plan.reference),
-                "asked": next((n for n, one in enumerate(plan.levels) if one is plan.asked), None),
+                # What was asked for caps the cost, also while it may not be called itself.
+                "asked": next(
+                    (n for n, one in enumerate(plan.levels) if one is plan.asked),
+                    None if plan.asked is None else self._level(plan.asked),
+                ),
                 "exhausted": None if plan.exhausted is None else self._plan(plan.exhausted),
             }
             self._plans.append(packed)
@@ -171,10 +176,11 @@ def unpack(block: bytes, wanted: Sequence[str] | None = None) -> list[Made]:
 
 
 def _plan(packed: dict[str, Any], options: list[Option], plans: list[Plan]) -> Plan:
-    levels = tuple(
-        level(relaxed, [options[index] for index in indices], headroom=headroom)
-        for relaxed, indices, headroom in packed["levels"]
-    )
+    def read(kept: tuple[str, list[int], bool]) -> Level:
+        relaxed, indices, headroom = kept
+        return level(relaxed, [options[index] for index in indices], headroom=headroom)
+
+    levels = tuple(read(kept) for kept in packed["levels"])
     given = {
         name: msgspec.convert(packed[name], kind)
         for name, kind in _PLAIN.items()
@@ -186,7 +192,7 @@ def _plan(packed: dict[str, Any], options: list[Option], plans: list[Plan]) -> P
         levels=levels,
         candidates=tuple(options[index] for index in packed["candidates"]),
         reference=_option(packed["reference"], options),
-        asked=None if asked is None else levels[asked],
+        asked=None if asked is None else levels[asked] if isinstance(asked, int) else read(asked),
         exhausted=None if exhausted is None else plans[exhausted],
     )
 

@@ -86,3 +86,5 @@ class RouterError(Exception):
         self.type = kind.type
         self.retryable = kind.retryable
         self.details = details or {}
+        self.attempts: int | None = None
+        """How many attempts were made, where any was."""

@@ -116,6 +116,8 @@ def _excused(plan: Plan, option: Option) -> bool:
 def _obstacles(plan: Plan, option: Option, facts: Facts) -> list[Reason]:
     """What of the request itself stands in the way; nothing where `cheapest` finds the option feasible."""
     found = [Reason(f"cannot do {name}", f"leaving out {name}", PPM) for name in missing(facts.needs, option)]
+    if option.entry in plan.shut:
+        found.append(Reason(plan.shut[option.entry], "waiting", PPM))
     limit, most, window = facts.max_output, option.max_output, option.context_window
     if limit is not None and limit > most:
         text = f"answers at most {most} tokens"

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 from router.core.believable import LIMIT_SLACK, most_prompt
-from router.core.decide import Facts, Option, prompt_tokens, upper_cost
-from router.core.pricing import REALTIME
+from router.core.decide import Facts, Option, prompt_tokens
+from router.core.pricing import REALTIME, upper_cost
 from router.core.values import Needs
 
 _PREDICTS: Final = Needs.PREDICTION.value

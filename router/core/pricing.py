@@ -147,3 +147,13 @@ def _holds(row: PriceRow, now: dt.datetime) -> bool:
 
 def _rank(row: PriceRow) -> tuple[bool, dt.datetime]:
     return row.when is not None, row.valid_from
+
+
+def upper_cost(price: Price, prompt: int, output: int) -> int:
+    """Pico-dollars for so many tokens and no more, at the dearest band that they may reach, caches written."""
+    reached = (band.rates for band in price.bands if band.above == 0 or band.above < prompt)
+    return max(_upper_cost(rates, prompt, output) for rates in reached)
+
+
+def _upper_cost(rates: Rates, prompt: int, output: int) -> int:
+    return rates.request + prompt * max(rates.input, rates.cache_write) + output * rates.output

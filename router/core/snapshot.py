@@ -15,9 +15,10 @@ from typing import Final
 import msgspec
 
 from router.core.binding import Binds
-from router.core.catalog import TASKS, Catalog, Model, Provider, did_you_mean
+from router.core.catalog import TASKS, Catalog, Model, did_you_mean
 from router.core.decide import Facts, Option, Plan, level
 from router.core.errors import RouterError
+from router.core.forwarding import entries_shut, shutting
 from router.core.governing import Governing, Wish, in_share, probing
 from router.core.judge import Judge
 from router.core.names import AUTO, Names
@@ -28,15 +29,17 @@ from router.core.variants import (
     ENOUGH,
     Summaries,
     Tariff,
+    able,
     blend,
     flat,
+    list_price,
     may_order,
+    preference,
     prior_ttft,
     same_minute,
     tariff,
     variants,
 )
-from router.core.wire import Wire, expressed
 
 ENDPOINTS: Final = {"chat": Needs.CHAT.value, "embeddings": Needs.EMBEDDINGS.value}
 REASONING: Final = "reasoning"
@@ -77,7 +80,19 @@ _Key = tuple[str, str, str, int | None, str, str, bool]
 class Snapshot:
     """One tick's world. Built by `compile_snapshot`."""
 
-    __slots__ = ("_by_entry", "_governing", "_plans", "_variants", "by_task", "id", "now", "offered", "tariff", "world")
+    __slots__ = (
+        "_by_entry",
+        "_governing",
+        "_plans",
+        "_variants",
+        "by_task",
+        "id",
+        "now",
+        "offered",
+        "shut",
+        "tariff",
+        "world",
+    )
 
     def __init__(
         self,
@@ -94,10 +109,10 @@ class Snapshot:
         self._by_entry = options
         self._variants = further
         self.offered = tuple(option for option in options.values() if option.provider in world.offered)
+        self.shut: dict[str, str] = {}
+        """Entries that may not be called now, to the reason."""
         self._plans: dict[_Key, Plan] = {}
-        self.by_task = any(
-            rule.when.tasks or rule.floors for policy in world.policies.values() for rule in policy.rules
-        )
+        self.by_task = any(r.when.tasks or r.floors for policy in world.policies.values() for r in policy.rules)
         """Whether anything depends on what a request is for, unless it orders a quality of its own."""
         self._governing = Governing(world.policies, world.binds, world.zones, now)
 
@@ -144,7 +159,7 @@ class Snapshot:
         if substitutable and quality is None:
             # Whoever orders a quality of their own wants that, whatever the model's name.
             at_most: _Key = (policy.variant, rule.name, facts.task, None, entries, order, own)
-            plan = self._kept(at_most, partial(_at_most, plan, named.entries))
+            plan = self._kept(at_most, partial(_at_most, plan.whole or plan, named.entries))
         if substitutable and (policy.mode == "live" or in_share(policy.canary_milli, wish.draw, "canary")):
             return Route(plan=plan, baseline=baseline, doubtful=doubtful)
         exact: _Key = (policy.variant, rule.name, "", None, f"{facts.task} {entries}", order, own)
@@ -152,6 +167,12 @@ class Snapshot:
             exact, lambda: self._pinned(policy, rule, named.entries, facts, self._ways(policy, rule, exact))
         )
         return Route(plan=pinned, baseline=baseline, instead=plan if substitutable else None, doubtful=doubtful)
+
+    def shutting(self, snapshot_id: str, shut: Mapping[tuple[str, str], str]) -> Snapshot:
+        """The same world while some of it may not be called: (provider, model or ``""`` for all) to the reason."""
+        found = Snapshot(snapshot_id, self.world, self.now, self._by_entry, self._variants)
+        found.shut = entries_shut(self._by_entry, shut)
+        return found
 
     def option(self, model: Model) -> Option | None:
         """The option of a catalog entry, offered or not; None when it is retired or has no price now."""
@@ -175,7 +196,10 @@ class Snapshot:
     def _kept(self, key: _Key, make: Callable[[], Plan]) -> Plan:
         plan = self._plans.get(key)
         if plan is None:
-            plan = self._plans[key] = make()
+            plan = make()
+            if self.shut and any(option.entry in self.shut for option in plan.candidates):
+                plan = shutting(plan, self.shut)
+            self._plans[key] = plan
         return plan
 
     def _compile(
@@ -185,7 +209,7 @@ class Snapshot:
         scores = self.world.catalog.quality
         judge = Judge(policy, rule, task, quality, None if reference is None else reference[0], scores=scores)
         candidates = [(model, option) for model in policy.candidates(self.world.catalog) for option in ways(model)]
-        candidates.sort(key=lambda pair: _preference(pair[1]))
+        candidates.sort(key=lambda pair: preference(pair[1]))
         by_reference = tuple(
             option
             for model in (reference[1] if reference else ())
@@ -256,7 +280,7 @@ class Snapshot:
         judge = Judge(policy, rule, facts.task, None, best, scores=scores)
         plain = [o for _, o in found if not o.effort and o.tier in (facts.tier, REALTIME)]
         further = [o for model, o in found if o not in plain and not judge.faults(model, o)]
-        options = tuple(sorted(plain + further or [o for _, o in found], key=_preference))
+        options = tuple(sorted(plain + further or [o for _, o in found], key=preference))
         return Plan(
             policy=policy.version,
             rule=rule.name,
@@ -276,7 +300,7 @@ class Snapshot:
         options = tuple(o for m in entries if (o := self._by_entry.get(m.name)) and o.provider in self.world.offered)
         if not options:
             return None
-        found = level("budget exhausted", sorted(options, key=_preference), headroom=False)
+        found = level("budget exhausted", sorted(options, key=preference), headroom=False)
         return Plan(policy.version, rule.name, (found,), options, {}, rule.max_cost_pico, None)
 
     def _why_absent(self, models: Collection[Model]) -> str:
@@ -298,7 +322,7 @@ class Snapshot:
         further = [
             o for model in entries for o in self._variants.get(model.name, ()) if o.tier == tier and not o.effort
         ]
-        return min(further or options, key=_list_price, default=None)
+        return min(further or options, key=list_price, default=None)
 
     def unknown(self, asked: str) -> RouterError:
         """The refusal of a model name that nobody knows, with its near misses."""
@@ -355,7 +379,7 @@ def compile_snapshot(
             provider=model.provider,
             tier=REALTIME,
             upstream_model=model.upstream,
-            capabilities=_able(model, provider),
+            capabilities=able(model, provider),
             context_window=model.context_window,
             max_output=model.max_output,
             ratio_ppm=model.token_ratio_ppm,
@@ -373,18 +397,3 @@ def compile_snapshot(
         if model.efforts or provider.service_tiers:
             further[model.name] = tuple(variants(base, model, provider, efforts, summary))
     return Snapshot(snapshot_id, world, now, options, further)
-
-
-def _able(model: Model, provider: Provider) -> int:
-    """What the model can do, and what its provider can be told."""
-    able = model.capabilities.value | expressed(*provider.dialects)
-    return able | Wire.THINKING_BUDGET.value if model.capabilities & Needs.THINKING_BUDGET else able
-
-
-def _preference(option: Option) -> tuple[int, str, str]:
-    return (option.ttft.at(50), option.model, option.provider)
-
-
-def _list_price(option: Option) -> tuple[int, str]:
-    rates = option.price.bands[0].rates
-    return (rates.input * 4 + rates.output, option.provider)

@@ -1,0 +1,172 @@
+"""One attempt on the wire: what is sent, and what its answer means: a reply, or an error and a row.
+
+Belongs here: sending, and telling a 200 from a refusal. Part of the pipeline's layer. Does not belong here: whether
+another attempt follows (forward.py), and how a stream is passed on (streaming.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from router.attempt import Attempt, Headers
+from router.core.errors import RouterError
+from router.core.retry_after import retry_after_ms
+from router.core.values import Usage
+from router.dialects.openai_errors import provider_error
+from router.ports import (
+    Clock,
+    JournalUnavailable,
+    PartStream,
+    Timeouts,
+    Upstream,
+    UpstreamFailure,
+    UpstreamRequest,
+    Ways,
+)
+from router.streaming import AnswerStream, early
+
+if TYPE_CHECKING:
+    from router.core.values import Outcome
+    from router.ports import UpstreamResponse
+
+MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
+
+
+def _nothing() -> None:
+    pass
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What to send back: a whole body, or the first part of a stream and the stream it goes on with."""
+
+    headers: Headers
+    body: bytes
+    stream: PartStream | None = None
+    after: Callable[[], None] = _nothing
+    """To be called once a whole body is written, or cannot be: what the caller need not wait for."""
+    status: int = 200
+
+
+def to_send(attempt: Attempt, timeouts: Timeouts) -> UpstreamRequest:
+    """The request to the provider of an attempt."""
+    link = attempt.link
+    order = attempt.way.order(attempt.request, attempt.decision, link.quirks)
+    return UpstreamRequest(
+        origin=link.origin,
+        method="POST",
+        path=order.path,
+        headers=(*link.headers, *order.headers) if order.headers else link.headers,
+        body=order.body,
+        timeouts=timeouts,
+    )
+
+
+class Exchange:
+    """Performs attempts, each ending in a reply or in an error; rows are booked either way.
+
+    Args:
+        upstream: sends.
+        clock: for Retry-After dates.
+        ways: told the headers of every answer, whatever its status.
+    """
+
+    __slots__ = ("_clock", "_upstream", "_ways")
+
+    def __init__(self, upstream: Upstream, clock: Clock, ways: Ways) -> None:
+        self._upstream = upstream
+        self._clock = clock
+        self._ways = ways
+
+    async def run(self, attempt: Attempt, sending: UpstreamRequest, gone: Callable[[], bool]) -> Reply:
+        """Send it, and read the answer: whole, or up to its first part.
+
+        Raises:
+            RouterError: the attempt failed; its row is queued.
+        """
+        try:
+            response = await self._send(attempt, sending)
+            return await self._deliver(attempt, response, gone)
+        except BaseException as failure:
+            # Whatever it was, it may have been sent: the books must say so. A row that stands already is kept.
+            left = isinstance(failure, asyncio.CancelledError)
+            attempt.settle_estimated(
+                outcome="client_left" if left else "upstream_interrupted", status=499 if left else 500
+            )
+            raise
+
+    async def _send(self, attempt: Attempt, sending: UpstreamRequest) -> UpstreamResponse:
+        """Returns with a 200 head, or books a row and raises."""
+        try:
+            attempt.sending()
+        except JournalUnavailable:
+            message = "What is sent cannot be written down at the moment, so nothing was sent; try again."
+            error = RouterError("journal_unavailable", message, retry_after_s=1)
+            attempt.release(error)
+            raise error from None
+        try:
+            response = await self._upstream.send(sending)
+        except UpstreamFailure as failure:
+            raise _failed(attempt, failure) from None
+        self._ways.answered(attempt.link, attempt.decision.option.model, response.headers)
+        if response.status == 200:
+            return response
+        try:
+            body = await response.read(MAX_ANSWER_BYTES)
+        except UpstreamFailure:
+            body = b""
+        finally:
+            response.close()
+        wait_ms = retry_after_ms(response.headers, self._clock.now_ms())
+        error = provider_error(
+            response.status,
+            body,
+            None if wait_ms is None else f"{wait_ms / 1000:g}",
+            provider=attempt.link.name,
+            model=attempt.decision.option.model,
+        )
+        # A provider bills no error answer: the meters are known to be zero.
+        attempt.settle(Usage(0), outcome="upstream_error", status=response.status, certainty="metered", error=error)
+        raise error
+
+    async def _deliver(self, attempt: Attempt, response: UpstreamResponse, gone: Callable[[], bool]) -> Reply:
+        if attempt.request.stream and response.headers.get("content-type", "").startswith("text/event-stream"):
+            stream = AnswerStream(attempt, response, gone)
+            try:
+                first = await stream.first_part()
+            except BaseException:
+                response.close()
+                raise
+            return Reply(headers=[*attempt.headers(), ("content-type", "text/event-stream")], body=first, stream=stream)
+        try:
+            body = await response.read(MAX_ANSWER_BYTES)
+        except UpstreamFailure as failure:
+            raise _failed(attempt, failure) from None
+        finally:
+            response.close()
+        answers = attempt.way.outbound
+        usage = attempt.believed(answers.usage_of(body), lambda: any(answers.answered_text(body)))
+        # A plain answer is read to its end whoever waits for it: what it cost is known only then.
+        outcome: Outcome = "client_left" if gone() else "ok"
+        if usage is not None:
+            attempt.settle(usage, outcome=outcome, status=200, certainty="metered", later=True)
+        elif answers.is_answer(body):
+            await attempt.settle_counted(answers.answered_text(body), outcome=outcome, status=200)
+        else:
+            error = RouterError("upstream_bad_response", f"{attempt.link.name} answered 200 with something unreadable.")
+            attempt.settle_estimated(outcome="upstream_error", status=200, error=error)
+            raise error
+        content_type = response.headers.get("content-type", "application/json")
+        return Reply(headers=[*attempt.headers(), ("content-type", content_type)], body=body, after=attempt.tell)
+
+
+def _failed(attempt: Attempt, failure: UpstreamFailure) -> RouterError:
+    error = early(failure)
+    if failure.sent:
+        attempt.settle_estimated(outcome="upstream_interrupted", status=error.status, error=error)
+    else:
+        attempt.release(error)
+    return error

@@ -1,0 +1,297 @@
+"""The one place where a request is tried again: same candidate, next candidate, or the honest last error.
+
+Belongs here: the order of attempts of one request. Part of the pipeline's layer. Does not belong here: what an error
+says about going on (core/forwarding.py), one attempt's exchange (exchange.py) and its reservation (reserving.py).
+After the first byte has gone to the caller nothing is tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from router.attempt import Attempt, Desk
+from router.considered import Considered
+from router.core.decide import Decision, Plan, decide
+from router.core.errors import RouterError
+from router.core.explain import refusal
+from router.core.forwarding import Forwarding, Step, Trial, after, without
+from router.core.values import Identity
+from router.core.variants import WAITS
+from router.dialects.ways import way
+from router.exchange import Exchange, Reply
+from router.ports import ProviderLink, Timeouts
+from router.reserving import reserve
+
+if TYPE_CHECKING:
+    from router.ports import UpstreamRequest
+
+SDK_RETRY: Final = "x-stainless-retry-count"
+"""How often the official SDKs have tried this request before. They wait themselves, so such a request gets one attempt:
+three attempts of ours for each of three of theirs would be nine."""
+SETTLING_S: Final = 0.06
+"""How long a failed attempt's hold may take to be freed: after this, one that found no room is asked for once more."""
+PATIENCE_S: Final = 900.0
+"""How long a tier may take whose provider answers when it has room (OpenAI's guide to flex: 15 minutes)."""
+_MOST_TIMEOUTS: Final = 1_024
+
+
+def _never() -> bool:
+    return False
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One request as the server hands it over. Header names are looked up in lower case."""
+
+    api: str
+    """Which of `INBOUND` it speaks."""
+    headers: Mapping[str, str]
+    read: Callable[[], Awaitable[bytes]]
+    """The body; asked for only once the key is known."""
+    request_id: str
+    gone: Callable[[], bool] = _never
+    """Whether the caller has hung up meanwhile."""
+    identity: Identity | None = None
+    """Who calls, where that is known already: the headers then say nothing of it, and it is answered at once."""
+
+
+class Admitted:
+    """A request whose first attempt is reserved, and how it stands since."""
+
+    __slots__ = ("attempt", "began", "bounds", "call", "plan", "probing", "same", "seen", "sending", "tried")
+
+    def __init__(self, call: Call, seen: Considered, bounds: Forwarding, began: float) -> None:
+        self.call = call
+        self.seen = seen
+        self.plan = seen.route.plan
+        self.bounds = bounds
+        self.began = began
+        self.attempt: Attempt
+        self.sending: UpstreamRequest
+        self.same = 1
+        """Attempts on the candidate that is tried now."""
+        self.tried: set[str] = set()
+        self.probing = False
+        """Whether the attempt under way is a probe of a breaker that is half open."""
+
+
+class Forwarder:
+    """Makes attempts until one answers, or none is left that makes sense.
+
+    Args:
+        desk: the ports that attempts use.
+        exchange: performs one.
+        bounds: for policies that state none of their own.
+        draw: random numbers, 0 ≤ n < 1, for jitter.
+        pause: waits so many seconds.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        exchange: Exchange,
+        *,
+        bounds: Forwarding,
+        draw: Callable[[], float] = random.random,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._desk = desk
+        self._exchange = exchange
+        self._bounds = bounds
+        self._draw = draw
+        self._pause = pause
+        self._timeouts: dict[tuple[str, int, bool, bool], tuple[Forwarding, Timeouts]] = {}
+
+    async def admit(self, call: Call, seen: Considered) -> Admitted:
+        """Reserve the first attempt; where a budget has no room, with the model that the policy names for that.
+
+        Raises:
+            RouterError: nothing can be sent.
+        """
+        plan, decision = seen.route.plan, seen.decision
+        if decision is None:
+            self._note(call, seen, None)
+            raise self._refusal(plan, seen)
+        bounds = self._bounds if plan.forwarding is None else plan.forwarding
+        admitted = Admitted(call, seen, bounds, self._desk.clock.monotonic())
+        try:
+            await self._next(admitted, decision)
+        except RouterError as refused:
+            if refused.code != "budget_exceeded" or plan.exhausted is None:
+                raise
+            instead = decide(plan.exhausted, seen.facts, seen.route.baseline)
+            if instead is None or instead.option is decision.option:
+                raise
+            admitted.plan = plan.exhausted
+            await self._next(admitted, instead)
+            self._note(call, seen, instead, exhausted=True)
+            return admitted
+        self._note(call, seen, decision)
+        return admitted
+
+    def _note(self, call: Call, seen: Considered, decision: Decision | None, *, exhausted: bool = False) -> None:
+        if (log := self._desk.decisions) is not None:
+            log.made(seen.made(call.request_id, self._desk.ledger.store_ms(), decision, exhausted=exhausted))
+
+    async def forward(self, admitted: Admitted) -> Reply:
+        """Send, and go on until something answers.
+
+        Raises:
+            RouterError: the last attempt's error; rows of all of them are queued.
+        """
+        number = 1
+        while True:
+            try:
+                return await self._exchange.run(admitted.attempt, admitted.sending, admitted.call.gone)
+            except RouterError as error:
+                error.attempts = number
+                failed = error
+            number += 1
+            decision = await self._after(admitted, failed)
+            if decision is None:
+                raise failed
+            try:
+                await self._again(admitted, decision, number)
+            except RouterError:
+                # What stands in the way now is not why the request failed.
+                raise failed from None
+
+    async def _after(self, admitted: Admitted, error: RouterError) -> Decision | None:
+        """Wait as long as makes sense; the next attempt's decision, or None for the end."""
+        admitted.tried.add(admitted.attempt.decision.option.entry)
+        other = self._other(admitted)
+        step = self._step(admitted, error, others=other is not None)
+        if step.act == "stop" and error.code == "upstream_billing" and other is not None:
+            # By now nobody is sent to that account any more: another try comes to somebody else.
+            error.retryable = True
+        if step.act == "stop" or admitted.call.gone():
+            return None
+        if step.wait_ms:
+            await self._pause(step.wait_ms / 1000)
+            if admitted.call.gone():
+                return None
+        if step.act == "other":
+            admitted.same = 1
+            return other
+        admitted.same += 1
+        return admitted.attempt.decision
+
+    def _step(self, admitted: Admitted, error: RouterError, *, others: bool) -> Step:
+        retried = admitted.call.headers.get(SDK_RETRY, "0") not in ("", "0")
+        trial = Trial(
+            code=error.code,
+            attempts=admitted.bounds.attempts if retried else admitted.attempt.number,
+            same=admitted.same,
+            others=others,
+            elapsed_ms=round((self._desk.clock.monotonic() - admitted.began) * 1000),
+            retry_after_ms=None if error.retry_after_s is None else round(error.retry_after_s * 1000),
+            probing=admitted.probing,
+        )
+        return after(trial, admitted.bounds, self._draw())
+
+    async def _again(self, admitted: Admitted, decision: Decision, number: int) -> None:
+        try:
+            await self._next(admitted, decision, number)
+        except RouterError as error:
+            if error.code != "budget_exceeded":
+                raise
+            # It may be the failed attempt's own hold that is in the way.
+            await self._pause(SETTLING_S)
+            await self._next(admitted, decision, number)
+
+    def _other(self, admitted: Admitted) -> Decision | None:
+        seen = admitted.seen
+        return decide(without(admitted.plan, admitted.tried), seen.facts, seen.route.baseline)
+
+    def _refusal(self, plan: Plan, seen: Considered) -> RouterError:
+        """Nothing may be chosen: because of the request, or because all that could serve it may not be called now."""
+        could = None if plan.whole is None else decide(plan.whole, seen.facts, seen.route.baseline)
+        return refusal(plan, seen.facts) if could is None else self._shut(could, plan.shut.get(could.option.entry, ""))
+
+    def _shut(self, could: Decision, why: str) -> RouterError:
+        option = could.option
+        wait_ms = self._desk.ways.wait_ms(option.provider, option.model) or 1_000
+        return RouterError(
+            "upstream_unavailable",
+            f"{option.model} at {option.provider} {why or 'is about to refuse: its rate has run out'}, and nothing else "
+            "that the policy allows can serve this request now.",
+            retry_after_s=wait_ms / 1000,
+            details={"provider": option.provider},
+        )
+
+    def _way(self, admitted: Admitted, decision: Decision) -> tuple[Decision, ProviderLink]:
+        """The decision, or the next one that a key may be used for, and that key."""
+        ways, first = self._desk.ways, decision
+        while True:
+            option = decision.option
+            tokens = decision.prompt_tokens + decision.output_tokens
+            link = ways.link(option.provider, option.model, tokens)
+            if link is not None:
+                admitted.probing = ways.probing(link, option.model)
+                return decision, link
+            admitted.tried.add(option.entry)
+            other = self._other(admitted)
+            if other is None:
+                raise self._shut(first, "")
+            decision = other
+
+    async def _next(self, admitted: Admitted, decision: Decision, number: int = 1) -> None:
+        """Reserve an attempt of its own, at its own price."""
+        seen = admitted.seen
+        decision, link = self._way(admitted, decision)
+        attempt = Attempt(
+            self._desk,
+            request_id=admitted.call.request_id,
+            identity=seen.identity,
+            orders=seen.orders,
+            request=seen.request,
+            facts=seen.facts,
+            decision=decision,
+            link=link,
+            snapshot=seen.snapshot.id,
+            way=way(seen.inbound.api, link.dialects),
+            number=number,
+            stops=seen.route.plan.stops_streams,
+        )
+        timeouts = self._bounded(link, admitted, waits=decision.option.tier in WAITS)
+        admitted.sending = await reserve(attempt, self._desk, timeouts, clamps=seen.route.plan.clamp)
+        admitted.attempt = attempt
+
+    def _bounded(self, link: ProviderLink, admitted: Admitted, *, waits: bool) -> Timeouts:
+        """The time that an exchange may take: the policy's, else the provider's; all attempts within one total."""
+        bounds, stream = admitted.bounds, admitted.seen.request.stream
+        key = (link.name, id(bounds), stream, waits)
+        known = self._timeouts.get(key)
+        if known is None:
+            if len(self._timeouts) >= _MOST_TIMEOUTS:
+                self._timeouts.clear()
+            # With the bounds themselves, so that their id is not another's one day.
+            known = self._timeouts[key] = (bounds, _merged(link.timeouts, bounds, stream=stream, waits=waits))
+        found = known[1]
+        if not admitted.tried:
+            return found
+        left = max(found.total - (self._desk.clock.monotonic() - admitted.began), 0.001)
+        return msgspec.structs.replace(found, total=left, first_byte=min(found.first_byte, left))
+
+
+def _merged(timeouts: Timeouts, bounds: Forwarding, *, stream: bool, waits: bool) -> Timeouts:
+    if waits:
+        patient = max(timeouts.total, PATIENCE_S)
+        timeouts = msgspec.structs.replace(timeouts, first_byte=patient, total=patient)
+
+    def seconds(ms: int | None, own: float) -> float:
+        return own if ms is None else ms / 1000
+
+    total = seconds(bounds.total_ms, timeouts.total)
+    first_byte = min(seconds(bounds.first_byte_ms, timeouts.first_byte), total)
+    return Timeouts(
+        connect=seconds(bounds.connect_ms, timeouts.connect),
+        # The head of a plain answer comes when the whole of it has been written.
+        first_byte=first_byte if stream else total,
+        between_chunks=seconds(bounds.between_chunks_ms, timeouts.between_chunks),
+        total=total,
+    )

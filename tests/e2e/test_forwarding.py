@@ -1,0 +1,110 @@
+"""A node as it is shipped: what one provider cannot do, another one does, and the books say so."""
+
+from __future__ import annotations
+
+import asyncio
+
+import openai
+import pytest
+from node import Node, Tenant, policies_copy
+from store import until
+
+HI = [{"role": "user", "content": "hi"}]
+
+
+@pytest.fixture(scope="module")
+def patient(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("forwarding")
+    with Node(folder, workers=2, attempts=3, policies=policies_copy(folder / "policies")) as node:
+        yield node
+
+
+@pytest.fixture
+async def caller(patient):
+    patient.reset()
+    async with patient.store() as store:
+        yield Tenant(patient, store)
+
+
+async def ask(tenant, **fields):
+    async with tenant.sdk() as sdk:
+        return await sdk.chat.completions.with_raw_response.create(**{"model": "auto", "messages": HI, **fields})
+
+
+async def test_a_provider_without_capacity_is_left_for_the_next_cheapest(patient, caller):
+    first = (await ask(caller)).headers
+    patient.faults({"kind": "status", "status": 529, "provider": first["x-costrouter-provider"]})
+    answer = await ask(caller)
+    assert answer.parse().choices
+    assert answer.headers["x-costrouter-attempts"] == "2"
+    assert answer.headers["x-costrouter-provider"] != first["x-costrouter-provider"]
+    rows = await caller.rows(3)
+    one, two = sorted(
+        (row for row in rows if row.attempt.startswith(answer.headers["x-request-id"])), key=lambda r: r.attempt
+    )
+    assert (one.attempt[-2:], one.status, one.cost_nano) == ("/1", 529, 0)
+    assert (two.attempt[-2:], two.outcome) == ("/2", "ok")
+    assert two.estimated_nano >= one.estimated_nano
+    assert sorted(row.cost_nano for row in rows if row.cost_nano) == sorted(line["nano"] for line in patient.bill())
+
+
+async def test_a_stream_that_is_reset_before_it_began_comes_from_elsewhere(patient, caller):
+    patient.faults({"kind": "reset", "times": 1})
+    async with caller.sdk() as sdk:
+        stream = await sdk.chat.completions.create(model="auto", messages=HI, stream=True)
+        assert "".join([chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices])
+    assert [row.outcome for row in await caller.rows(2)].count("ok") == 1
+
+
+async def test_when_nobody_answers_the_last_error_says_how_often_it_was_tried(patient, caller):
+    patient.faults({"kind": "status", "status": 503})
+    with pytest.raises(openai.InternalServerError) as caught:
+        await ask(caller)
+    headers = caught.value.response.headers
+    assert (caught.value.code, headers["x-costrouter-attempts"], headers["x-should-retry"]) == (
+        "upstream_unavailable",
+        "3",
+        "true",
+    )
+    assert {row.status for row in await caller.rows(3)} == {503}
+
+
+async def test_an_sdk_that_tries_again_does_not_multiply_attempts(patient, caller):
+    patient.faults({"kind": "status", "status": 503})
+    async with caller.sdk(max_retries=2) as sdk:
+        with pytest.raises(openai.InternalServerError):
+            await sdk.chat.completions.create(model="auto", messages=HI)
+    assert sum(patient.fault_hits()) == 3 + 1 + 1
+    await caller.rows(5)
+
+
+async def test_a_provider_that_keeps_failing_is_left_alone_by_every_worker_and_tried_again(tmp_path):
+    with Node(tmp_path, workers=2, attempts=3, breaker=True) as node:
+        async with node.store() as store:
+            tenant = Tenant(node, store)
+            first = (await ask(tenant)).headers["x-costrouter-provider"]
+            node.faults({"kind": "status", "status": 503, "provider": first})
+            for _ in range(16):
+                await ask(tenant)
+            assert sum(node.fault_hits()) < 16
+            await until(lambda: ways_shut(node) > 0)
+            await asyncio.sleep(1)
+            hits = sum(node.fault_hits())
+            served = [(await ask(tenant)).headers for _ in range(8)]
+            assert {headers["x-costrouter-attempts"] for headers in served} <= {"1", "2"}
+            assert sum(node.fault_hits()) - hits <= 2, "no more than a probe or two"
+            estimate = node.http.post(
+                f"{node.url}/costrouter/v1/estimate", json={"model": "auto", "messages": HI}, headers=tenant.headers
+            )
+            assert "circuit breaker is" in estimate.text
+            assert node.http.delete(f"{node.sim_url}/_sim/faults").status_code == 204
+            await until(lambda: back_at(tenant, first), 30)
+
+
+def ways_shut(node):
+    text = node.http.get(f"{node.url}/metrics").text
+    return next(float(line.split()[1]) for line in text.splitlines() if line.startswith("costrouter_ways_shut "))
+
+
+async def back_at(tenant, provider):
+    return (await ask(tenant)).headers["x-costrouter-provider"] == provider
