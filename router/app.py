@@ -36,11 +36,14 @@ from router.adapters.http_api import Api, Health
 from router.adapters.http_budgets import BudgetApi
 from router.adapters.http_decisions import DecisionApi
 from router.adapters.http_keys import KeyApi
+from router.adapters.http_policies import PolicyApi
 from router.adapters.http_server import Handler, HttpServer
 from router.adapters.http_transfer import TransferApi
 from router.adapters.journal import KEPT_S, Journal
 from router.adapters.learning import Learning
 from router.adapters.metrics import Metrics
+from router.adapters.policy_store import PolicySet
+from router.adapters.policy_watch import PolicyWatch
 from router.adapters.redis_budgets import RedisBudgets
 from router.adapters.redis_keys import RedisKeys
 from router.adapters.redis_ledger import FLUSH_S, RedisLedger
@@ -58,7 +61,7 @@ from router.core.values import Identity
 from router.exchange import Exchange
 from router.forward import Forwarder
 from router.pipeline import Pipeline
-from router.plan import BACKLOG, DEV, Plan
+from router.plan import BACKLOG, DEV, Plan, world_of
 from router.ports import Clock, Listener, StoreUnavailable, Upstream
 from router.settings import Settings
 from router.yard import job_parts
@@ -103,7 +106,8 @@ class _Worker:
         self._observations = Observations()
         self._metrics = Metrics()
         self._log = RequestLog(sys.stderr.fileno(), self._name)
-        self._health = Health(reasons=plan.warnings)
+        self._health = Health(reasons=[*plan.warnings, *plan.policies.reasons])
+        self._world = plan.world
         self._snapshots = 0
         self._compiled = (-1, -1)
         self._last: Snapshot | None = None
@@ -137,6 +141,7 @@ class _Worker:
         breakers = Breakers(plan.keyed_links, clock, connection=reader, on=plan.settings.breaker)
         desk = Desk(ledger, counter, clock, self._listeners(), budgets, breakers, decisions)
         pipeline = self._pipeline(keys, upstream, desk, breakers)
+        watch = await self._watching(pipeline)
         jobs = job_parts(plan, self._name, connection=reader, pipeline=pipeline, desk=desk, upstream=upstream)
         api = Api(
             pipeline=pipeline,
@@ -146,6 +151,8 @@ class _Worker:
                 "costrouter_rows_waiting": ledger.waiting,
                 "costrouter_journal_failing": int(bool(journal.fault)),
                 "costrouter_ways_shut": len(breakers.shut()),
+                "costrouter_policy_set": watch.current.number,
+                "costrouter_policy_faults": len(watch.current.faults),
             },
             health=self._health,
             started=clock.now_ms() // 1000,
@@ -158,6 +165,7 @@ class _Worker:
             | jobs.table
             | budget_api.table()
             | DecisionApi(pipeline, decisions).table()
+            | PolicyApi(pipeline, lambda: watch.current).table()
             | _key_table(pipeline, keys, budget_api, Audit(reader), clock)
         )
         handlers = HttpServer(pipeline, table, max_body=plan.settings.max_body).protocol_factory()
@@ -166,7 +174,8 @@ class _Worker:
         _tell(ready)
         clockwork = (
             *jobs.clockwork,
-            self._tick(pipeline, fleet, journal),
+            self._tick(pipeline, fleet, journal, watch),
+            watch.run(),
             budgets.keep_fresh(),
             decisions.run(),
             breakers.keep_exchanging(),
@@ -190,14 +199,14 @@ class _Worker:
         await asyncio.gather(connection.close(), reader.close())
         executor.shutdown(cancel_futures=True)
 
-    async def _tick(self, pipeline: Pipeline, fleet: Fleet, journal: Journal) -> None:
+    async def _tick(self, pipeline: Pipeline, fleet: Fleet, journal: Journal, watch: PolicyWatch) -> None:
         failed = 0
         while True:
             await asyncio.sleep(TICK_S)
             fault = await self._exchange(fleet)
             failed = failed + 1 if fault else 0
             faults = (fault if failed >= FAILED_TICKS else "", journal.fault)
-            self._health.reasons = [*self._plan.warnings, *filter(None, faults)]
+            self._health.reasons = [*self._plan.warnings, *watch.current.reasons, *filter(None, faults)]
             try:
                 if (self._observations.version, self._clock.now_ms() // 60_000) != self._compiled:
                     pipeline.snapshot = self._snapshot()
@@ -228,12 +237,25 @@ class _Worker:
         breakers.on_change = lambda: self._shut(pipeline, breakers)
         return pipeline
 
+    async def _watching(self, pipeline: Pipeline) -> PolicyWatch:
+        plan = self._plan
+
+        def takes(found: PolicySet) -> None:
+            self._world = world_of(found.loaded, plan.links)
+            pipeline.snapshot = self._snapshot()
+            self._health.reasons = [*plan.warnings, *found.reasons]
+
+        watch = PolicyWatch(plan.policy_store, plan.policies, takes)
+        # A worker that takes another's place was forked with what was in force when the node started.
+        await watch.look()
+        return watch
+
     def _snapshot(self) -> Snapshot:
         self._snapshots += 1
         self._compiled = (self._observations.version, self._clock.now_ms() // 60_000)
         now = dt.datetime.fromtimestamp(self._clock.now_ms() / 1000, dt.UTC)
         name, seen = f"{self._name}-{self._snapshots}", self._observations.summary
-        self._last = compile_snapshot(name, self._plan.world, now, seen, self._last)
+        self._last = compile_snapshot(name, self._world, now, seen, self._last)
         # Its plans are not compiled yet, so it costs nothing to say at once what may not be called.
         return self._last.shutting(name, self._closed) if self._closed else self._last
 

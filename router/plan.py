@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,8 @@ import msgspec
 from router.adapters.encoders import Encoders
 from router.adapters.http_admin import HOME, OPERATOR
 from router.adapters.key_files import KeyFileError, kept_key
-from router.adapters.policy_files import load_policies, packaged_policies_dir
+from router.adapters.policy_files import Loaded, packaged_policies_dir
+from router.adapters.policy_store import PolicySet, PolicyStore
 from router.adapters.providers import ProviderError, needed, reachable, real_links, simulated_link
 from router.adapters.request_log import configure
 from router.adapters.yaml_document import PolicyFileError
@@ -55,7 +57,11 @@ class Plan(msgspec.Struct):
     simulated: bool
     sim_socket: socket.socket | None
     catalog_dir: Path
+    policies: PolicySet
+    """In force when the node started."""
+    policy_store: PolicyStore
     warnings: list[str]
+    """Besides those of policies."""
     example: str
     """A model name that serves, for the banner."""
     dev_key: str
@@ -75,16 +81,12 @@ def prepare(settings: Settings, store_url: str, port: int) -> Plan:
     configure(settings.log_level)
     warnings = _checked(settings.redis_url) if settings.redis_url else []
     directory = settings.policies or packaged_policies_dir()
+    store = PolicyStore(directory, settings.data_dir)
     try:
-        loaded = load_policies(directory)
+        found = store.load()
     except PolicyFileError as error:
         raise SettingsError(f"the policies cannot be used:\n{error}") from None
-    if not loaded.policies:
-        raise SettingsError(f"{directory} has no policy; copy the packaged default.yaml there")
-    policies = dict(loaded.policies)
-    if DEFAULT_POLICY not in policies and len(policies) > 1:
-        raise SettingsError(f"{directory} has several policies, so one must be called {DEFAULT_POLICY!r}")
-    policies.setdefault(DEFAULT_POLICY, next(iter(policies.values())))
+    loaded = found.loaded
     real = [p for p in loaded.catalog.providers.values() if reachable(p, settings.environment)]
     simulated = settings.sim if settings.sim is not None else not real
     sim_socket = _sim_socket() if simulated else None
@@ -92,14 +94,7 @@ def prepare(settings: Settings, store_url: str, port: int) -> Plan:
     if not offered:
         names = ", ".join(sorted({needed(p) for p in loaded.catalog.providers.values() if p.spoken} - {""}))
         raise SettingsError(f"no provider can be called: set one of {names}, or leave COSTROUTER_SIM unset")
-    world = World(
-        catalog=loaded.catalog,
-        policies=policies,
-        names=Names(loaded.catalog),
-        offered=frozenset(provider.name for provider in offered),
-        binds=Binds(policies.values()),
-        zones=loaded.zones,
-    )
+    world = world_of(loaded, (provider.name for provider in offered))
     links = _links(offered, settings, sim_socket)
     dev_key, admin_key = _keys(settings)
     example, why = _example(world)
@@ -115,12 +110,33 @@ def prepare(settings: Settings, store_url: str, port: int) -> Plan:
         simulated=simulated,
         sim_socket=sim_socket,
         catalog_dir=directory / "catalog",
-        warnings=[*warnings, *map(str, loaded.warnings), *([why] if why else [])],
+        policies=found,
+        policy_store=store,
+        warnings=[*warnings, *([why] if why else [])],
         example=example,
         dev_key=dev_key,
         admin_key=admin_key,
         built_in_budgets=tuple(generated_budget(HOME, key) for key in _generated(settings, dev_key)),
         encoders=encoders,
+    )
+
+
+def world_of(loaded: Loaded, offered: Iterable[str]) -> World:
+    """What a set of policies makes of the world.
+
+    Args:
+        loaded: policies and catalog.
+        offered: names of the providers that can be called.
+    """
+    policies = dict(loaded.policies)
+    policies.setdefault(DEFAULT_POLICY, next(iter(policies.values())))
+    return World(
+        catalog=loaded.catalog,
+        policies=policies,
+        names=Names(loaded.catalog),
+        offered=frozenset(offered) & {p.name for p in loaded.catalog.providers.values() if p.spoken},
+        binds=Binds(policies.values()),
+        zones=loaded.zones,
     )
 
 

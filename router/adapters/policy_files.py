@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
-from router.adapters.policy_set import compile_set, zones_of
+from router.adapters.policy_set import Compilations, compile_set, zones_of
 from router.adapters.yaml_document import Document, FileProblem, PolicyFileError, whole
 from router.core.catalog import Catalog
 from router.core.catalog_compile import Compiled, compile_catalog
@@ -30,7 +30,7 @@ from router.core.quality_schema import OLD, CompiledQuality, QualitySchema, comp
 from router.core.schema import Problem, SchemaError, Strict, validate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 _PACKAGE: Final = Path(__file__).parent.parent
 
@@ -48,6 +48,68 @@ class Loaded(msgspec.Struct, frozen=True):
     """Time zones that rules name."""
     files: dict[str, Path]
     """Where each policy stands, guardrails among them."""
+    guardrails: dict[str, Policy] = {}
+    """Those that others extend, and nothing else."""
+
+
+class Source:
+    """Where files come from: the disk, or contents that are held in their place. What has been read is kept, so that of
+    many files only those that changed are read again.
+
+    Args:
+        contents: all files that there are, by path; None is the disk.
+    """
+
+    def __init__(self, contents: Mapping[Path, bytes] | None = None) -> None:
+        self.contents = contents
+        self._read: dict[tuple[Path, type[Strict]], tuple[bytes, Document, Strict]] = {}
+        self.compiled: Compilations = {}
+        self._catalog: tuple[object, Catalog, list[FileProblem]] | None = None
+
+    def listed(self, directory: Path) -> list[Path]:
+        """The files of a directory, or the one that it is, in order."""
+        if self.contents is not None:
+            return sorted(path for path in self.contents if directory in (path, path.parent))
+        return [directory] if directory.is_file() else files_in(directory)
+
+    def read(self, path: Path, schema: type[Schema]) -> tuple[Document, Schema]:
+        """A file as its schema.
+
+        Raises:
+            PolicyFileError: it cannot be read or used.
+        """
+        raw = None if self.contents is None else self.contents[path]
+        known = self._read.get((path, schema))
+        if known is not None and raw is not None and known[0] == raw and isinstance(known[2], schema):
+            return known[1], known[2]
+        document = Document(path, raw)
+        try:
+            file = validate(schema, document.value)
+        except SchemaError as error:
+            raise PolicyFileError([document.place(problem) for problem in error.problems]) from None
+        if raw is not None:
+            self._read[path, schema] = raw, document, file
+        return document, file
+
+    def catalog(
+        self, directory: Path, now: dt.datetime, problems: list[FileProblem], warnings: list[FileProblem]
+    ) -> Catalog:
+        """The catalog of a directory, with its scores: the same object for the same files on the same day."""
+        folders = (directory / "catalog", directory / "quality")
+        contents = self.contents
+        key = contents and ([(p, contents[p]) for folder in folders for p in self.listed(folder)], now.date())
+        if self._catalog is not None and key and self._catalog[0] == key:
+            warnings += self._catalog[2]
+            return self._catalog[1]
+        wrong: list[FileProblem] = []
+        doubts: list[FileProblem] = []
+        listed = _catalog(self, folders[0], wrong, doubts)
+        found = _scored(self, folders[1], listed, now.date(), problems=wrong, warnings=doubts)
+        if not wrong:
+            self._catalog = key, found, doubts
+        problems += wrong
+        warnings += doubts
+        return found
 
 
 def packaged_policies_dir() -> Path:
@@ -56,12 +118,19 @@ def packaged_policies_dir() -> Path:
     return inside if inside.is_dir() else _PACKAGE.parent / "policies"
 
 
-def load_policies(directory: Path, instant: dt.datetime | None = None) -> Loaded:
+def files_in(directory: Path) -> list[Path]:
+    """The YAML files of a directory, in order; hidden files are left out."""
+    paths = sorted(directory.glob("*"))
+    return [p for p in paths if not p.name.startswith(".") and p.suffix in (".yaml", ".yml") and p.is_file()]
+
+
+def load_policies(directory: Path, instant: dt.datetime | None = None, source: Source | None = None) -> Loaded:
     """Every policy and the catalog of a directory.
 
     Args:
-        directory: see the head of this module. Hidden files are left out.
+        directory: see the head of this module.
         instant: as of when candidates are checked for being retired or unpriced; now by default.
+        source: where the files come from; the disk by default.
 
     Raises:
         PolicyFileError: a file that cannot be read or used; all problems of all files at once.
@@ -69,11 +138,11 @@ def load_policies(directory: Path, instant: dt.datetime | None = None) -> Loaded
     now = instant or dt.datetime.now(dt.UTC)
     problems: list[FileProblem] = []
     warnings: list[FileProblem] = []
-    catalog = _catalog(directory / "catalog", problems, warnings)
-    catalog = _scored(directory / "quality", catalog, now.date(), problems, warnings)
-    read = list(_read(directory, PolicySchema, problems))
+    source = source or Source()
+    catalog = source.catalog(directory, now, problems, warnings)
+    read = list(_read(source, directory, PolicySchema, problems))
     # A broken catalog would make every name in a policy look wrong.
-    compiled = {} if problems else compile_set(read, catalog, now, problems, warnings)
+    compiled = {} if problems else compile_set(read, catalog, now, problems, warnings, source.compiled)
     if problems:
         raise PolicyFileError(problems)
     policies = {name: policy for name, policy in compiled.items() if policy.serves}
@@ -83,6 +152,7 @@ def load_policies(directory: Path, instant: dt.datetime | None = None) -> Loaded
         warnings=tuple(warnings),
         zones=zones_of(policies.values()),
         files={file.policy: document.path for document, file in read},
+        guardrails={name: policy for name, policy in compiled.items() if not policy.serves},
     )
 
 
@@ -93,7 +163,7 @@ def load_catalog(path: Path) -> Catalog:
         PolicyFileError: a file that cannot be read or used.
     """
     problems: list[FileProblem] = []
-    catalog = _catalog(path, problems, [])
+    catalog = _catalog(Source(), path, problems, [])
     if problems:
         raise PolicyFileError(problems)
     return catalog
@@ -106,8 +176,7 @@ def load_scored(directory: Path) -> Catalog:
         PolicyFileError: a file that cannot be read or used.
     """
     problems: list[FileProblem] = []
-    catalog = _catalog(directory / "catalog", problems, [])
-    catalog = _scored(directory / "quality", catalog, dt.datetime.now(dt.UTC).date(), problems, [])
+    catalog = Source().catalog(directory, dt.datetime.now(dt.UTC), problems, [])
     if problems:
         raise PolicyFileError(problems)
     return catalog
@@ -123,9 +192,9 @@ def file_of(catalog: Path, provider: str) -> Path:
     return catalog / f"{provider}.yaml"
 
 
-def _catalog(where: Path, problems: list[FileProblem], warnings: list[FileProblem]) -> Catalog:
+def _catalog(source: Source, where: Path, problems: list[FileProblem], warnings: list[FileProblem]) -> Catalog:
     providers: dict[str, tuple[Document, Compiled]] = {}
-    for document, file in _read(where, CatalogSchema, problems):
+    for document, file in _read(source, where, CatalogSchema, problems):
         if file.provider in providers:
             first = providers[file.provider][0].path.name
             message = f"the provider {file.provider!r} is defined in {first} already"
@@ -145,10 +214,19 @@ def _catalog(where: Path, problems: list[FileProblem], warnings: list[FileProble
 
 
 def _scored(
-    where: Path, catalog: Catalog, today: dt.date, problems: list[FileProblem], warnings: list[FileProblem]
+    source: Source,
+    where: Path,
+    catalog: Catalog,
+    today: dt.date,
+    *,
+    problems: list[FileProblem],
+    warnings: list[FileProblem],
 ) -> Catalog:
     """The catalog with the scores of a directory; where there is none, with those that ship with the product."""
-    scores = _quality(where, catalog, today, problems, warnings) if where.is_dir() else _shipped_scores()
+    given = source.listed(where) or (source.contents is None and where.is_dir())
+    scores = (
+        _quality(source, where, catalog, today, problems=problems, warnings=warnings) if given else _shipped_scores()
+    )
     scored = Catalog(catalog.providers.values(), catalog.models, scores)
     lost = unscored(scored)
     if lost:
@@ -159,10 +237,16 @@ def _scored(
 
 
 def _quality(
-    where: Path, catalog: Catalog, today: dt.date, problems: list[FileProblem], warnings: list[FileProblem]
+    source: Source,
+    where: Path,
+    catalog: Catalog,
+    today: dt.date,
+    *,
+    problems: list[FileProblem],
+    warnings: list[FileProblem],
 ) -> Scores:
     files: list[CompiledQuality] = []
-    for document, file in _read(where, QualitySchema, problems):
+    for document, file in _read(source, where, QualitySchema, problems):
         try:
             compiled = compile_quality(file, catalog, today)
             merged([*files, compiled])
@@ -178,29 +262,22 @@ def _quality(
 
 @cache
 def _shipped_scores() -> Scores:
-    return _quality(packaged_policies_dir() / "quality", Catalog((), ()), dt.date.min + OLD, [], [])
+    where = packaged_policies_dir() / "quality"
+    return _quality(Source(), where, Catalog((), ()), dt.date.min + OLD, problems=[], warnings=[])
 
 
-def _read(directory: Path, schema: type[Schema], problems: list[FileProblem]) -> Iterator[tuple[Document, Schema]]:
+def _read(
+    source: Source, directory: Path, schema: type[Schema], problems: list[FileProblem]
+) -> Iterator[tuple[Document, Schema]]:
     """Each file of a directory (or one file) as its schema; what is wrong with the others goes to ``problems``."""
-    found = False
-    for path in [directory] if directory.is_file() else sorted(directory.glob("*")):
-        if path.name.startswith(".") or not path.is_file() or path.suffix not in (".yaml", ".yml"):
-            continue
-        found = True
+    paths = source.listed(directory)
+    for path in paths:
         if path.suffix == ".yml":
             problems.append(whole(path, "is not read; name it .yaml"))
             continue
         try:
-            document = Document(path)
+            yield source.read(path, schema)
         except PolicyFileError as error:
             problems += error.problems
-            continue
-        try:
-            file = validate(schema, document.value)
-        except SchemaError as error:
-            problems += map(document.place, error.problems)
-            continue
-        yield document, file
-    if not found:
+    if not paths:
         problems.append(whole(directory, "there is no *.yaml file in this directory"))

@@ -9,12 +9,13 @@ from __future__ import annotations
 import datetime as dt
 import zoneinfo
 from collections.abc import Iterable, Mapping, Sequence
+from operator import is_
 from typing import TYPE_CHECKING
 
 from router.core.binding import clashes
 from router.core.catalog import did_you_mean
 from router.core.guardrails import Parent
-from router.core.policy_compile import compile_policy
+from router.core.policy_compile import CompiledPolicy, compile_policy
 from router.core.schema import Problem, SchemaError
 
 if TYPE_CHECKING:
@@ -26,8 +27,17 @@ if TYPE_CHECKING:
 Files = Sequence[tuple["Document", "PolicySchema"]]
 
 
-def compile_set(
-    files: Files, catalog: Catalog, now: dt.datetime, problems: list[FileProblem], warnings: list[FileProblem]
+Compilations = dict[str, tuple[tuple[object, ...], CompiledPolicy]]
+"""By policy: what it was compiled from, and the result."""
+
+
+def compile_set(  # noqa: PLR0917 - two lists that are added to, and one store
+    files: Files,
+    catalog: Catalog,
+    now: dt.datetime,
+    problems: list[FileProblem],
+    warnings: list[FileProblem],
+    kept: Compilations,
 ) -> dict[str, Policy]:
     """The policies by name, guardrails among them. What is wrong or doubtful is added to the lists.
 
@@ -37,6 +47,7 @@ def compile_set(
         now: as of when models are retired or unpriced.
         problems: gets every fault, with its place.
         warnings: gets what is only doubtful.
+        kept: earlier results; those of files that are still the same are taken from it.
     """
     by_name: dict[str, tuple[Document, PolicySchema]] = {}
     for document, file in files:
@@ -50,11 +61,17 @@ def compile_set(
         if fault:
             problems.append(document.place(Problem(("extends",), fault)))
             continue
-        try:
-            result = compile_policy(file, catalog, now, parents=parents, knows_zone=knows_zone)
-        except SchemaError as error:
-            problems += map(document.place, error.problems)
-            continue
+        made_of = (file, *(parent.file for parent in parents), catalog)
+        known = kept.get(name)
+        if known is not None and len(known[0]) == len(made_of) and all(map(is_, known[0], made_of)):
+            result = known[1]
+        else:
+            try:
+                result = compile_policy(file, catalog, now, parents=parents, knows_zone=knows_zone)
+            except SchemaError as error:
+                problems += map(document.place, error.problems)
+                continue
+            kept[name] = made_of, result
         compiled[name] = result.policy
         warnings += map(document.place, result.warnings)
     for clash in clashes(compiled.values()):

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The C parser is eight times faster; not every build of PyYAML has it."""
 
+_STR: Final = "tag:yaml.org,2002:str"
+_SEQ: Final = "tag:yaml.org,2002:seq"
+_MAP: Final = "tag:yaml.org,2002:map"
+
 
 class FileProblem(msgspec.Struct, frozen=True):
     """One problem and its place. Line and column count from 1."""
@@ -31,13 +35,17 @@ class FileProblem(msgspec.Struct, frozen=True):
     excerpt: str
     """The line, as it stands in the file."""
 
+    @property
+    def brief(self) -> str:
+        """Place and message in one line."""
+        return f"{self.path}:{self.line}:{self.column}: {self.message}"
+
     def __str__(self) -> str:
-        place = f"{self.path}:{self.line}:{self.column}: {self.message}"
         if not self.excerpt:
-            return place
+            return self.brief
         # Tabs stay tabs, so that the caret stands under its column wherever they are shown.
         indent = "".join("\t" if char == "\t" else " " for char in self.excerpt[: self.column - 1])
-        return f"{place}\n  {self.excerpt}\n  {indent}^"
+        return f"{self.brief}\n  {self.excerpt}\n  {indent}^"
 
 
 class PolicyFileError(Exception):
@@ -55,17 +63,21 @@ class PolicyFileError(Exception):
 class Document:
     """A YAML file, parsed, with the place of each key.
 
+    Args:
+        path: the file.
+        raw: what it holds; read from it by default.
+
     Raises:
         PolicyFileError: not readable, not UTF-8, not YAML, or a key stands there twice.
     """
 
     __slots__ = ("_lines", "_root", "path", "value")
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, raw: bytes | None = None) -> None:
         self.path = path
         self._lines: list[str] = []
         try:
-            text = path.read_text("utf-8")
+            text = (path.read_bytes() if raw is None else raw).decode()
         except (OSError, UnicodeDecodeError) as error:
             raise PolicyFileError([whole(path, f"cannot be read: {error}")]) from None
         self._lines = text.splitlines()
@@ -74,10 +86,10 @@ class Document:
             self._root: yaml.Node | None = loader.get_single_node()
             self.value: object = None
             if self._root is not None:
-                twice = [self._at(key, f"the key {key.value!r} stands there twice") for key in _repeated(self._root)]
-                if twice:
-                    raise PolicyFileError(twice)
-                self.value = loader.construct_document(self._root)
+                try:
+                    self.value = _plain(self._root, loader, {})
+                except _UnusualError:
+                    self.value = self._constructed(self._root, loader)
         except yaml.MarkedYAMLError as error:
             message = f"not YAML: {error.problem}"
             mark = error.problem_mark
@@ -87,6 +99,13 @@ class Document:
             raise PolicyFileError([whole(path, f"not YAML: {error}")]) from None
         finally:
             loader.dispose()
+
+    def _constructed(self, root: yaml.Node, loader: Any) -> object:
+        """The value by PyYAML's own rules, which know anchors in anchors, merged keys and more, and take twice as long."""
+        twice = [self._at(key, f"the key {key.value!r} stands there twice") for key in _repeated(root)]
+        if twice:
+            raise PolicyFileError(twice)
+        return loader.construct_document(root)
 
     def place(self, problem: Problem) -> FileProblem:
         """A problem with the line and column of its key, or of the nearest key around it."""
@@ -125,6 +144,36 @@ def _step(node: yaml.Node | None, part: str | int) -> tuple[yaml.Node, yaml.Node
     if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
         return node.value[part], node.value[part]
     return None
+
+
+class _UnusualError(Exception):
+    """Something that only PyYAML's own constructor knows how to read, or to refuse."""
+
+
+def _plain(node: yaml.Node, loader: Any, made: dict[int, Any]) -> Any:
+    """The value of a node that holds mappings, lists and scalars only, as nearly all do.
+
+    Args:
+        node: what was read.
+        loader: knows scalars that are no text.
+        made: values by the identity of their node; anchors are read once, however often they are used.
+    """
+    if isinstance(node, yaml.ScalarNode):
+        return node.value if node.tag == _STR else loader.construct_object(node)
+    if id(node) in made:
+        return made[id(node)]
+    if isinstance(node, yaml.SequenceNode) and node.tag == _SEQ:
+        found: Any = [_plain(item, loader, made) for item in node.value]
+    elif node.tag == _MAP:
+        found = {}
+        for key, value in node.value:
+            if key.tag != _STR or not isinstance(key, yaml.ScalarNode) or key.value in found:
+                raise _UnusualError
+            found[key.value] = _plain(value, loader, made)
+    else:
+        raise _UnusualError
+    made[id(node)] = found
+    return found
 
 
 def _repeated(root: yaml.Node) -> Iterator[yaml.ScalarNode]:

@@ -33,7 +33,7 @@ def announce(plan: Plan) -> None:
     host = "127.0.0.1" if plan.settings.host in ("0.0.0.0", "::") else plan.settings.host  # noqa: S104 - shown, not bound
     base = f"http://{f'[{host}]' if ':' in host else host}:{plan.port}/v1"
     key = plan.dev_key or "YOUR_KEY"
-    for warning in plan.warnings:
+    for warning in (*plan.warnings, *plan.policies.reasons):
         click.echo(f"warning: {warning}", err=True)
     providers = ", ".join(sorted(plan.links))
     what = (

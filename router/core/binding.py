@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from router.core.policy import Bind
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from router.core.policy import Bind, Policy
+    from router.core.policy import Policy
     from router.core.values import Identity
 
 FIELDS: Final = ("tenant", "team", "app", "key", "user")
@@ -80,11 +82,19 @@ class Clash(msgspec.Struct, frozen=True):
 
 
 def clashes(policies: Iterable[Policy]) -> list[Clash]:
-    """Every pair of overlapping binds. Candidates are found by the values that both name, so that many cost little."""
+    """Every pair of overlapping binds. Only those that name no team, or the same one, are compared."""
     bound = [policy for policy in policies if policy.bind is not None and policy.serves and not policy.bind.named]
-    return [
-        Clash(other.name, policy.name)
-        for index, policy in enumerate(bound)
-        for other in bound[:index]
-        if policy.bind is not None and other.bind is not None and overlap(policy.bind, other.bind)
-    ]
+    by_team: dict[str, list[Policy]] = {}
+    anywhere: list[Policy] = []
+    found: dict[tuple[str, str], Clash] = {}
+    for index, policy in enumerate(bound):
+        bind = policy.bind or Bind()
+        near = [*anywhere, *(other for team in bind.team for other in by_team.get(team, ()))]
+        for other in near if bind.team else bound[:index]:
+            if other.bind is not None and overlap(other.bind, bind):
+                found[other.name, policy.name] = Clash(other.name, policy.name)
+        for team in bind.team:
+            by_team.setdefault(team, []).append(policy)
+        if not bind.team:
+            anywhere.append(policy)
+    return list(found.values())

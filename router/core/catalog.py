@@ -44,6 +44,10 @@ SPOKEN: Final = frozenset(EXPRESSES)
 """Dialects in which providers can be called. Models of others are known and priced, but not offered."""
 
 
+QUANTIZATIONS: Final = ("fp32", "bf16", "fp16", "fp8", "int8", "mxfp4", "nvfp4", "fp4", "int4", "int3", "int2")
+"""What the catalog may say of weights."""
+
+
 class Provider(msgspec.Struct, frozen=True):
     """A company or server that answers requests. Secrets stay in the environment; here are only their names."""
 
@@ -207,7 +211,7 @@ class Model(msgspec.Struct, frozen=True):
 class Catalog:
     """Providers by name and models in the files' order, and who knows how good they are. Immutable once built."""
 
-    __slots__ = ("_by_id", "_selected", "models", "providers", "quality")
+    __slots__ = ("_by_id", "_selected", "models", "providers", "quality", "vocabulary")
 
     def __init__(self, providers: Iterable[Provider], models: Iterable[Model], quality: Quality | None = None) -> None:
         self.quality: Quality = quality or Scores()
@@ -217,6 +221,14 @@ class Catalog:
         for model in self.models:
             self._by_id.setdefault(model.id, []).append(model)
         self._selected: dict[str, frozenset[str]] = {}
+        self.vocabulary: dict[str, tuple[str, ...]] = {
+            "tag": tuple(sorted(self.tags)),
+            "provider": tuple(sorted(self.providers)),
+            "region": tuple(sorted({model.region for model in self.models} - {""})),
+            "weights": ("open", "closed"),
+            "quantization": QUANTIZATIONS,
+        }
+        """What may stand after each selector of a policy. A quantization that no model has is none the less one."""
 
     def by_id(self, model_id: str) -> tuple[Model, ...]:
         """Every provider's entry of a canonical id, empty when unknown."""

@@ -7,7 +7,7 @@ change of one that it extends (`guardrails`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
     from router.core.catalog import Catalog, Model
     from router.core.policy_schema import BindSchema, PolicySchema, RuleSchema, WhenSchema
     from router.core.quality import Quality
-
-
-QUANTIZATIONS: Final = ("fp32", "bf16", "fp16", "fp8", "int8", "mxfp4", "nvfp4", "fp4", "int4", "int3", "int2")
-"""What the catalog may say of weights."""
 
 
 class CompiledPolicy(msgspec.Struct, frozen=True):
@@ -174,7 +170,7 @@ def _names(file: PolicySchema, policy: Policy, catalog: Catalog) -> list[Problem
         wrong.append(
             Problem(("policy",), "'auto' leaves the choice to the policy that is bound; call this one otherwise")
         )
-    known = _known(catalog)
+    known = catalog.vocabulary
     for path, pattern in _patterns(file):
         kind, _, value = pattern.partition(":")
         if value and kind not in known and "/" not in kind:
@@ -190,17 +186,6 @@ def _names(file: PolicySchema, policy: Policy, catalog: Catalog) -> list[Problem
     if not wrong and policy.serves and not policy.include:
         wrong.append(Problem((), "the key 'candidates' is missing, or what it is to include"))
     return wrong
-
-
-def _known(catalog: Catalog) -> Mapping[str, Sequence[str]]:
-    """What may stand after each selector. A quantization or region that nobody has is no error: it may come."""
-    return {
-        "tag": sorted(catalog.tags),
-        "provider": sorted(catalog.providers),
-        "weights": ("open", "closed"),
-        "region": sorted({model.region for model in catalog.models} - {""}),
-        "quantization": QUANTIZATIONS,
-    }
 
 
 def _bind(file: PolicySchema) -> list[Problem]:

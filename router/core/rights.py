@@ -12,10 +12,20 @@ Role = Literal["admin", "platform", "finance", "app"]
 """What a key is for. Applications send prompts; the platform team steers; finance reads; an administrator does all of it."""
 
 Right = Literal[
-    "public", "prompt", "look", "spend", "read_money", "steer", "read_keys", "app_keys", "read_audit", "own"
+    "public",
+    "prompt",
+    "look",
+    "spend",
+    "read_money",
+    "steer",
+    "read_policies",
+    "read_keys",
+    "app_keys",
+    "read_audit",
+    "own",
 ]
 """public: no key is asked for. prompt: sends prompts, which costs money. look: asks what there is and what would be
-done. spend: what was spent, applications their own. read_money: budgets and limits. steer: changes them. read_keys:
+done. spend: what was spent, applications their own. read_money: budgets and limits. steer: changes them. read_policies: lists policies and what is wrong with them. read_keys:
 lists keys. app_keys: makes and ends applications' keys (an administrator's: any). read_audit: who changed what.
 own: everything at once (export and import)."""
 
@@ -34,6 +44,7 @@ MAY: Final[dict[Right, frozenset[Role]]] = {
     "spend": _EVERYBODY,
     "read_money": _STAFF,
     "steer": _STEERING,
+    "read_policies": _STAFF,
     "read_keys": _STAFF,
     "app_keys": _STEERING,
     "read_audit": _STAFF,
@@ -59,6 +70,7 @@ ENDPOINTS: Final[dict[tuple[str, str], Right]] = {
     ("GET", "/costrouter/v1/budgets"): "read_money",
     ("POST", "/costrouter/v1/budgets"): "steer",
     ("DELETE", "/costrouter/v1/budgets/*"): "steer",
+    ("GET", "/costrouter/v1/policies"): "read_policies",
     ("GET", "/costrouter/v1/keys"): "read_keys",
     ("POST", "/costrouter/v1/keys"): "app_keys",
     ("PATCH", "/costrouter/v1/keys/*"): "app_keys",
