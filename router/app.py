@@ -36,6 +36,7 @@ from router.adapters.http_api import Api, Health
 from router.adapters.http_budgets import BudgetApi
 from router.adapters.http_decisions import DecisionApi
 from router.adapters.http_keys import KeyApi
+from router.adapters.http_limits import LimitApi
 from router.adapters.http_policies import PolicyApi
 from router.adapters.http_server import Handler, HttpServer
 from router.adapters.http_transfer import TransferApi
@@ -164,6 +165,7 @@ class _Worker:
             api.table()
             | jobs.table
             | budget_api.table()
+            | LimitApi(pipeline, budget_api, budgets, ledger.store_ms, Audit(reader)).table()
             | DecisionApi(pipeline, decisions).table()
             | PolicyApi(pipeline, lambda: watch.current).table()
             | _key_table(pipeline, keys, budget_api, Audit(reader), clock)

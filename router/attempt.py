@@ -16,6 +16,8 @@ from router.core.believable import believable
 from router.core.decide import Decision, Facts, prompt_tokens
 from router.core.errors import RouterError
 from router.core.holds import likely_output, output_limit, worst_case
+from router.core.limit_words import limit_headers
+from router.core.limits import counted
 from router.core.money import nano_ceil, usd
 from router.core.pricing import cost_pico
 from router.core.values import Certainty, Hold, Identity, Outcome, Row, Usage
@@ -47,27 +49,10 @@ class Attempt:
     """One try at one option. Ends with one row: whatever is settled first stands, and later calls only see it told."""
 
     __slots__ = (
-        "_desk",
-        "_sent",
-        "_told",
-        "at_ms",
-        "clamped",
-        "decision",
-        "facts",
-        "first_at",
-        "hold",
-        "identity",
-        "link",
-        "number",
-        "orders",
-        "request",
-        "request_id",
-        "row",
-        "snapshot",
-        "started",
-        "stops",
+        "_desk", "_sent", "_told", "at_ms", "clamped", "counted", "decision", "facts", "first_at", "hold",
+        "identity", "link", "number", "orders", "request", "request_id", "row", "snapshot", "started", "stops",
         "way",
-    )
+    )  # fmt: skip  # one name a line would be longer than what is done with them
 
     def __init__(
         self,
@@ -84,6 +69,7 @@ class Attempt:
         way: Way,
         number: int = 1,
         stops: bool = False,
+        counted: frozenset[str] = frozenset(),
     ) -> None:
         self._desk = desk
         self.request_id = request_id
@@ -98,6 +84,7 @@ class Attempt:
         self.number = number
         self.stops = stops
         """Whether its stream is stopped where it no longer fits into a budget, even one that would let it finish."""
+        self.counted = counted
         self.started = desk.clock.monotonic()
         self.first_at = 0.0
         self.at_ms = 0
@@ -163,6 +150,8 @@ class Attempt:
         who, option, decision, user = self.identity, self.decision.option, self.decision, self.request.user
         dims = (who.team, who.app, who.key, user, option.model, option.provider, self.orders.tags)
         terms = self._desk.budgets.terms(who.tenant, dims, now_ms)
+        if self.counted and terms.limits:
+            terms = msgspec.structs.replace(terms, counted=self.counted)
         likely = nano_ceil(decision.hold_pico)
         worst = self.worst_nano() if terms.hard else likely
         return Hold(
@@ -172,6 +161,7 @@ class Attempt:
             not_after_ms=not_after_ms,
             likely_nano=min(likely, worst) if terms.hard and terms.statistical else None,
             terms=terms,
+            tokens=decision.prompt_tokens + decision.output_tokens * self.facts.choices if terms.limits else 0,
             dims=(
                 who.team, who.app, who.key, user, decision.policy, decision.rule, option.model, option.provider,
                 option.tier, self.facts.endpoint,
@@ -324,6 +314,7 @@ class Attempt:
             choices=self.facts.choices,
             max_output=self.facts.max_output or 0,
             budgets=() if self.hold is None else self.hold.budgets,
+            limits=counted(self.hold, self.at_ms),
             effort=option.effort,
         )
 
@@ -385,6 +376,8 @@ class Attempt:
             found.append(("x-costrouter-baseline-cost-usd", usd(nano_ceil(decision.baseline_pico))))
         if option.effort:
             found.append(("x-costrouter-effort", option.effort))
+        if (hold := self.hold) is not None and hold.terms.limits:
+            found += limit_headers((limit, self._desk.ledger.counted(limit)) for limit in hold.terms.limits)
         if self.clamped is not None:
             found.append(("x-costrouter-max-tokens-clamped", str(self.clamped)))
         if decision.could_have_pico is not None:

@@ -62,7 +62,7 @@ class Call(msgspec.Struct, frozen=True):
 class Admitted:
     """A request whose first attempt is reserved, and how it stands since."""
 
-    __slots__ = ("attempt", "began", "bounds", "call", "plan", "probing", "same", "seen", "sending", "tried")
+    __slots__ = ("attempt", "began", "bounds", "call", "counted", "plan", "probing", "same", "seen", "sending", "tried")
 
     def __init__(self, call: Call, seen: Considered, bounds: Forwarding, began: float) -> None:
         self.call = call
@@ -75,6 +75,7 @@ class Admitted:
         self.same = 1
         """Attempts on the candidate that is tried now."""
         self.tried: set[str] = set()
+        self.counted: frozenset[str] = frozenset()
         self.probing = False
         """Whether the attempt under way is a probe of a breaker that is half open."""
 
@@ -197,7 +198,7 @@ class Forwarder:
         try:
             await self._next(admitted, decision, number)
         except RouterError as error:
-            if error.code != "budget_exceeded":
+            if error.code not in ("budget_exceeded", "rate_limited"):
                 raise
             # It may be the failed attempt's own hold that is in the way.
             await self._pause(SETTLING_S)
@@ -256,10 +257,14 @@ class Forwarder:
             way=way(seen.inbound.api, link.dialects),
             number=number,
             stops=seen.route.plan.stops_streams,
+            counted=admitted.counted,
         )
         timeouts = self._bounded(link, admitted, waits=decision.option.tier in WAITS)
         admitted.sending = await reserve(attempt, self._desk, timeouts, clamps=seen.route.plan.clamp)
         admitted.attempt = attempt
+        if attempt.hold is not None and attempt.hold.terms.limits:
+            # A request counts once against a limit on requests, however often it is tried.
+            admitted.counted |= {limit.id for limit in attempt.hold.terms.limits}
 
     def _bounded(self, link: ProviderLink, admitted: Admitted, *, waits: bool) -> Timeouts:
         """The time that an exchange may take: the policy's, else the provider's; all attempts within one total."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from router.core.budget import Dims, Term, Terms
     from router.core.decision_log import Made
     from router.core.errors import RouterError
+    from router.core.limits import Limit
     from router.core.values import Hold, Identity, Outcome, Row
 
 UpstreamFault = Literal["connect", "tls", "timeout", "reset", "protocol", "too_large"]
@@ -140,6 +141,24 @@ class BudgetExceeded(Exception):  # noqa: N818 - as above
         self.amount_nano = amount_nano
 
 
+class LimitReached(Exception):  # noqa: N818 - as above
+    """A limit on rates or attempts at a time has no room for a reservation; nothing is held and nothing counted.
+
+    Args:
+        limit: which.
+        current: what it counts now.
+        amount: what was asked for.
+        wait_ms: until there is room, as far as can be told.
+    """
+
+    def __init__(self, limit: Limit, current: int, amount: int, wait_ms: int) -> None:
+        super().__init__(f"the limit {limit.id} has no room for {amount} more")
+        self.limit = limit
+        self.current = current
+        self.amount = amount
+        self.wait_ms = wait_ms
+
+
 class NotHeld(Exception):  # noqa: N818 - as above
     """An attempt that should grow is not held (any more)."""
 
@@ -155,12 +174,15 @@ class Ledger(Protocol):
         """Set the amount aside; the future gives the store's time in ms since the epoch. The call is on its way at once.
 
         A future that is cancelled before its result is there leaves no hold behind. Raises, now or when awaited, `StoreUnavailable` after 250 ms, and when ``not_after_ms`` has passed.
-        The future raises `BudgetExceeded` where one of the hold's budgets has no room, `PeriodOver` where a period of
+        The future raises `LimitReached` where one of its limits has none, `BudgetExceeded` where one of the hold's budgets has no room, `PeriodOver` where a period of
         theirs is over, and `NotHeld` where a hold should grow that there is not.
         """
 
     def store_ms(self) -> int:
         """The store's time in ms since the epoch, as far as its last answer tells; for ``not_after_ms``."""
+
+    def counted(self, limit: Limit) -> int:
+        """What a limit counts, as far as the last reservation under it tells."""
 
     def sent(self, row: Row) -> None:
         """Write down that the attempt is about to be sent, so that it is booked whatever becomes of this process.

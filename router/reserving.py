@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from router.core.budget_words import budget_refusal
 from router.core.errors import RouterError
+from router.core.limit_words import limit_refusal
 from router.exchange import to_send
-from router.ports import BudgetExceeded, PeriodOver, StoreUnavailable
+from router.ports import BudgetExceeded, LimitReached, PeriodOver, StoreUnavailable
 
 if TYPE_CHECKING:
     from router.attempt import Attempt, Desk
@@ -42,6 +43,8 @@ async def reserve(attempt: Attempt, desk: Desk, timeouts: Timeouts, *, clamps: b
             raise store_unavailable() from None
         except PeriodOver as over:
             over_ms = over.now_ms
+        except LimitReached as no:
+            raise limit_refusal(no.limit, no.current, no.amount, no.wait_ms) from None
         except BudgetExceeded as no:
             hard = no.term.budget.mode == "hard"
             if not (clamps and hard and attempt.clamped is None and attempt.clamp()):

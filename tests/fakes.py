@@ -11,10 +11,13 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from router.core.budget import BUCKETS, NO_TERMS, Budget, Budgets
+from router.core.limits import BUCKETS as LIMIT_BUCKETS
+from router.core.limits import Limit, corrections, counted
 from router.ports import (
     BlobMissing,
     BudgetExceeded,
     JournalUnavailable,
+    LimitReached,
     NotHeld,
     PeriodOver,
     StoreUnavailable,
@@ -62,6 +65,8 @@ class FakeLedger:
         """Every hold that was granted, ended or not."""
         self.spent: Counter[str] = Counter()
         """By budget period; a rolling budget's by bucket."""
+        self.rates: Counter[str] = Counter()
+        """What was counted in each bucket of limits on rates: ``id~bucket``."""
         self._clock = clock
         self._rows: list[Row] = []
         self._queued: list[Row] = []
@@ -86,13 +91,26 @@ class FakeLedger:
             if refusal is not None:
                 result.set_exception(refusal)
             else:
+                if not hold.grows and hold.attempt not in self.holds:
+                    for entry in counted(hold, now_ms):
+                        name, _, tokens = entry.partition(":")
+                        self.rates[name] += int(tokens or 1)
                 if hold.grows or hold.attempt not in self.holds:
                     self.holds[hold.attempt] = hold
                     self.reserved.append(hold)
                 loop.call_soon(self._granted, hold, result, now_ms)
         return result
 
-    def counted(self, term: Term, but: str = "") -> tuple[int, int]:
+    def counted(self, limit: Limit) -> int:
+        return self.limited(limit, self._clock.now_ms())
+
+    def limited(self, limit: Limit, now_ms: int) -> int:
+        if limit.kind == "concurrency":
+            return sum(limit in hold.terms.limits for hold in self.holds.values())
+        bucket = now_ms // limit.bucket_ms
+        return sum(self.rates[f"{limit.id}~{number}"] for number in range(bucket - LIMIT_BUCKETS, bucket + 1))
+
+    def spent_of(self, term: Term, but: str = "") -> tuple[int, int]:
         """(spent, held) that count for a budget's period, without one attempt."""
         held = [
             held_amount(hold, other)
@@ -115,8 +133,13 @@ class FakeLedger:
         for term in hold.terms.terms:
             if not hold.grows and not term.from_ms <= now_ms < term.until_ms:
                 return PeriodOver(now_ms)
+        for limit in () if hold.grows else hold.terms.limits:
+            amount = limit_amount(limit, hold)
+            current = self.limited(limit, now_ms)
+            if amount and current + amount > limit.limit:
+                return LimitReached(limit, current, hold.tokens if limit.kind == "tokens" else 1, 1_000)
         for term in hold.terms.terms:
-            spent, held = self.counted(term, but=hold.attempt)
+            spent, held = self.spent_of(term, but=hold.attempt)
             amount = held_amount(hold, term)
             before = held_amount(had, term) if had is not None else 0
             if amount > before and spent + held + amount > term.budget.limit_nano:
@@ -157,6 +180,15 @@ class FakeLedger:
                 self._rows.append(row)
                 for name in row.budgets:
                     self.spent[name] += row.cost_nano
+            for name, difference in corrections(row):
+                self.rates[name] += difference
+
+
+def limit_amount(limit: Limit, hold: Hold) -> int:
+    """What a hold adds to one of its limits."""
+    if limit.id in hold.terms.counted:
+        return 0
+    return hold.tokens if limit.kind == "tokens" else 1
 
 
 def held_amount(hold: Hold, term: Term) -> int:

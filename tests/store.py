@@ -29,7 +29,7 @@ PATIENT_S = 10.0
 """A call timeout for tests that are not about timeouts: the machine may pause for longer than 250 ms."""
 
 
-ONE_HOLD = ("w", 0, 0, "a/1", 5, 5, 2**50, 0, 0, "")
+ONE_HOLD = ("w", 0, 0, "a/1", 5, 5, 2**50, 0, 0, "", 0)
 """The arguments of `reserve` for one attempt that no budget governs."""
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION: Final = 1
 ID: Final = "id"
-_LISTS: Final = frozenset(("tags", "budgets"))
+_LISTS: Final = frozenset(("tags", "budgets", "limits"))
 _NUMBERS: Final = frozenset(field.name for field in msgspec.structs.fields(Row) if field.type in (int, "int"))
 NAMES: Final = tuple(field.name for field in msgspec.structs.fields(Row))
 AMOUNTS: Final = tuple(name for name in NAMES if name in _NUMBERS and name.endswith(("_tokens", "_nano", "_pico")))

@@ -167,7 +167,7 @@ class BudgetApi:
         stored = next((found for found in await self._budgets.of_tenant(budget.tenant) if found.id == budget.id), None)
         self.check_right(who, stored)
         before = None if stored is None else budget_body(stored)
-        budget = msgspec.structs.replace(budget, set_by=_rank(who))
+        budget = msgspec.structs.replace(budget, set_by=rank_of(who))
         after = budget_body(budget)
         await self._audit.note(
             who, budget.tenant, "budget.set", budget.id, before=before, after=after, request_id=request_id
@@ -181,7 +181,7 @@ class BudgetApi:
         Raises:
             RouterError: ``not_allowed``: the node's operator set it, and they are a tenant's administrator.
         """
-        if stored is not None and stored.set_by == "operator" and _rank(who) != "operator":
+        if stored is not None and stored.set_by == "operator" and rank_of(who) != "operator":
             message = (
                 f"The node's operator set this budget ({stored.id}: ${usd(stored.limit_nano)} {period_words(stored)}), so only "
                 "they can change it. A budget of your own with another scope or period can be stricter."
@@ -245,7 +245,8 @@ def budget_body(budget: Budget) -> dict[str, Any]:
     }
 
 
-def _rank(who: Identity) -> SetBy:
+def rank_of(who: Identity) -> SetBy:
+    """Who sets or changes something: the node's operator, or a tenant's administrator."""
     return "operator" if (who.tenant, who.key) == (HOME, OPERATOR) else "tenant"
 
 

@@ -255,6 +255,7 @@ def error_response(
     if error.retry_after_s is not None:
         headers.append(("retry-after", str(max(1, round(error.retry_after_s)))))
         headers.append(("retry-after-ms", str(round(error.retry_after_s * 1000))))
+    headers += error.headers
     if error.attempts is not None:
         headers.append(("x-costrouter-attempts", str(error.attempts)))
     if error.code == "method_not_allowed":

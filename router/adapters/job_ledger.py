@@ -13,6 +13,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from router.adapters.ledger_batch import SETTLE, Entry, batch_of, packed_row
 from router.adapters.ledger_reserve import ReserveLane
 from router.adapters.resp import Script
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from router.adapters.store_connection import StoreConnection
+    from router.core.limits import Limit
     from router.core.values import Hold, Row
     from router.ports import Clock
 
@@ -62,8 +65,15 @@ class JobLedger:
             lane = ReserveLane(self._connection, prefix, JOBS_JOURNAL, self.heard, orphaned)
             self._lanes[hold.tenant] = lane
         result: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        if hold.terms.limits:
+            # Limits are on calls that somebody waits for; what waits itself would take their room for hours.
+            hold = msgspec.structs.replace(hold, terms=msgspec.structs.replace(hold.terms, limits=()), tokens=0)
         lane.add(hold, result)
         return result
+
+    def counted(self, limit: Limit) -> int:  # noqa: ARG002 - the port's shape
+        """Nothing here counts."""
+        return 0
 
     def sent(self, row: Row) -> None:
         """Remember the row of a try that is planned, for `planned`."""

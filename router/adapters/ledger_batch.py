@@ -22,10 +22,11 @@ from router.adapters.store_layout import (
     hour_of,
     storable,
 )
+from router.core.limits import corrections
 from router.core.values import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from router.adapters.journal import Segment
 
@@ -82,7 +83,7 @@ def batch_of(
     # Each once: what is freed twice would be money that somebody else holds. A correction speaks of another's hold.
     ends = list(dict.fromkeys(chain(freed, (entry[1].correction_of or entry[1].attempt for entry in entries))))
     keys = [f"{prefix}applied", f"{prefix}holds", f"{prefix}hours"]
-    charges = _charges(entry[1] for entry in entries)
+    charges = _charges([entry[1] for entry in entries])
     args: list[Arg] = [journal, f"{numbers[0]}:{numbers[1]}", len(ends), *ends, len(charges)]
     for charge in charges.items():
         args += charge
@@ -99,8 +100,8 @@ def batch_of(
     return Batch(keys, args, entries, freed, numbers[1], list(charges))
 
 
-def _charges(rows: Iterable[Row]) -> dict[str, int]:
-    """Budget periods and what these rows spend in each, in nano-dollars."""
+def _charges(rows: Sequence[Row]) -> dict[str, int]:
+    """Budget periods and what these rows spend in each, in nano-dollars; rates, and what these rows change in each."""
     alike: dict[tuple[str, ...], int] = {}
     for row in rows:
         if row.budgets and row.cost_nano:
@@ -109,6 +110,9 @@ def _charges(rows: Iterable[Row]) -> dict[str, int]:
     for names, spent in alike.items():
         for name in names:
             sums[name] = sums.get(name, 0) + spent
+    for row in rows:
+        for name, difference in corrections(row) if row.limits else ():
+            sums[name] = sums.get(name, 0) + difference
     return {name: spent for name, spent in sums.items() if spent}
 
 

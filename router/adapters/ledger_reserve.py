@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from router.adapters.resp import Arg, Script
 from router.adapters.store_layout import budget_key, dims_text, term_args
-from router.ports import BudgetExceeded, NotHeld, PeriodOver, StoreUnavailable
+from router.core.limits import KINDS, Limit
+from router.ports import BudgetExceeded, LimitReached, NotHeld, PeriodOver, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,8 +37,8 @@ RESERVE: Final = Script("reserve")
 
 Entry = tuple["Hold", "asyncio.Future[int]"]
 """A hold and who waits for it."""
-Head = tuple["list[str]", "list[Arg]", "list[Term]"]
-"""Keys, first arguments, and the budget periods in the order in which the store numbers them, from 1."""
+Head = tuple["list[str]", "list[Arg]", "list[Term | Limit]"]
+"""Keys, first arguments, and the budget periods and limits in the order in which the store numbers them, from 1."""
 
 
 class ReserveLane:
@@ -50,10 +51,11 @@ class ReserveLane:
         worker: whose holds these are.
         heard: told the store's time in ms with every answer.
         orphaned: told the holds that may lie in the store without a caller to free them.
+        counts: what limits count by now, by their counters' names; filled in.
     """
 
     __slots__ = (
-        "_connection", "_flying", "_heads", "_heard", "_last", "_loop", "_orphaned", "_prefix", "_waiting", "_worker",
+        "_connection", "_counts", "_flying", "_heads", "_heard", "_last", "_loop", "_orphaned", "_prefix", "_waiting", "_worker",
     )  # fmt: skip  # one name a line would be longer than the class's state is worth
 
     def __init__(
@@ -63,6 +65,8 @@ class ReserveLane:
         worker: str,
         heard: Callable[[int], None],
         orphaned: Callable[[list[Hold]], None],
+        *,
+        counts: dict[str, int] | None = None,
     ) -> None:
         self._connection = connection
         self._prefix = prefix
@@ -70,6 +74,7 @@ class ReserveLane:
         self._worker = worker
         self._heard = heard
         self._orphaned = orphaned
+        self._counts = {} if counts is None else counts
         self._loop = asyncio.get_running_loop()
         self._last = 0
         self._flying = 0
@@ -95,7 +100,7 @@ class ReserveLane:
         tail: list[Arg] = []
         for hold, _ in group:
             terms, likely = hold.terms, hold.likely_nano
-            number = numbers.setdefault(terms, len(numbers) + 1) if terms.terms else 0
+            number = numbers.setdefault(terms, len(numbers) + 1) if terms.terms or terms.limits else 0
             tail += (
                 hold.attempt,
                 hold.amount_nano,
@@ -104,6 +109,7 @@ class ReserveLane:
                 number,
                 1 if hold.grows else 0,
                 dims_text(hold.dims),
+                hold.tokens,
             )
         keys, args, flat = self._head(tuple(numbers))
         try:
@@ -119,23 +125,25 @@ class ReserveLane:
         """Keys and first arguments of a call, the same for every group that falls under the same budgets."""
         head = self._heads.get(sets)
         if head is None:
-            terms = list({term.name: term for found in sets for term in found.terms}.values())
+            terms: list[Term | Limit] = list({term.name: term for found in sets for term in found.places}.values())
             places = {term.name: place for place, term in enumerate(terms, 1)}
             args: list[Arg] = [self._worker, len(terms), *(arg for term in terms for arg in term_args(term)), len(sets)]
             for found in sets:
-                args.append(len(found.terms))
-                for term in found.terms:
-                    args += (places[term.name], 1 if term.budget.mode == "hard" else 2)
+                args.append(len(found.places))
+                for term in found.places:
+                    args += (places[term.name], _kind(term, found))
             keys = [f"{self._prefix}holds", *(budget_key(self._prefix, term.name) for term in terms)]
             if len(self._heads) >= _MOST_HEADS:
                 self._heads.clear()
             head = self._heads[sets] = (keys, args, terms)
         return head
 
-    def landed(self, group: list[Entry], terms: list[Term], reply: list[Any]) -> None:
+    def landed(self, group: list[Entry], terms: list[Term | Limit], reply: list[Any]) -> None:
         """The store's time, and what it says of those of the group that it refuses."""
         self._fly_on()
         now_ms = reply[0]
+        if len(reply) % 4 == 2:
+            self._counts.update(zip((term.name for term in terms), map(int, reply.pop()), strict=True))
         self._heard(now_ms)
         refused = {reply[i]: reply[i + 1 : i + 4] for i in range(1, len(reply), 4)}
         orphans = []
@@ -171,7 +179,7 @@ class _Flight:
 
     __slots__ = ("_group", "_lane", "_terms")
 
-    def __init__(self, lane: ReserveLane, group: list[Entry], terms: list[Term]) -> None:
+    def __init__(self, lane: ReserveLane, group: list[Entry], terms: list[Term | Limit]) -> None:
         self._lane = lane
         self._group = group
         self._terms = terms
@@ -189,6 +197,13 @@ class _Flight:
         self._lane.lost(self._group, failure)
 
 
+def _kind(term: Term | Limit, found: Terms) -> int:
+    """How the script is told what an attempt adds."""
+    if not isinstance(term, Limit):
+        return 1 if term.budget.mode == "hard" else 2
+    return 0 if term.id in found.counted else 3 + KINDS.index(term.kind)
+
+
 def _fail(group: list[Entry], failure: BaseException) -> None:
     for _, result in group:
         if not result.done():
@@ -196,7 +211,7 @@ def _fail(group: list[Entry], failure: BaseException) -> None:
             result.set_exception(StoreUnavailable(str(failure)))
 
 
-def _refusal(hold: Hold, terms: list[Term], now_ms: int, said: list[Any]) -> Exception:
+def _refusal(hold: Hold, terms: list[Term | Limit], now_ms: int, said: list[Any]) -> Exception:
     why, spent, held = said
     if why == _TOO_LATE:
         late_ms = now_ms - hold.not_after_ms
@@ -206,6 +221,14 @@ def _refusal(hold: Hold, terms: list[Term], now_ms: int, said: list[Any]) -> Exc
     if why == _NOT_HELD:
         return NotHeld(f"{hold.attempt} is not held, so it cannot grow")
     term = terms[why - 1]
+    if isinstance(term, Limit):
+        amount = hold.tokens if term.kind == "tokens" else 1
+        # Nobody knows when the next attempt ends.
+        return (
+            LimitReached(term, int(spent), amount, int(held))
+            if term.kind != "concurrency"
+            else LimitReached(term, int(held), amount, 1_000)
+        )
     likely = hold.amount_nano if hold.likely_nano is None else hold.likely_nano
     amount = hold.amount_nano if term.budget.mode == "hard" else likely
     return BudgetExceeded(term, int(spent), int(held), amount)

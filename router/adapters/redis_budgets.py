@@ -17,6 +17,8 @@ import structlog
 from router.adapters.store_layout import PLATFORM_BUDGETS, budget_key, tenant_prefix
 from router.core.budget import BUCKETS, NO_TERMS, Budget, Budgets, Dims, Term, Terms, term_at
 from router.core.catalog import did_you_mean
+from router.core.limits import BUCKETS as LIMIT_BUCKETS
+from router.core.limits import Limit
 from router.ports import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ FRESH_S: Final = 0.4
 """Between two looks for changes: a new budget holds on every worker within a second."""
 _ALL: Final = b""
 _log: Final = structlog.get_logger(__name__)
+_decode_limit: Final = msgspec.json.Decoder(Limit).decode
 _decode: Final = msgspec.json.Decoder(Budget).decode
 
 
@@ -75,7 +78,7 @@ class RedisBudgets:
         self.alerting: dict[tuple[str, str], Budget] = {}
         """Budgets with thresholds, by their tenant's prefix and their id."""
         for tenant in self._built_in:
-            self._compile(tenant, [])
+            self._compile(tenant, [], [])
 
     def terms(self, tenant: str, dims: Dims, now_ms: int) -> Terms:
         """The budgets that an attempt falls under, each with its period at ``now_ms``."""
@@ -100,7 +103,7 @@ class RedisBudgets:
         for name in versions.keys() | self._versions.keys():
             if name != _ALL and versions.get(name) != self._versions.get(name):
                 tenant = name.decode()
-                self._compile(tenant, await self._stored(tenant))
+                self._compile(tenant, await self._stored(tenant), await self.limits_of(tenant))
         self._versions = versions
 
     async def keep_fresh(self) -> None:
@@ -128,6 +131,52 @@ class RedisBudgets:
         key = f"{tenant_prefix(budget.tenant)}budgets"
         await self._connection.call("HSET", key, budget.id, msgspec.json.encode(budget))
         await self._changed(budget.tenant)
+
+    async def put_limit(self, limit: Limit) -> None:
+        """Create a limit on a rate or on attempts at a time, or change the one with its id.
+
+        Raises:
+            StoreUnavailable: no answer; it may or may not be in force.
+        """
+        await self._connection.call(
+            "HSET", f"{tenant_prefix(limit.tenant)}limits", limit.id, msgspec.json.encode(limit)
+        )
+        await self._changed(limit.tenant)
+
+    async def remove_limit(self, tenant: str, limit: str) -> bool:
+        """End a limit by its id; False when there is none.
+
+        Raises:
+            StoreUnavailable: no answer; ask again.
+        """
+        gone = await self._connection.call("HDEL", f"{tenant_prefix(tenant)}limits", limit)
+        await self._changed(tenant)
+        return bool(gone)
+
+    async def limits_of(self, tenant: str) -> list[Limit]:
+        """A tenant's limits.
+
+        Raises:
+            StoreUnavailable: no answer.
+        """
+        found = []
+        for text in await self._connection.call("HVALS", f"{tenant_prefix(tenant)}limits"):
+            try:
+                found.append(_decode_limit(text))
+            except (msgspec.DecodeError, ValueError) as error:
+                _log.error("limit_unreadable", tenant=tenant, reason=str(error))
+        return sorted(found, key=lambda limit: (limit.scope, limit.kind, limit.per))
+
+    async def limits_counted(self, limits: Iterable[Limit], now_ms: int) -> list[tuple[Limit, int]]:
+        """What each limit counts at an instant of the store's time.
+
+        Raises:
+            StoreUnavailable: no answer.
+        """
+        known = list(limits)
+        keys = [budget_key(tenant_prefix(limit.tenant), limit.name) for limit in known]
+        found = await asyncio.gather(*(self._connection.call("HGETALL", key) for key in keys))
+        return [(limit, _counted(limit, flat, now_ms)) for limit, flat in zip(known, found, strict=True)]
 
     async def remove(self, tenant: str, budget: str) -> bool:
         """End a budget by its id; False when there is none. What it has counted ages out by itself.
@@ -182,15 +231,24 @@ class RedisBudgets:
             budgets.append(budget)
         return sorted(budgets, key=lambda budget: (budget.scope, budget.period, budget.id))
 
-    def _compile(self, tenant: str, stored: list[Budget]) -> None:
+    def _compile(self, tenant: str, stored: list[Budget], limits: list[Limit]) -> None:
         budgets = [*self._built_in.get(tenant, ()), *stored]
         prefix = tenant_prefix(tenant)
         others = {key: budget for key, budget in self.alerting.items() if key[0] != prefix}
         self.alerting = others | {(prefix, budget.id): budget for budget in budgets if budget.alerts}
-        if budgets:
-            self._compiled[tenant] = Budgets(budgets, {budget.zone: zone_of(budget.zone) for budget in budgets})
+        if budgets or limits:
+            zones = {budget.zone: zone_of(budget.zone) for budget in budgets}
+            self._compiled[tenant] = Budgets(budgets, zones, limits)
         else:
             self._compiled.pop(tenant, None)
+
+
+def _counted(limit: Limit, flat: list[Any], now_ms: int) -> int:
+    fields = {name.decode(): int(value) for name, value in zip(flat[::2], flat[1::2], strict=True)}
+    if limit.kind == "concurrency":
+        return fields.get("h", 0)
+    oldest = now_ms // limit.bucket_ms - LIMIT_BUCKETS
+    return sum(value for name, value in fields.items() if name.isdigit() and int(name) >= oldest)
 
 
 def _counts(term: Term, flat: list[Any]) -> tuple[int, int]:

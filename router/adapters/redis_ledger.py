@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from router.adapters.ledger_batch import Entry
     from router.adapters.store_connection import StoreConnection
+    from router.core.limits import Limit
     from router.core.values import Hold, Row
     from router.ports import Clock
 
@@ -80,6 +81,7 @@ class RedisLedger:
         # Numbers start at 1 in every run, so every run needs a name of its own: old marks would swallow its rows.
         self._journal = Numbers(f"{worker_id}.{secrets.token_hex(6)}") if journal is None else journal
         self._held: dict[str, Hold] = {}
+        self._counts: dict[str, int] = {}
         self._open: dict[str, Hold] = {}
         self._announced: dict[str, asyncio.Future[int]] = {}
         self._loop = asyncio.get_running_loop()
@@ -128,6 +130,10 @@ class RedisLedger:
     def _grown(self, hold: Hold, result: asyncio.Future[int]) -> None:
         if not result.cancelled() and result.exception() is None and hold.attempt in self._open:
             self._open[hold.attempt] = msgspec.structs.replace(hold, grows=False)
+
+    def counted(self, limit: Limit) -> int:
+        """What a limit counts, as far as the last reservation under it tells."""
+        return self._counts.get(limit.name, 0)
 
     def sent(self, row: Row) -> None:
         """Write down that the attempt is about to be sent, with the row to book if nothing more is heard of it.
@@ -229,7 +235,7 @@ class RedisLedger:
                 self._free_later(settle, holds)
 
             settle = SettleLane(self._connection, prefix, self._journal, self, takes_back=True)
-            reserve = ReserveLane(self._connection, prefix, self._worker, self.heard, orphaned)
+            reserve = ReserveLane(self._connection, prefix, self._worker, self.heard, orphaned, counts=self._counts)
             lanes = self._lanes[tenant] = (reserve, settle)
             self._unregistered.add(tenant)
             self._register()

@@ -8,6 +8,9 @@ the store (redis_ledger, spend, redis_keys do that), and the Lua scripts, which 
                                            (minutes since the epoch, UTC)
     cr:{tenant}:budget:ID~         hash    of a rolling budget: bucket → spent, s their sum, h held, o the oldest bucket
     cr:{tenant}:budgets            hash    budget id → JSON of its definition
+    cr:{tenant}:limits             hash    limit id → JSON of its definition
+    cr:{tenant}:budget:LIMIT~      hash    of a limit on a rate: bucket → counted, s their sum, o the oldest bucket
+    cr:{tenant}:budget:LIMIT:0     hash    of a limit on attempts at a time: h how many there are
     cr:{@}:budgets                 hash    tenant → version of its budgets (a random text); "" → of them all
     cr:{tenant}:applied            hash    journal → number of its last settled row, "~" behind it once it was swept;
                                            journal+ → that of its adopted estimates; journal~ → its sweeps
@@ -37,6 +40,8 @@ from urllib.parse import quote
 import msgspec
 
 from router.core.budget import BUCKETS, LENGTHS_MS, Term
+from router.core.limits import AT_ONCE, PER_MS, RATE, Limit, is_limit
+from router.core.limits import BUCKETS as LIMIT_BUCKETS
 from router.core.report import CUBE
 from router.core.values import Row
 
@@ -125,7 +130,8 @@ def read_held(text: str) -> Held:
         int(amount),
         int(at_ms),
         journal,
-        tuple(budgets.split(SEPARATOR)) if budgets else (),
+        # Limits on attempts at a time are held like money, and are none.
+        tuple(name for name in budgets.split(SEPARATOR) if not is_limit(name)) if budgets else (),
         tuple(dimensions.split(SEPARATOR)) if dimensions else (),
     )
 
@@ -154,8 +160,12 @@ def budget_key(prefix: str, name: str) -> str:
     return f"{prefix}budget:{name.partition('~')[0]}~" if "~" in name else f"{prefix}budget:{name}"
 
 
-def term_args(term: Term) -> tuple[str | int, ...]:
-    """What the reserve script is told of a period."""
+def term_args(term: Term | Limit) -> tuple[str | int, ...]:
+    """What the reserve script is told of a period, or of a limit."""
+    if isinstance(term, Limit):
+        if term.kind == "concurrency":
+            return (term.name, term.limit, 0, 0, AT_ONCE, 0, 0)
+        return (term.name, term.limit, term.bucket_ms, 0, RATE, LIMIT_BUCKETS, 2 * PER_MS[term.per])
     kept = 0
     if term.bucket >= 0:
         kept = 2 * LENGTHS_MS[term.budget.period] + LONGEST_MS

@@ -43,6 +43,12 @@ def _report() -> click.Command:
     return command
 
 
+def _limits() -> click.Command:
+    from router.cli.limits import limits as command
+
+    return command
+
+
 def _budgets() -> click.Command:
     from router.cli.budgets import budgets as command
 
@@ -98,6 +104,7 @@ _COMMANDS: Final[dict[str, Callable[[], click.Command]]] = {
     "spend": _spend,
     "report": _report,
     "budgets": _budgets,
+    "limits": _limits,
     "ledger": _ledger,
     "prices": _prices,
     "quality": _quality,

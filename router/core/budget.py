@@ -19,10 +19,11 @@ import datetime as dt
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from operator import itemgetter
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
+from router.core.limits import Limit
 from router.core.money import NANO_PER_USD
 
 Field = Literal["team", "app", "key", "user", "model", "provider", "tag"]
@@ -53,6 +54,10 @@ _MINUTE_MS: Final = 60_000
 
 Dims = tuple[str, str, str, str, str, str, tuple[str, ...]]
 """Of an attempt: team, app, key, user, model, provider, tags, in the order of `FIELDS`."""
+
+
+Scoped = TypeVar("Scoped", "Budget", Limit)
+_Group = tuple[tuple[int, ...], dict[tuple[str, ...], list[Scoped]]]
 
 
 class Budget(msgspec.Struct, frozen=True):
@@ -105,6 +110,15 @@ class Terms(msgspec.Struct, frozen=True, eq=False):
     hard: bool
     """Whether any of them is hard."""
     statistical: bool
+    limits: tuple[Limit, ...] = ()
+    """The limits on rates and attempts at a time that hold for it."""
+    counted: frozenset[str] = frozenset()
+    """Limits on requests that an earlier attempt of the same request counts in already, by id."""
+
+    @property
+    def places(self) -> tuple[Term | Limit, ...]:
+        """Everything that must have room."""
+        return (*self.terms, *self.limits)
 
 
 NO_TERMS: Final = Terms((), (), 0, FOREVER_MS, hard=False, statistical=False)
@@ -114,6 +128,9 @@ def lasting(terms: Terms, now_ms: int) -> Terms:
     """What of an attempt that runs is still to be held at an instant: in a rolling budget also when the bucket of its
     admission is over; in a calendar's period only until its end, as nothing is admitted to it any more.
     """
+    if terms.limits:
+        # It has been counted when it was admitted.
+        terms = msgspec.structs.replace(terms, limits=tuple(x for x in terms.limits if x.kind == "concurrency"))
     if now_ms < terms.until_ms:
         return terms
     kept = tuple(
@@ -200,17 +217,13 @@ class Budgets:
     Args:
         budgets: all of one tenant.
         zones: time zones by name, those of the budgets among them.
+        limits: the tenant's limits on rates and attempts at a time.
     """
 
-    def __init__(self, budgets: Iterable[Budget], zones: Mapping[str, dt.tzinfo]) -> None:
+    def __init__(self, budgets: Iterable[Budget], zones: Mapping[str, dt.tzinfo], limits: Iterable[Limit] = ()) -> None:
         self._zones = zones
-        groups: dict[tuple[int, ...], dict[tuple[str, ...], list[Budget]]] = {}
-        for budget in budgets:
-            named = tuple(FIELDS.index(field) for field, _ in budget.scope)
-            values = tuple(value for _, value in budget.scope)
-            groups.setdefault(named, {}).setdefault(values, []).append(budget)
-        self._groups = tuple(groups.items())
-        used = sorted({field for named in groups for field in named})
+        self._groups, self._limits = _grouped(budgets), _grouped(limits)
+        used = sorted({field for named, _ in (*self._groups, *self._limits) for field in named})
         self._key: Callable[[Dims], Any] = itemgetter(*used) if used else lambda _: ()
         self._known: dict[Any, Terms] = {}
 
@@ -222,24 +235,18 @@ class Budgets:
             return known
         if len(self._known) >= MOST_KNOWN:
             self._known.clear()
-        found = self._known[key] = self._compiled(self.matching(dims), now_ms)
+        limits = tuple(sorted(_matching(self._limits, dims), key=lambda limit: limit.id))
+        found = self._known[key] = self._compiled(self.matching(dims), now_ms, limits)
         return found
 
     def matching(self, dims: Dims) -> list[Budget]:
         """The budgets whose scope an attempt falls under, those that stop running streams first: of several without room
         the first one speaks.
         """
-        found: list[Budget] = []
-        for named, by_values in self._groups:
-            if named and named[-1] == _TAG:
-                plain = tuple(str(dims[field]) for field in named[:-1])
-                for tag in dims[_TAG]:
-                    found += by_values.get((*plain, tag), ())
-            else:
-                found += by_values.get(tuple(str(dims[field]) for field in named), ())
+        found = _matching(self._groups, dims)
         return sorted(found, key=lambda budget: (budget.running != "stop", budget.id))
 
-    def _compiled(self, budgets: list[Budget], now_ms: int) -> Terms:
+    def _compiled(self, budgets: list[Budget], now_ms: int, limits: tuple[Limit, ...]) -> Terms:
         terms = tuple(term_at(budget, self._zones[budget.zone], now_ms) for budget in budgets)
         return Terms(
             terms=terms,
@@ -248,4 +255,24 @@ class Budgets:
             until_ms=min((term.until_ms for term in terms), default=FOREVER_MS),
             hard=any(budget.mode == "hard" for budget in budgets),
             statistical=any(budget.mode == "statistical" for budget in budgets),
+            limits=limits,
         )
+
+
+def _grouped(scoped: Iterable[Scoped]) -> tuple[_Group[Scoped], ...]:
+    """By the fields that scopes name, then by their values."""
+    groups: dict[tuple[int, ...], dict[tuple[str, ...], list[Scoped]]] = {}
+    for one in scoped:
+        named = tuple(FIELDS.index(field) for field, _ in one.scope)
+        groups.setdefault(named, {}).setdefault(tuple(value for _, value in one.scope), []).append(one)
+    return tuple(groups.items())
+
+
+def _matching(groups: Iterable[_Group[Scoped]], dims: Dims) -> list[Scoped]:
+    found: list[Scoped] = []
+    for named, by_values in groups:
+        tagged = named[-1:] == (_TAG,)
+        plain: tuple[str, ...] = tuple(str(dims[field]) for field in (named[:-1] if tagged else named))
+        for values in ((*plain, tag) for tag in dims[_TAG]) if tagged else (plain,):
+            found += by_values.get(values, ())
+    return found

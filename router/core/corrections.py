@@ -41,6 +41,7 @@ def correction(truth: Row, booked: Row, number: int = 1) -> Row:
         at_ms=booked.at_ms,
         correction_of=booked.attempt,
         budgets=booked.budgets or truth.budgets,
+        limits=(),
         **differences,
     )
 

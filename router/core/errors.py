@@ -86,5 +86,7 @@ class RouterError(Exception):
         self.type = kind.type
         self.retryable = kind.retryable
         self.details = details or {}
+        self.headers: list[tuple[str, str]] = []
+        """Further headers of the answer that it becomes."""
         self.attempts: int | None = None
         """How many attempts were made, where any was."""

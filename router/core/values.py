@@ -143,6 +143,8 @@ class Hold(msgspec.Struct, frozen=True):
     grows: bool = False
     """True where the attempt is held already and needs more: limits are checked for the difference, in the periods of
     its admission."""
+    tokens: int = 0
+    """What it adds to limits on tokens: as expected."""
 
     @property
     def budgets(self) -> tuple[str, ...]:
@@ -199,3 +201,5 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     """The attempt that this row corrects, by signed differences; "" for an attempt's own row."""
     effort: str = ""
     """The reasoning effort that was chosen here; "" where the caller's, or the model's own, was left alone."""
+    limits: tuple[str, ...] = ()
+    """What it added to limits on rates when it was admitted (`router.core.limits.counted`)."""

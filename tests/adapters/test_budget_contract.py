@@ -21,7 +21,7 @@ class OverFake:
         self.ledger = FakeLedger(self.clock)
 
     async def counted(self, term):
-        return self.ledger.counted(term)
+        return self.ledger.spent_of(term)
 
     async def close(self):
         pass
@@ -307,7 +307,7 @@ async def test_any_course_of_events_has_the_sums_of_a_naive_model(connection, se
             for case in (real, fake):
                 await settled(case, *rows)
         for term in known.values():
-            assert await real.counted(term) == fake.ledger.counted(term)
+            assert await real.counted(term) == fake.ledger.spent_of(term)
     rows = await stored_rows(connection)
     assert sorted(row.attempt for row in rows) == sorted(row.attempt for row in fake.ledger.rows)
     await real.close()
