@@ -41,6 +41,7 @@ from router.adapters.http_policies import PolicyApi
 from router.adapters.http_server import Handler, HttpServer
 from router.adapters.http_transfer import TransferApi
 from router.adapters.journal import KEPT_S, Journal
+from router.adapters.kept_answers import KeptAnswers
 from router.adapters.learning import Learning
 from router.adapters.metrics import Metrics
 from router.adapters.policy_store import PolicySet
@@ -49,23 +50,25 @@ from router.adapters.redis_budgets import RedisBudgets
 from router.adapters.redis_keys import RedisKeys
 from router.adapters.redis_ledger import FLUSH_S, RedisLedger
 from router.adapters.request_log import RequestLog
-from router.adapters.store_connection import connection_to
+from router.adapters.store_connection import StoreConnection, connection_to
 from router.adapters.store_url import parse_store_url
 from router.adapters.upkeep import Upkeep
 from router.adapters.upstream import RawUpstream
 from router.adapters.upstream_aiohttp import AiohttpUpstream
 from router.adapters.webhook import Webhook
 from router.attempt import Desk
+from router.caching import Caching
 from router.core.forwarding import Forwarding
 from router.core.snapshot import Snapshot, compile_snapshot
 from router.core.values import Identity
 from router.exchange import Exchange
 from router.forward import Forwarder
+from router.once import Once
 from router.pipeline import Pipeline
 from router.plan import BACKLOG, DEV, Plan, world_of
 from router.ports import Clock, Listener, StoreUnavailable, Upstream
 from router.settings import Settings
-from router.yard import job_parts
+from router.yard import blob_secret, job_parts
 
 TICK_S: Final = 1.0
 DRAIN_POLL_S: Final = 0.02
@@ -127,11 +130,9 @@ class _Worker:
         journal = self._journal(journals)
         ledger = RedisLedger(connection, self._name, clock, journal=journal)
         upkeep = Upkeep(reader, journal, journals, clock, tidy=ledger.tidy, sync_s=plan.settings.journal_sync_s)
-        await upkeep.beat()
         fleet = Fleet(reader, self._name, self._observations)
-        await fleet.catch_up(clock.now_ms())
         budgets = RedisBudgets(reader, plan.built_in_budgets)
-        await budgets.refresh()
+        await asyncio.gather(upkeep.beat(), fleet.catch_up(clock.now_ms()), budgets.refresh())
         alerts = alerts_by(_webhook(plan.settings), reader, budgets, self._name, ledger.store_ms)
         ledger.on_spent = None if alerts is None else alerts.spent
         keys = RedisKeys(connection, clock, self._static_keys())
@@ -160,6 +161,7 @@ class _Worker:
             max_body=plan.settings.max_body,
             archive=plan.settings.archive_place,
         )
+        self._give_again(pipeline, desk, reader)
         budget_api = BudgetApi(pipeline, budgets, ledger.store_ms, Audit(reader))
         table = (
             api.table()
@@ -284,6 +286,13 @@ class _Worker:
         if plan.dev_key:
             keys[plan.dev_key] = Identity(tenant=HOME, key=DEV, name="development")
         return keys
+
+    def _give_again(self, pipeline: Pipeline, desk: Desk, reader: StoreConnection) -> None:
+        """Answers that were kept: by the policy's cache, and for idempotency keys."""
+        settings = self._plan.settings
+        answers = KeptAnswers(reader, blob_secret(settings), settings.answers_mb << 20)
+        pipeline.caching = Caching(answers, desk)
+        pipeline.once = Once(pipeline, answers, settings.idempotency_hours * 3600)
 
     def _journal(self, root: Path) -> Journal:
         # The store of our own has no replica that could take over.

@@ -46,6 +46,8 @@ class Reply(msgspec.Struct, frozen=True):
     headers: Headers
     body: bytes
     stream: PartStream | None = None
+    attempt: Attempt | None = None
+    """What it answers; None where nothing was attempted."""
     after: Callable[[], None] = _nothing
     """To be called once a whole body is written, or cannot be: what the caller need not wait for."""
     status: int = 200
@@ -140,7 +142,12 @@ class Exchange:
             except BaseException:
                 response.close()
                 raise
-            return Reply(headers=[*attempt.headers(), ("content-type", "text/event-stream")], body=first, stream=stream)
+            return Reply(
+                headers=[*attempt.headers(), ("content-type", "text/event-stream")],
+                body=first,
+                stream=stream,
+                attempt=attempt,
+            )
         try:
             body = await response.read(MAX_ANSWER_BYTES)
         except UpstreamFailure as failure:
@@ -160,7 +167,9 @@ class Exchange:
             attempt.settle_estimated(outcome="upstream_error", status=200, error=error)
             raise error
         content_type = response.headers.get("content-type", "application/json")
-        return Reply(headers=[*attempt.headers(), ("content-type", content_type)], body=body, after=attempt.tell)
+        return Reply(
+            headers=[*attempt.headers(), ("content-type", content_type)], body=body, after=attempt.tell, attempt=attempt
+        )
 
 
 def _failed(attempt: Attempt, failure: UpstreamFailure) -> RouterError:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
 from router.attempt import Desk
+from router.caching import Caching
 from router.considered import Considered, in_time, tried, wish_of
 from router.core.delegation import on_behalf
 from router.core.errors import RouterError
@@ -28,6 +29,9 @@ from router.exchange import Reply
 from router.forward import Call, Forwarder
 from router.ports import Keys, PartStream, StoreUnavailable
 from router.reserving import store_unavailable
+
+if TYPE_CHECKING:
+    from router.once import Once
 
 __all__ = ["Call", "Considered", "Pipeline", "Reply"]
 
@@ -52,6 +56,10 @@ class Pipeline:
         self.snapshot = snapshot
         self.deferral: Deferral | None = None
         """Takes what may wait; without one everything is answered at once."""
+        self.caching: Caching | None = None
+        """Gives answers again where the policy has a cache."""
+        self.once: Once | None = None
+        """Serves requests with an idempotency key; without it, such a key means nothing."""
 
     async def serve(self, call: Call) -> Reply:
         """Answer one call.
@@ -64,6 +72,9 @@ class Pipeline:
             identity = call.identity or await self.authenticate(call.headers)
             body = await self._body(call, identity)
             seen = await self.consider(call.api, identity, call.headers, body, request_id=call.request_id)
+            asked = None if self.caching is None else self.caching.question(call, seen)
+            if asked is not None and (kept := await asked.caching.find(asked, call, seen)) is not None:
+                return kept
             if (
                 self.deferral is not None
                 and call.identity is None
@@ -77,7 +88,8 @@ class Pipeline:
             for listener in self._desk.listeners:
                 listener.on_refusal(INBOUND[call.api].endpoint, error.code, identity)
             raise
-        return await self._forwarder.forward(admitted)
+        reply = await self._forwarder.forward(admitted)
+        return reply if asked is None else asked.caching.kept(asked, reply)
 
     def abandon(self, stream: PartStream) -> None:
         """A stream's caller has gone; what is left to do goes on without them."""
@@ -90,6 +102,8 @@ class Pipeline:
         for task in self._leaving:
             asyncio.get_running_loop().call_later(bound_s, task.cancel)
         await asyncio.gather(*self._leaving, return_exceptions=True)
+        if self.caching is not None:
+            await self.caching.close()
 
     async def authenticate(self, headers: Mapping[str, str]) -> Identity:
         """Who calls: by ``Authorization: Bearer`` or ``x-api-key``."""

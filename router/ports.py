@@ -89,6 +89,10 @@ class UpstreamResponse(Protocol):
 class PartStream(Protocol):
     """What a reply goes on with."""
 
+    @property
+    def whole(self) -> bool:
+        """Whether it has come to its own end: nothing is missing, and no error stands in it."""
+
     async def next_part(self) -> bytes:
         """The next bytes; b"" at the end."""
 
@@ -290,6 +294,39 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Seconds; differences only."""
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """What has become of a name that was claimed."""
+
+    state: str
+    """``mine``; ``running``: somebody else is at it; ``other``: it belongs to another request; ``done``."""
+    answer: bytes | None = None
+    """Of one that is done; None where the answer was not kept."""
+
+
+class AnswerStore(Protocol):
+    """Answers that may be given again, by name. Sealed, and kept for their time."""
+
+    def digest(self, *parts: bytes) -> str:
+        """Names what these parts stand for, and tells nothing of them."""
+
+    async def claim(self, tenant: str, name: str, request: str, token: str, lease_ms: int) -> Claim:
+        """Claim a name for a request, or renew the claim with this token. Raises `StoreUnavailable`."""
+
+    async def keep(self, tenant: str, name: str, token: str, answer: bytes | None, kept_s: float) -> bool:
+        """End a claim with an answer, or None for one that is not kept. False if it is no longer one's own. Raises
+        `StoreUnavailable`.
+        """
+
+    async def release(self, tenant: str, name: str, token: str) -> None:
+        """Give a claim up. Raises `StoreUnavailable`."""
+
+    async def find(self, tenant: str, name: str) -> bytes | None:
+        """An answer that is kept. Raises `StoreUnavailable`."""
+
+    async def put(self, tenant: str, name: str, answer: bytes, kept_s: float) -> None:
+        """Keep an answer without a claim. Raises `StoreUnavailable`."""
 
 
 class BlobMissing(Exception):  # noqa: N818 - as above

@@ -47,7 +47,8 @@ class Settings(BaseModel):
     blobs: str = ""
     """Directory or URL (``s3://…``) for payloads of jobs and batches; ``blobs`` in the data directory when empty."""
     blob_secret: SecretStr | None = None
-    """What they are encrypted with; drawn and kept in the data directory when unset. A fleet's nodes need the same."""
+    """What they are encrypted with, and answers that are kept; drawn and kept in the data directory when unset. A fleet's
+    nodes need the same."""
     hold_s: float = Field(default=900.0, ge=0, le=86_400)
     """How long the connection of a request with a deadline is held, in seconds."""
     journal_sync_s: float = Field(default=0, ge=0, le=60)
@@ -76,6 +77,10 @@ class Settings(BaseModel):
     alert_format: str = Field(default="json", pattern="^(json|slack)$")
     alert_private: bool = False
     """Whether they may be sent to an address that is not public."""
+    idempotency_hours: int = Field(default=24, ge=1, le=24 * 30)
+    """How long the answer to a request with an Idempotency-Key is kept to be given again."""
+    answers_mb: int = Field(default=64, ge=1, le=65_536)
+    """Most megabytes of one tenant's kept answers in the store; those that end first go first."""
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     archive: str = ""
     """Directory or URL (``s3://…``) for rows of closed hours; ``archive`` in the data directory when empty."""

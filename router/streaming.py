@@ -107,6 +107,13 @@ class AnswerStream:
                 return part + await self._stop(stop)
         return part
 
+    @property
+    def whole(self) -> bool:
+        """Whether the answer has come to its own end: nothing is missing, and no error stands in it."""
+        row, scanner = self._attempt.row, self._scanner
+        ended = self._ended and (scanner.done or scanner.finished) and not scanner.failed
+        return ended and self._stopped is None and row is not None and row.outcome in ("ok", "client_left")
+
     async def abandon(self) -> None:
         """The caller has gone. Where the provider bills anyway, read on for its meters, within `DRAIN_S`."""
         await self._read_on("client_left" if self._stopped is None else "budget_stopped", self._stopped)

@@ -95,9 +95,14 @@ def job_parts(
     return JobParts(yard, broker, JobsApi(pipeline, yard).table(), settings.broker)
 
 
-def _vault(settings: Settings) -> Vault:
+def blob_secret(settings: Settings) -> str:
+    """What is kept of prompts and answers is sealed with: as set, or drawn once for this machine."""
     given = settings.blob_secret
-    secret = given.get_secret_value() if given else kept_key(settings.data_dir, "blobs")
+    return given.get_secret_value() if given else kept_key(settings.data_dir, "blobs")
+
+
+def _vault(settings: Settings) -> Vault:
+    secret = blob_secret(settings)
     place = settings.blobs_place
     if place.startswith("s3://"):
         return Vault(S3Blobs(bucket_of(place, settings.environment)), secret)

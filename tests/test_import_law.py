@@ -21,6 +21,9 @@ PIPELINE = frozenset(
         "attempt",
         "streaming",
         "growth",
+        "once",
+        "kept",
+        "caching",
     ]
 )
 MAY_IMPORT = {

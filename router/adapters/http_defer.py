@@ -191,6 +191,11 @@ class HeldAnswer:
         self._job = job
         self._over = False
 
+    @property
+    def whole(self) -> bool:
+        """Whether the answer has been given."""
+        return self._over
+
     async def next_part(self) -> bytes:
         """The next bytes; b"" at the end. Raises `RouterError` where there will be no answer: the connection is cut."""
         if self._over:

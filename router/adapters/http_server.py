@@ -24,6 +24,7 @@ from router.core.errors import RouterError
 from router.core.rights import may, refused, right_of
 from router.dialects.openai_errors import error_body
 from router.dialects.ways import INBOUND, Inbound
+from router.once import HEADER
 from router.pipeline import Call, Pipeline
 
 if TYPE_CHECKING:
@@ -169,15 +170,10 @@ class HttpServer:
         def read() -> Awaitable[bytes]:
             return request.body() if isinstance(request, DirectRequest) else read_body(request, self._max_body)
 
-        reply = await self._pipeline.serve(
-            Call(
-                api=api,
-                headers=request.headers,
-                read=read,
-                request_id=request_id,
-                gone=gone,
-            )
-        )
+        call = Call(api=api, headers=request.headers, read=read, request_id=request_id, gone=gone)
+        key = request.headers.get(HEADER)
+        once = None if key is None else self._pipeline.once
+        reply = await (self._pipeline.serve(call) if key is None or once is None else once.serve(call, key))
         if reply.status != 200:
             return web.Response(
                 body=reply.body, status=reply.status, headers=CIMultiDict([*reply.headers, ("server", SERVER)])

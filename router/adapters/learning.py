@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from router.core.pricing import CACHED
 from router.core.variants import way
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ class Learning:
         self._observations = observations
 
     def on_row(self, row: Row, error: str | None) -> None:  # noqa: ARG002 - the port's shape
-        """Learn from an attempt that was answered whole, or whose answer began."""
+        """Learn from an attempt that was answered whole, or whose answer began. What was kept teaches nothing."""
+        if row.tier == CACHED:
+            return
         where = (row.model, row.provider, way(row.tier, row.effort) if row.effort else row.tier)
         add = self._observations.add
         if row.ttft_ms:

@@ -22,7 +22,7 @@ from router.adapters.finance_extra import NEEDED, FinanceMissingError
 from router.adapters.ledger_rows import hour_state, stream_rows
 from router.adapters.store_layout import tenant_prefix
 from router.core.money import nano_ceil
-from router.core.pricing import cost_pico, price_at
+from router.core.pricing import CACHED, cost_pico, price_at
 from router.core.values import Row, Usage
 from router.ports import StoreUnavailable
 
@@ -146,6 +146,8 @@ def repriced(rows: list[Row], catalog: Catalog) -> tuple[list[Change], list[Unpr
     prices: dict[tuple[str, str, str, int], Price | None] = {}
     for attempt, booked in attempts.items():
         last = booked[-1]
+        if last.tier == CACHED:
+            continue  # nobody was asked, so no price was wrong
         place = (last.model, last.provider, last.tier, last.at_ms // 60_000)
         if place not in prices:
             prices[place] = _price(catalog, last)

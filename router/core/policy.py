@@ -96,6 +96,17 @@ class Bind(msgspec.Struct, frozen=True):
     """Only those that name the policy, as their model or in a header."""
 
 
+class CacheRule(msgspec.Struct, frozen=True):
+    """That answers are kept, and given again to who asks the same."""
+
+    ttl_ms: int
+    """How long, in milliseconds."""
+    share: Literal["tenant", "team", "app", "key", "user"] = "tenant"
+    """Who must be the same as well."""
+    sampled: bool = False
+    """Whether that goes for requests that ask for variety, too."""
+
+
 class Policy(msgspec.Struct, frozen=True):
     """One policy. Two files that mean the same have the same `version`, whatever their comments."""
 
@@ -112,6 +123,8 @@ class Policy(msgspec.Struct, frozen=True):
     without_quality: NoQuality
     without_latency: NoLatency
     when_nothing_fits: tuple[Step, ...]
+    cache: CacheRule | None = None
+    """None: every request is answered anew."""
     clamp: bool = False
     """Whether an answer may be limited to its likely length where a hard budget has no room for the worst case."""
     exhausted: str | None = None

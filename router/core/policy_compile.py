@@ -14,7 +14,7 @@ import msgspec
 from router.core.catalog import TASKS, did_you_mean
 from router.core.conditions import Hours, Span, When, contradiction, covered
 from router.core.guardrails import Parent, Said, breaches, own_breaches, settled
-from router.core.policy import SELECTORS, Bind, Policy, Rule, versioned
+from router.core.policy import SELECTORS, Bind, CacheRule, Policy, Rule, versioned
 from router.core.pricing import price_at
 from router.core.schema import Path, Problem, SchemaError
 from router.core.values import CAPABILITIES
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from router.core.catalog import Catalog, Model
-    from router.core.policy_schema import BindSchema, PolicySchema, RuleSchema, WhenSchema
+    from router.core.policy_schema import BindSchema, CacheSchema, PolicySchema, RuleSchema, WhenSchema
     from router.core.quality import Quality
 
 
@@ -76,6 +76,10 @@ def compile_policy(
     return CompiledPolicy(policy=policy, warnings=tuple(_doubts(file, policy, catalog, instant)))
 
 
+def _cache(stated: CacheSchema | None) -> CacheRule | None:
+    return None if stated is None else CacheRule(stated.ttl, stated.share, stated.sampled)
+
+
 def _policy(file: PolicySchema, said: Mapping[Path, Said], parents: Sequence[Parent]) -> Policy:
     def of(*path: str, default: Any = None) -> Any:
         return said[path].value if path in said else default
@@ -106,6 +110,7 @@ def _policy(file: PolicySchema, said: Mapping[Path, Said], parents: Sequence[Par
         probe_quality_milli=quality_share,
         probe_latency_milli=latency_share,
         when_nothing_fits=of("when_nothing_fits", default=("refuse",)),
+        cache=_cache(of("cache")),
         clamp=of("clamp", default=False),
         exhausted=of("budget_exhausted", "new_requests"),
         stops_streams=of("budget_exhausted", "running_streams", default="finish") == "stop",

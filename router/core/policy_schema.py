@@ -185,6 +185,14 @@ class WithoutDataSchema(Strict):
     ] = ("use prior", 0)
 
 
+class CacheSchema(Strict):
+    """``cache``: answers are kept, and given for nothing to who asks the same."""
+
+    ttl: Annotated[int, written(words.cache_ttl), _text_like(_DURATION, "1h")]
+    share: Literal["tenant", "team", "app", "key", "user"] = "tenant"
+    sampled: bool = False
+
+
 class ExhaustedSchema(Strict):
     """``budget_exhausted``: what becomes of requests that a budget has no room for."""
 
@@ -212,6 +220,7 @@ class PolicySchema(Strict):
     """Left out in guardrails, which only others extend."""
     without_data: WithoutDataSchema = WithoutDataSchema()
     when_nothing_fits: _Steps = ("refuse",)
+    cache: CacheSchema | None = None
     clamp: bool = False
     budget_exhausted: ExhaustedSchema = ExhaustedSchema()
 

@@ -21,6 +21,7 @@ _COMPARED: Final = re.compile(r"(>=|<=|>|<)\s*(\S.*)")
 _COUNT: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kM]?)", re.ASCII)
 _FULLNESS: Final = re.compile(r"(\d{1,4}(?:\.\d)?)\s*%", re.ASCII)
 _SPAN_OF_DAY: Final = re.compile(r"(\d{1,2}):(\d{2})\s*-\s*(\d{1,2}):(\d{2})", re.ASCII)
+_LONGEST_CACHE_MS: Final = 30 * 86_400_000
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
@@ -128,6 +129,14 @@ counts: Final = _span(_count, "> 100k")
 """Comparisons of tokens."""
 fullness: Final = _span(_fullness, ">= 80%")
 """Comparisons of what is used of a budget, in thousandths."""
+
+
+def cache_ttl(text: str) -> int:
+    """How long answers are kept, in milliseconds. Raises ValueError."""
+    found = milliseconds(text)
+    if not 1_000 <= found <= _LONGEST_CACHE_MS:
+        raise ValueError(f"{text!r} must lie between 1s and 30d")
+    return found
 
 
 def days(texts: Sequence[str]) -> int:

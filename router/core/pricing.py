@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from router.core.catalog import Model, PriceRow
 
 REALTIME: Final = "realtime"
+CACHED: Final = "cache"
+"""The tier of answers that were kept and given again: no provider was asked, so they have no price."""
 """The tier of a row's own rates."""
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from store import make_row
 
-from router.core.corrections import AMOUNTS, correction
+from router.core.corrections import AMOUNTS, correction, nothing_of
 
 
 def test_both_rows_together_are_the_truth():
@@ -20,3 +20,11 @@ def test_the_budgets_are_those_that_the_booked_row_went_to():
     booked = make_row("r1/1", budgets=("a",))
     assert correction(make_row("r1/1", budgets=("b",)), booked, 2).budgets == ("a",)
     assert correction(make_row("r1/1"), booked, 2).attempt == "r1/1!2"
+
+
+def test_what_was_never_sent_is_corrected_to_nothing():
+    booked = make_row("r1/1", certainty="estimated", outcome="upstream_interrupted")
+    truth = nothing_of(booked)
+    assert (truth.outcome, truth.status, truth.certainty) == ("released", 0, "metered")
+    made = correction(truth, booked)
+    assert all(getattr(made, name) == -getattr(booked, name) for name in AMOUNTS)
