@@ -1,3 +1,8 @@
-"""What every test may use: the store's fixtures, and uvloop for async tests."""
+"""What every test may use: the store's fixtures, and uvloop for async tests; and no test fails because its machine is busy."""
+
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["store", "store_modes", "uvloop_factory"]
+
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
