@@ -7,6 +7,7 @@ Belongs here: adding up cubes by their dimensions. Does not belong here: their f
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from router.adapters.ledger_rows import hour_number, hour_state, hours_with_rows
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 AHEAD: Final = 16
 _TEAM: Final = 1 + DIMENSIONS.index("team")
 _SLICE: Final = 2000
+_GATHERED: Final = 20_000
+"""Cells that are kept to be added up together, some 4 MB."""
 
 
 class CubeAdder:
@@ -41,16 +44,22 @@ class CubeAdder:
         self._hour_filters = {name: allowed for name, allowed in filters.items() if name not in DIMENSIONS}
         self._totals = totals
         self._tenant = tenant
+        self._times = [name for name in totals.keys if name in TIMES]
+        self._said: dict[str, str] = {}
         self._groups: dict[str, tuple[str, ...] | None] = {}
+        self._gathered: defaultdict[tuple[str, ...], list[list[int]]] = defaultdict(list)
+        self._cells = 0
 
     async def add(self, hour: str, cube: Sums) -> None:
-        """Add one hour's cube."""
+        """Take one hour's cube; `done` adds what is left to the totals."""
         said = {"tenant": self._tenant}
         said |= {name: stamp(hour_number(hour), form) for name, form in TIMES.items()}
         if any(said[name] not in allowed for name, allowed in self._hour_filters.items()):
             return
-        found: dict[tuple[str, ...], list[int]] = {}
-        groups = self._groups
+        if self._cells > _GATHERED or any(said[name] != self._said.get(name) for name in self._times):
+            self.done()
+        self._said = said
+        groups, gathered = self._groups, self._gathered
         for number, (dimensions, sums) in enumerate(cube.items()):
             if number % _SLICE == 0:
                 # A full cube has thousands of tuples; requests on this loop must not wait for all of them.
@@ -60,11 +69,19 @@ class CubeAdder:
             else:
                 group = groups[dimensions] = self._understood(dimensions)
             if group is not None:
-                have = found.get(group)
-                found[group] = sums if have is None else [a + b for a, b in zip(have, sums, strict=True)]
-        for group, added in found.items():
+                gathered[group].append(sums)
+        self._cells += len(cube)
+
+    def done(self) -> None:
+        """Add what was gathered: hours that are one to the question."""
+        said = self._said
+        # Many lists are added column by column at a fraction of what one after the other takes.
+        for group, lists in self._gathered.items():
             named = zip(self._names, group, strict=True)
-            self._totals.add(tuple([said.get(name, value) for name, value in named]), added)
+            sums = lists[0] if len(lists) == 1 else list(map(sum, zip(*lists, strict=True)))
+            self._totals.add(tuple([said.get(name, value) for name, value in named]), sums)
+        self._gathered.clear()
+        self._cells = 0
 
     def _understood(self, dimensions: str) -> tuple[str, ...] | None:
         parts = ["", *dimensions.split(SEPARATOR)]
@@ -87,6 +104,7 @@ async def add_cubes(connection: StoreConnection, totals: Totals, tenant: str, ho
         states = await asyncio.gather(*[hour_state(connection, tenant, hour, cube=True) for hour in ahead])
         for hour, state in zip(ahead, states, strict=True):
             await adder.add(hour, state.cube)
+    adder.done()
 
 
 async def spend(
