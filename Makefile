@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check lint types bench bench-peers soak lock clean
+.PHONY: run test check lint types bench bench-peers bench-deadline soak lock clean
 
 run: .venv/.run
 	@exec $(BIN)/costrouter serve
@@ -29,6 +29,9 @@ bench: .venv/.dev
 
 bench-peers: .venv/.dev
 	@$(BIN)/python benchmarks/peers.py
+
+bench-deadline: .venv/.dev
+	@$(BIN)/python benchmarks/deadline.py $(TRACE)
 
 soak: .venv/.dev
 	@$(BIN)/python -m pytest -m soak --timeout 1800

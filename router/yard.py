@@ -15,10 +15,14 @@ from router.adapters.batch_api import batch_apis
 from router.adapters.blobs_directory import DirectoryBlobs
 from router.adapters.blobs_s3 import S3Blobs, bucket_of
 from router.adapters.broker import Broker
+from router.adapters.broker_batches import Batches
 from router.adapters.broker_ends import Ends
 from router.adapters.broker_plan import Planner
 from router.adapters.broker_yard import Yard
+from router.adapters.file_store import FileStore
+from router.adapters.http_batches import BatchesApi
 from router.adapters.http_defer import Deferral
+from router.adapters.http_files import FilesApi
 from router.adapters.http_jobs import JobsApi
 from router.adapters.job_ledger import JobLedger
 from router.adapters.job_store import JobStore
@@ -89,10 +93,13 @@ def job_parts(
         listeners=desk.listeners,
     )
     secret = settings.alert_secret.get_secret_value() if settings.alert_secret else ""
-    broker = Broker(yard, Ends(yard, secret=secret, private=settings.alert_private))
+    files = FileStore(connection, yard.store, yard.vault)
+    ends = Ends(yard, secret=secret, private=settings.alert_private, batches=Batches(yard, files).turn)
+    broker = Broker(yard, ends)
     here = broker if settings.broker else None
     pipeline.deferral = Deferral(yard, here, hold_ms=round(settings.hold_s * 1000))
-    return JobParts(yard, broker, JobsApi(pipeline, yard).table(), settings.broker)
+    table = JobsApi(pipeline, yard).table() | FilesApi(pipeline, yard, files).table()
+    return JobParts(yard, broker, table | BatchesApi(pipeline, yard, files, here).table(), settings.broker)
 
 
 def blob_secret(settings: Settings) -> str:

@@ -24,6 +24,7 @@ from router.adapters.broker_yard import decode_identity
 from router.adapters.job_records import Move, Taken
 from router.core.errors import RouterError
 from router.core.jobs import LINE_DONE, Answer
+from router.core.money import nano_ceil, usd
 from router.dialects.ways import INBOUND
 from router.ports import BlobMissing, BlobsUnavailable, StoreUnavailable
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from typing import Any
 
+    from router.adapters.broker_plan import Planned
     from router.adapters.broker_yard import Yard
     from router.adapters.job_records import Leased
     from router.core.jobs import Job
@@ -213,6 +215,8 @@ class Broker:
                 job.endpoint, identity, job.headers, body, request_id=job.id, deadline_ms=left_ms
             )
             planned = yard.planner.plan(seen, left_ms, line.avoid)
+            if planned is not None:
+                await self._within_cap(job, taken, planned)
             if planned is None or not planned.batched:
                 if planned is not None and planned.wait_ms:
                     await self._put_off(job, taken, planned.wait_ms)
@@ -229,6 +233,20 @@ class Broker:
         link = yard.links[planned.option.provider]
         order = attempt.way.order(seen.request, attempt.decision, link.quirks)
         await self._gatherer.add(Waiting(taken, job, planned, row, baseline, order.body))
+
+    async def _within_cap(self, job: Job, taken: Taken, planned: Planned) -> None:
+        """A batch may have a limit of its own: what is begun is finished, and nothing beyond it is begun."""
+        if not job.cap_nano or taken.line.tries:
+            return
+        expected = nano_ceil(planned.chosen.expected_pico)
+        begun = await self._yard.store.count(job.tenant, job.id, "begun", expected)
+        if begun > job.cap_nano:
+            await self._yard.store.count(job.tenant, job.id, "begun", -expected)
+            message = (
+                f"The batch may cost ${usd(job.cap_nano)}, and ${usd(begun - expected)} of that is spent or under way: raise "
+                "metadata.costrouter.budget_usd and send this line again."
+            )
+            raise RouterError("budget_exceeded", message)
 
     async def _put_off(self, job: Job, taken: Taken, wait_ms: int) -> None:
         """Its hours have not come yet: it waits on the queue."""

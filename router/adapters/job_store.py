@@ -301,6 +301,10 @@ class JobStore:
         flat = [part for pair in notes.items() for part in pair]
         await self._connection.call("HSET", f"{tenant_prefix(tenant)}job:{job}", *flat)
 
+    async def count(self, tenant: str, job: str, what: str, by: int) -> int:
+        """Add to a count of a job's; the sum."""
+        return int(await self._connection.call("HINCRBY", f"{tenant_prefix(tenant)}job:{job}", what, by))
+
     async def ended(self, tenant: str, job: str) -> bool:
         """Whether every line has its end."""
         return bool(await self._connection.call("HEXISTS", f"{tenant_prefix(tenant)}job:{job}", "ended"))
