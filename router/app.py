@@ -144,13 +144,15 @@ class _Worker:
         desk = Desk(ledger, counter, clock, self._listeners(), budgets, breakers, decisions)
         pipeline = self._pipeline(keys, upstream, desk, breakers)
         watch = await self._watching(pipeline)
-        jobs = job_parts(plan, self._name, connection=reader, pipeline=pipeline, desk=desk, upstream=upstream)
+        jobs = job_parts(plan, self._name, connection=reader, pipeline=pipeline, desk=desk, upstream=upstream, totals=self._metrics.totals)
         api = Api(
             pipeline=pipeline,
             reader=reader,
             fleet=fleet,
             gauges=lambda: {
                 "costrouter_rows_waiting": ledger.waiting,
+                "costrouter_lines_taken": jobs.broker.depth,
+                "costrouter_oldest_line_seconds": jobs.broker.oldest_s,
                 "costrouter_journal_failing": int(bool(journal.fault)),
                 "costrouter_ways_shut": len(breakers.shut()),
                 "costrouter_policy_set": watch.current.number,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
@@ -43,6 +43,9 @@ class Deferral(Protocol):
 
     async def take(self, call: Call, identity: Identity, seen: Considered, body: bytes) -> Reply | None:
         """An answer, or a promise of one; None for what is best answered at once. Raises `RouterError`."""
+
+    def estimate(self, seen: Considered) -> dict[str, Any] | None:
+        """What would be done with a request that states a deadline. Raises `RouterError`."""
 
 
 class Pipeline:

@@ -25,13 +25,13 @@ from router.adapters.http_defer import Deferral
 from router.adapters.http_files import FilesApi
 from router.adapters.http_jobs import JobsApi
 from router.adapters.job_ledger import JobLedger
-from router.adapters.job_store import JobStore
+from router.adapters.job_store import LEASE_MS, JobStore
 from router.adapters.job_waits import JobWaits
 from router.adapters.key_files import kept_key
 from router.adapters.vault import Vault
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, MutableMapping
     from typing import Any
 
     from router.adapters.http_server import Handler
@@ -61,7 +61,14 @@ class JobParts:
 
 
 def job_parts(
-    plan: Plan, name: str, *, connection: StoreConnection, pipeline: Pipeline, desk: Desk, upstream: Upstream
+    plan: Plan,
+    name: str,
+    *,
+    connection: StoreConnection,
+    pipeline: Pipeline,
+    desk: Desk,
+    upstream: Upstream,
+    totals: MutableMapping[str, int],
 ) -> JobParts:
     """Put together; the pipeline knows from now on what may wait, and nothing runs yet.
 
@@ -72,6 +79,7 @@ def job_parts(
         pipeline: answers what is answered at once.
         desk: the pipeline's ports.
         upstream: for providers' batch APIs.
+        totals: for /metrics.
     """
     settings = plan.settings
     pace = settings.sim_batch_speed if plan.simulated else 1.0
@@ -81,7 +89,7 @@ def job_parts(
     planner = Planner(msgspec.structs.replace(desk, ledger=ledger, listeners=()), ledger, plan.links, apis, known)
     yard = Yard(
         name=name,
-        store=JobStore(connection, name),
+        store=JobStore(connection, name, lease_ms=round(LEASE_MS / min(pace, 10))),
         ledger=ledger,
         vault=_vault(settings),
         planner=planner,
@@ -91,6 +99,7 @@ def job_parts(
         known=known,
         clock=desk.clock,
         listeners=desk.listeners,
+        totals=totals,
     )
     secret = settings.alert_secret.get_secret_value() if settings.alert_secret else ""
     files = FileStore(connection, yard.store, yard.vault)

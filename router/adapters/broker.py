@@ -67,6 +67,8 @@ class Broker:
         self._turns = 0
         self._later: dict[tuple[str, str], int] = {}
         """Lines that must not begin yet: tenant and entry to when."""
+        self._since: dict[str, int] = {}
+        """When the jobs of lines began that this broker is at."""
         self._woken = asyncio.Event()
         self._refreshed = 0.0
 
@@ -78,6 +80,12 @@ class Broker:
     def depth(self) -> int:
         """Lines that this broker has taken up."""
         return self._lines + self._gatherer.waiting + len(self._later)
+
+    @property
+    def oldest_s(self) -> int:
+        """How long the oldest of them has been a job's, in seconds."""
+        since = min(self._since.values(), default=None)
+        return 0 if since is None else max(0, (self._yard.now_ms() - since) // 1000)
 
     async def run(self) -> None:
         """Until cancelled; then what is under way is left to others."""
@@ -123,7 +131,7 @@ class Broker:
                     self._turns += 1
                     self._start(self._turn(tenant, found))
             if self.depth < MOST_AT_ONCE + self._gatherer.waiting:
-                taken = await yard.store.take(tenant, TAKEN, IDLE_MS)
+                taken = await yard.store.take(tenant, TAKEN, round(IDLE_MS / min(yard.pace, 10)))
                 busy = busy or len(taken) == TAKEN
                 for line in taken:
                     await self._take(tenant, line)
@@ -180,6 +188,7 @@ class Broker:
             self._start(self._wait(tenant, taken))
             return
         self._lines += 1
+        self._since[taken.entry] = job.created_ms
         self._start(self._go(job, taken))
 
     async def _wait(self, tenant: str, taken: Taken) -> None:
@@ -204,6 +213,7 @@ class Broker:
             _log.exception("line_failed", job=taken.job, line=taken.number, kind=type(error).__name__)
         finally:
             self._lines -= 1
+            self._since.pop(taken.entry, None)
 
     async def _way(self, job: Job, taken: Taken) -> None:
         yard, line = self._yard, taken.line

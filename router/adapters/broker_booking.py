@@ -20,7 +20,7 @@ from router.adapters.store_layout import decode_row
 from router.core.jobs import Answer, Event, Line, LineFate, Manifest, Parcel, after, attempt_name, custom_id
 from router.core.money import nano_ceil
 from router.core.pricing import cost_pico
-from router.core.values import Row, Usage
+from router.core.values import Price, Row, Usage
 from router.dialects.openai_usage import usage_of
 
 if TYPE_CHECKING:
@@ -85,7 +85,9 @@ class Booking:
             elif never_sent:
                 release.append(name)
         await yard.ledger.hand_on(parcel.tenant, hand_on)
+        at_once = {attempt_name(entry.job, entry.number, entry.attempt): entry.instant for entry in manifest}
         for row in await yard.ledger.book(parcel.tenant, parcel.id, rows):
+            self._saved(row, at_once[row.attempt])
             for listener in yard.listeners:
                 listener.on_row(row, None)
         if release:
@@ -109,7 +111,7 @@ class Booking:
                 hand_on.append((name, attempt_name(entry.job, entry.number, entry.attempt + 1)))
         await yard.ledger.hand_on(parcel.tenant, hand_on)
         moved = await yard.store.move(parcel.tenant, moves, yard.now_ms())
-        yard.counted[f"escalations|{parcel.provider}|{parcel.tier}"] += sum(moved)
+        yard.count(sum(moved), "costrouter_escalations", parcel.provider, parcel.tier)
 
     async def _read(self, api: BatchApi, parcel: Parcel, manifest: list[Manifest]) -> dict[int, _Found]:
         """Results by place in the manifest; the first counts where one comes twice, and strangers are passed over."""
@@ -173,11 +175,15 @@ class Booking:
         then = msgspec.structs.replace(line, state="queued", bound="", avoid=parcel.tier)
         return Move(entry.job, entry.number, line, then, queue=True)
 
+    def _saved(self, row: Row, instant: Price | None) -> None:
+        if row.outcome == "ok" and instant is not None:
+            usage = Usage(row.prompt_tokens, row.completion_tokens, row.cached_tokens, row.cache_write_tokens)
+            saved = max(0, nano_ceil(cost_pico(instant, usage)) - row.cost_nano)
+            self._yard.count(saved, "costrouter_tier_saved_nanodollars", row.provider, row.tier)
+
     def _count(self, parcel: Parcel, moves: list[Move], moved: list[bool]) -> None:
-        counted = self._yard.counted
-        for move, done in zip(moves, moved, strict=True):
-            if done and move.queue:
-                counted[f"escalations|{parcel.provider}|{parcel.tier}"] += 1
+        gone_on = sum(done and move.queue for move, done in zip(moves, moved, strict=True))
+        self._yard.count(gone_on, "costrouter_escalations", parcel.provider, parcel.tier)
 
 
 def _row(entry: Manifest, result: _Found, now_ms: int) -> Row:

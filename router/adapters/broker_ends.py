@@ -72,10 +72,9 @@ class Ends:
         if "closed" in tally.notes:
             return
         late_ms = tally.ended_ms - job.deadline_ms
-        counted = yard.counted
-        counted["jobs_late" if late_ms > 0 else "jobs_on_time"] += 1
-        counted["job_finish_ms"] += tally.ended_ms - job.created_ms
-        counted["job_promised_ms"] += max(job.promised_ms - job.created_ms, 0)
+        yard.count(1, "costrouter_jobs_ended", "late" if late_ms > 0 else "on_time")
+        yard.count(tally.ended_ms - job.created_ms, "costrouter_jobs_milliseconds", "taken")
+        yard.count(max(job.promised_ms - job.created_ms, 0), "costrouter_jobs_milliseconds", "promised")
         if late_ms > 0:
             _log.warning("deadline_missed", job=job.id, tenant=job.tenant, late_ms=late_ms, reason=_why(tally))
             await yard.store.note(job.tenant, job.id, late_ms=late_ms, late_because=_why(tally))

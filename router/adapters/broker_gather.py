@@ -151,5 +151,6 @@ class Gatherer:
             price=waiting.planned.option.price,
             baseline=waiting.baseline,
             payload=place,
+            instant=None if waiting.planned.instant is None else waiting.planned.instant.price,
         )
         return taken, line, manifest

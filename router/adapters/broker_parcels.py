@@ -81,6 +81,7 @@ class Parcels:
                 state = "unsure"
                 if not await self._written(leased, msgspec.structs.replace(parcel, state=state)):
                     return
+                await self._yard.store.durable()
             event, parcel = await self._do(action, parcel)
             state, action = follow(state, event)
             if state == "gone":
@@ -110,7 +111,7 @@ class Parcels:
                 reason = "deadline"
             if not reason:
                 return parcel, False
-            self._yard.counted[f"parcels_given_up|{reason}"] += 1
+            self._yard.count(1, "costrouter_parcels_given_up", reason)
             _log.info("parcel_given_up", parcel=parcel.id, provider=parcel.provider, reason=reason, lines=parcel.lines)
             parcel = msgspec.structs.replace(parcel, unwanted=reason)
         if parcel.unwanted == "deadline" and parcel.deadline_ms - now_ms <= self._reserve(parcel).run_ms:
@@ -212,7 +213,7 @@ class Parcels:
         found = await api.create(
             file=parcel.file, endpoint=parcel.endpoint, hours=hours, parcel=parcel.id, model=parcel.model
         )
-        self._yard.counted[f"parcels|{parcel.provider}|{parcel.tier}"] += 1
+        self._yard.count(1, "costrouter_parcels", parcel.provider, parcel.tier)
         return self._seen("created", parcel, found)
 
     async def _poll(self, api: BatchApi, parcel: Parcel) -> tuple[Event, Parcel]:

@@ -55,7 +55,7 @@ class Runs:
 
     async def _keep(self, tenant: str, entry: str) -> None:
         while True:
-            await asyncio.sleep(KEEP_S)
+            await asyncio.sleep(KEEP_S / min(self._yard.pace, 10))
             await self._yard.store.keep(tenant, [entry])
 
     async def _bound(self, job: Job, taken: Taken, identity: Identity) -> None:

@@ -5,19 +5,19 @@ Belongs here: shared handles, reading and keeping payloads, moving lines on. Doe
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from router.adapters.job_records import Move
+from router.adapters.metrics import total
 from router.adapters.store_layout import tenant_prefix
 from router.core.jobs import Answer, Job, Line, attempt_name
 from router.core.values import Identity
 from router.ports import BlobMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping, MutableMapping, Sequence
 
     from router.adapters.batch_api import BatchApi
     from router.adapters.broker_plan import Planner
@@ -42,7 +42,7 @@ class Yard:
 
     Args:
         name: of this broker; marks what it is at.
-        counted: totals for /metrics, by name.
+        totals: for /metrics, by name.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class Yard:
         known: JobWaits,
         clock: Clock,
         listeners: Sequence[Listener],
+        totals: MutableMapping[str, int],
     ) -> None:
         self.name = name
         self.store = store
@@ -71,8 +72,13 @@ class Yard:
         self.known = known
         self.clock = clock
         self.listeners = listeners
-        self.counted: Counter[str] = Counter()
+        self._totals = totals
         self._jobs: dict[tuple[str, str], Job] = {}
+
+    def count(self, by: int, name: str, *labels: str) -> None:
+        """Add to a total of /metrics."""
+        key = total(name, *labels)
+        self._totals[key] = self._totals.get(key, 0) + by
 
     @property
     def pace(self) -> float:

@@ -116,7 +116,10 @@ class Api:
             endpoint, identity, request.headers, body, request_id=request_id, exact=True
         )
         at = dt.datetime.fromtimestamp(time.time(), dt.UTC)
-        return _json({**seen.explanation(at), "object": "costrouter.estimate"}, request_id)
+        found = {**seen.explanation(at), "object": "costrouter.estimate"}
+        if seen.orders.deadline and self._pipeline.deferral is not None:
+            found["deferred"] = self._pipeline.deferral.estimate(seen)
+        return _json(found, request_id)
 
     async def _spend(self, request: web.BaseRequest, request_id: str) -> web.Response:
         identity = await self._pipeline.authenticate(request.headers)

@@ -100,6 +100,7 @@ class BatchesApi:
             file = await self._files.find(identity.tenant, asked.input_file_id)
             if file is not None and sees(identity, file):
                 await self._yard.store.put(job, [], sealed=False, due_ms=now_ms, now_ms=now_ms)
+                await self._yard.store.durable()
                 tally = await self._yard.store.tally(identity.tenant, job.id)
             else:
                 tally = None

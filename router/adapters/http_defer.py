@@ -10,6 +10,7 @@ status is 200, and no error could be told behind it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from typing import TYPE_CHECKING, Final
 
@@ -90,8 +91,29 @@ class Deferral:
             return None
         job = await self._handed_in(call, identity, seen, body, planned, until_ms)
         if later:
+            with contextlib.suppress(StoreUnavailable):
+                await self._yard.store.durable()
             return promised(job, planned, now_ms)
         return await self._held(call, job)
+
+    def estimate(self, seen: Considered) -> dict[str, Any] | None:
+        """What would be done with a request that states a deadline; None where nothing is feasible.
+
+        Raises:
+            RouterError: the deadline cannot be.
+        """
+        now_ms = self._yard.now_ms()
+        planned = self._yard.planner.plan(seen, _deadline(seen.orders.deadline, now_ms) - now_ms)
+        if planned is None:
+            return None
+        return {
+            "model": planned.option.model,
+            "provider": planned.option.provider,
+            "tier": planned.option.tier,
+            "estimated_cost_usd": usd(nano_ceil(planned.chosen.expected_pico)),
+            "promised_s": planned.chosen.promised_ms // 1000,
+            "on_time": f"{planned.chosen.on_time_ppm / 10_000:.2f}%",
+        }
 
     async def _handed_in(  # noqa: PLR0917 - all that a job is made of
         self, call: Call, identity: Identity, seen: Considered, body: bytes, planned: Planned, until_ms: int

@@ -58,9 +58,10 @@ _price: Final = msgspec.msgpack.Decoder(Price).decode
 class JobStore:
     """One broker's, or one server's, view of all jobs. Methods raise `StoreUnavailable`."""
 
-    def __init__(self, connection: StoreConnection, consumer: str) -> None:
+    def __init__(self, connection: StoreConnection, consumer: str, *, lease_ms: int = LEASE_MS) -> None:
         self._connection = connection
         self._consumer = consumer
+        self.lease_ms = lease_ms
         self._grouped: set[str] = set()
 
     # Handing in.
@@ -138,6 +139,13 @@ class JobStore:
             )  # fmt: skip  # as the script reads them
         return int(await self._connection.script(STAGE, keys, args))
 
+    async def durable(self) -> None:
+        """Return once the store has everything on its disk, as far as it has one, or after a second and a half: what is
+        promised to a caller, or begun at a provider, must not be forgotten.
+        """
+        with contextlib.suppress(StoreRefused):
+            await self._connection.call("WAITAOF", 1, 0, 1_500)
+
     # The queue.
 
     async def tenants(self) -> list[str]:
@@ -203,7 +211,7 @@ class JobStore:
 
     async def lease(self, tenant: str, most: int) -> tuple[int, list[Leased]]:
         """(the store's time in ms, parcels and jobs that are due)."""
-        now_ms, *rest = await self._connection.script(LEASE, self._turns(tenant), [LEASE_MS, most])
+        now_ms, *rest = await self._connection.script(LEASE, self._turns(tenant), [self.lease_ms, most])
         return int(now_ms), [
             Leased(rest[i].decode(), rest[i + 1].decode(), _parcel(rest[i + 2]) if rest[i + 2] else None)
             for i in range(0, len(rest), 3)
@@ -211,7 +219,7 @@ class JobStore:
 
     async def extend(self, tenant: str, leased: Leased, now_ms: int, record: Parcel | None = None) -> bool:
         """Keep it for another while, and write its record down; False if it is another's by now."""
-        until = str(now_ms + LEASE_MS)
+        until = str(now_ms + self.lease_ms)
         args: list[Arg] = [leased.member, leased.until, until, "", b"" if record is None else _pack(record)]
         kept = bool(await self._connection.script(SAVE, self._turns(tenant), args))
         if kept:

@@ -28,6 +28,12 @@ COUNTERS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "costrouter_refusals": ("Requests refused before any attempt, by code.", ("endpoint", "code")),
     "costrouter_cost_nanodollars": ("Money booked.", _WHERE),
     "costrouter_baseline_nanodollars": ("What the same tokens cost at the baseline's price.", _WHERE),
+    "costrouter_parcels": ("Batches begun at providers.", ("provider", "tier")),
+    "costrouter_parcels_given_up": ("Batches that were given up before their end, by why.", ("reason",)),
+    "costrouter_escalations": ("Lines that went on in real time, by the tier they left.", ("provider", "tier")),
+    "costrouter_jobs_ended": ("Jobs that ended, on time or late.", ("when",)),
+    "costrouter_jobs_milliseconds": ("Time that ended jobs took, and what was promised.", ("what",)),
+    "costrouter_tier_saved_nanodollars": ("What lines cost less than at once in real time.", ("provider", "tier")),
     "costrouter_tokens": ("Tokens metered; cached are part of prompt, reasoning of completion.", (*_WHERE, "type")),
 }
 HISTOGRAMS: Final[dict[str, str]] = {
@@ -48,6 +54,11 @@ class _Names(NamedTuple):
     reasoning: str
     ttft: tuple[str, ...]
     duration: tuple[str, ...]
+
+
+def total(name: str, *labels: str) -> str:
+    """The name under which a total with labels is counted."""
+    return _SEP.join((name, *labels))
 
 
 def _names(model: str, provider: str, tier: str, outcome: str, certainty: str) -> _Names:

@@ -79,6 +79,18 @@ def _keys() -> click.Command:
     return command
 
 
+def _jobs() -> click.Command:
+    from router.cli.jobs import jobs as command
+
+    return command
+
+
+def _batch() -> click.Command:
+    from router.cli.batch import batch as command
+
+    return command
+
+
 def _audit() -> click.Command:
     from router.cli.audit import audit as command
 
@@ -109,6 +121,8 @@ _COMMANDS: Final[dict[str, Callable[[], click.Command]]] = {
     "prices": _prices,
     "quality": _quality,
     "keys": _keys,
+    "jobs": _jobs,
+    "batch": _batch,
     "audit": _audit,
     "export": _export,
     "import": _import,

@@ -7,12 +7,14 @@ import json
 import os
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import click
 
 from router.settings import SettingsError, read_settings
 
+_PIECE = 1 << 20
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Without the proxies of the environment: none of them may see the admin key."""
 
@@ -23,6 +25,26 @@ def ask(method: str, path: str, body: bytes | None = None, headers: dict[str, st
     Raises:
         click.ClickException: no server, no key, or its refusal, in words.
     """
+    with contextlib.closing(_opened(method, path, body, headers)) as response:
+        found: dict[str, Any] = json.load(response)
+        return found
+
+
+def download(path: str, target: Path) -> int:
+    """What stands at a path of the server, to a file; its bytes.
+
+    Raises:
+        click.ClickException: as `ask`.
+    """
+    size = 0
+    with contextlib.closing(_opened("GET", path)) as response, target.open("wb") as file:
+        while piece := response.read(_PIECE):
+            file.write(piece)
+            size += len(piece)
+    return size
+
+
+def _opened(method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Any:
     try:
         settings = read_settings(os.environ)
     except SettingsError as error:
@@ -39,9 +61,7 @@ def ask(method: str, path: str, body: bytes | None = None, headers: dict[str, st
         method=method,
     )
     try:
-        with _DIRECT.open(request, timeout=30) as response:
-            found: dict[str, Any] = json.load(response)
-            return found
+        return _DIRECT.open(request, timeout=300 if body and len(body) > _PIECE else 30)
     except urllib.error.HTTPError as error:
         said = f"{url} answered {error.code}"
         with contextlib.closing(error), contextlib.suppress(ValueError, KeyError, TypeError):

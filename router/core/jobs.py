@@ -258,6 +258,8 @@ class Manifest(msgspec.Struct, frozen=True, array_like=True):
     baseline: Price | None
     payload: tuple[str, int, int]
     """Where the request lies as it goes to the provider."""
+    instant: Price | None = None
+    """What it would pay at once, in real time."""
 
 
 def attempt_name(job: str, number: int, attempt: int) -> str:

@@ -212,3 +212,24 @@ async def test_an_empty_file_fails_and_no_file_is_not_found(sdk):
         await sdk.batches.create(input_file_id="file-x", endpoint="/v1/chat/completions", completion_window="24h")
     with pytest.raises(openai.BadRequestError, match="purpose"):
         await sdk.files.create(file=("in.jsonl", b"x"), purpose="fine-tune")
+
+
+async def test_the_command_line_estimates_submits_watches_and_fetches(tenant, tmp_path):
+    node = tenant.node
+    file = tmp_path / "in.jsonl"
+    file.write_bytes(jsonl(*(line(f"q{number}", "openai/gpt-4.1-mini") for number in range(6)), "{broken"))
+    told = node.run("batch", "estimate", str(file), "--window", "60s")
+    assert told.returncode == 0, told.stderr
+    assert "batch" in told.stdout
+    assert "1 lines cannot run" in told.stdout
+    assert "saves" in told.stdout
+    sent = node.run("batch", "submit", str(file), "--window", "60s", "--watch")
+    assert sent.returncode == 0, sent.stderr
+    batch = sent.stdout.split()[0]
+    output = tmp_path / "out.jsonl"
+    fetched = node.run("batch", "fetch", batch, "--output", str(output))
+    assert fetched.returncode == 0, fetched.stderr
+    assert {json.loads(row)["custom_id"] for row in output.read_text().splitlines()} == {f"q{n}" for n in range(6)}
+    assert "invalid_json_line" in output.with_suffix(".errors.jsonl").read_text()
+    assert batch in node.run("jobs").stdout
+    assert node.run("batch", "fetch", "batch_none").returncode == 1
