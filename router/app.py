@@ -144,7 +144,15 @@ class _Worker:
         desk = Desk(ledger, counter, clock, self._listeners(), budgets, breakers, decisions)
         pipeline = self._pipeline(keys, upstream, desk, breakers)
         watch = await self._watching(pipeline)
-        jobs = job_parts(plan, self._name, connection=reader, pipeline=pipeline, desk=desk, upstream=upstream, totals=self._metrics.totals)
+        jobs = job_parts(
+            plan,
+            self._name,
+            connection=reader,
+            pipeline=pipeline,
+            desk=desk,
+            upstream=upstream,
+            totals=self._metrics.totals,
+        )
         api = Api(
             pipeline=pipeline,
             reader=reader,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -27,7 +27,7 @@ from router.dialects.orders import read_orders
 from router.dialects.ways import INBOUND
 from router.exchange import Reply
 from router.forward import Call, Forwarder
-from router.ports import Keys, PartStream, StoreUnavailable
+from router.ports import Deferral, Keys, PartStream, StoreUnavailable
 from router.reserving import store_unavailable
 
 if TYPE_CHECKING:
@@ -36,16 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["Call", "Considered", "Pipeline", "Reply"]
 
 _SENDERS: Final = MAY["prompt"]
-
-
-class Deferral(Protocol):
-    """Who takes requests that may wait."""
-
-    async def take(self, call: Call, identity: Identity, seen: Considered, body: bytes) -> Reply | None:
-        """An answer, or a promise of one; None for what is best answered at once. Raises `RouterError`."""
-
-    def estimate(self, seen: Considered) -> dict[str, Any] | None:
-        """What would be done with a request that states a deadline. Raises `RouterError`."""
 
 
 class Pipeline:
@@ -83,7 +73,7 @@ class Pipeline:
                 and call.identity is None
                 and (seen.orders.deadline or "prefer" in call.headers)
             ):
-                deferred = await self.deferral.take(call, identity, seen, body)
+                deferred: Reply | None = await self.deferral.take(call, identity, seen, body)
                 if deferred is not None:
                     return deferred
             admitted = await self._forwarder.admit(call, seen)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
@@ -361,3 +361,13 @@ class Blobs(Protocol):
 
     async def delete(self, name: str) -> None:
         """Remove a blob, if it is there. Raises `BlobsUnavailable`."""
+
+
+class Deferral(Protocol):
+    """Who takes requests that may wait. Calls, considered requests and replies are the pipeline's."""
+
+    async def take(self, call: Any, identity: Identity, seen: Any, body: bytes) -> Any:
+        """An answer, or a promise of one; None for what is best answered at once. Raises `RouterError`."""
+
+    def estimate(self, seen: Any) -> dict[str, Any] | None:
+        """What would be done with a request that states a deadline. Raises `RouterError`."""

@@ -69,9 +69,11 @@ class Parcels:
         state = cast("ParcelState", parcel.state)
         action: Action = RESUME[state]
         asked = stopping = False
+        # Where it was given up before, it is looked at first: a cancellation may race its end, and then only refused.
+        known = bool(parcel.unwanted)
         while True:
             parcel, unwanted = await self._wanted(parcel, state)
-            if unwanted and not stopping:
+            if unwanted and not stopping and (asked or not known or action in ("upload", "create")):
                 state, action = follow(state, "wanted_no_more")
                 stopping = action == "cancel"
             elif asked:

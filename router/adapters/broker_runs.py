@@ -7,6 +7,7 @@ attempts within a run (the pipeline's).
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -73,16 +74,19 @@ class Runs:
         async def read() -> bytes:
             return body
 
-        call = Call(api=job.endpoint, headers=job.headers, read=read, request_id=name, identity=identity)
+        # The same rule is to govern it as governed the plan.
+        due = dt.datetime.fromtimestamp(max(job.deadline_ms, yard.now_ms() + 1_000) / 1000, dt.UTC)
+        headers = {**job.headers, "x-costrouter-deadline": due.isoformat(timespec="milliseconds")}
+        call = Call(api=job.endpoint, headers=headers, read=read, request_id=name, identity=identity)
         try:
             reply = await yard.pipeline.serve(call)
         except RouterError as error:
             await self._failed(job, taken.number, bound, error)
             return
         reply.after()
-        headers = dict(reply.headers)
-        answer = Answer(200, {key: value for key, value in headers.items() if key in _TOLD}, reply.body)
-        cost_nano = parse_usd(headers.get("x-costrouter-cost-usd", "0")) // 1000
+        told = dict(reply.headers)
+        answer = Answer(200, {key: value for key, value in told.items() if key in _TOLD}, reply.body)
+        cost_nano = parse_usd(told.get("x-costrouter-cost-usd", "0")) // 1000
         await self._done(job, taken.number, bound, answer, cost_nano)
 
     async def _done(self, job: Job, number: int, bound: Line, answer: Answer, cost_nano: int) -> None:
