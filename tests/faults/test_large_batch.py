@@ -1,0 +1,72 @@
+"""A batch of 50,000 lines and 150 MB over three providers: finished, merged and settled in little memory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import openai
+import pytest
+from node import Node, Tenant
+from store import stored_rows, until
+
+MODELS = ("openai/gpt-4.1-mini", "openai/gpt-4o-mini", "deepseek/deepseek-flash", "mistral/mistral-small-4", "auto")
+MOST_PSS_KB = 300 * 1024
+
+
+def pss_kb(pid):
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
+
+
+def written(path, lines, size):
+    filler = "All work and no play makes a dull day. " * (size // 39)
+    with path.open("w") as file:
+        for number in range(lines):
+            body = {
+                "model": MODELS[number % len(MODELS)],
+                "messages": [{"role": "user", "content": f"{number} {filler}"}],
+                "max_completion_tokens": 16,
+            }
+            entry = {"custom_id": f"q{number}", "method": "POST", "url": "/v1/chat/completions", "body": body}
+            file.write(json.dumps(entry) + "\n")
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1500)
+async def test_fifty_thousand_lines_are_finished_merged_and_settled_in_little_memory(tmp_path):
+    lines = 50_000
+    source = tmp_path / "in.jsonl"
+    written(source, lines, 2_800)
+    with Node(tmp_path / "node", workers=2, sim_batch_speed=600) as node:
+        async with node.store() as store:
+            tenant = Tenant(node, store)
+            most = 0
+            async with tenant.sdk(timeout=600) as sdk:
+                with source.open("rb") as data:
+                    file = await sdk.files.create(file=("in.jsonl", data), purpose="batch")
+                batch = await sdk.batches.create(
+                    input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="30m"
+                )
+                found = [batch]
+
+                async def over():
+                    nonlocal most
+                    most = max(most, *(pss_kb(pid) for pid in node.worker_pids()))
+                    try:
+                        found[0] = await sdk.batches.retrieve(batch.id)
+                    except openai.APIStatusError:
+                        return False
+                    return found[0].status == "completed"
+
+                await until(over, 1_400)
+                output = tmp_path / "out.jsonl"
+                async with sdk.files.with_streaming_response.content(found[0].output_file_id) as told:
+                    await told.stream_to_file(output)
+            names = [json.loads(row)["custom_id"] for row in output.open()]
+            assert sorted(names) == sorted(f"q{number}" for number in range(lines))
+            assert found[0].error_file_id is None
+            rows = await stored_rows(store, tenant.name)
+            net = sum(row.cost_nano for row in rows)
+            assert net == sum(line["nano"] for line in node.bill())
+            assert most < MOST_PSS_KB
