@@ -82,6 +82,8 @@ class Pipeline:
                 listener.on_refusal(INBOUND[call.api].endpoint, error.code, identity)
             raise
         reply = await self._forwarder.forward(admitted)
+        if self.deferral is not None and not seen.orders.deadline and (hint := self.deferral.hint(seen)):
+            reply.headers.append(("x-costrouter-could-be-cheaper", hint))
         return reply if asked is None else asked.caching.kept(asked, reply)
 
     def abandon(self, stream: PartStream) -> None:

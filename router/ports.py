@@ -371,3 +371,6 @@ class Deferral(Protocol):
 
     def estimate(self, seen: Any) -> dict[str, Any] | None:
         """What would be done with a request that states a deadline. Raises `RouterError`."""
+
+    def hint(self, seen: Any) -> str:
+        """What a deadline would save a request that states none, in a few words; "" for nothing."""

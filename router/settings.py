@@ -43,7 +43,7 @@ class Settings(BaseModel):
     sim_batch_speed: float = Field(default=60.0, gt=0)
     """How much faster than real time the simulated providers' batches live."""
     broker: bool = True
-    """Whether workers look after jobs too. Without, run `costrouter broker` somewhere."""
+    """Whether this node's workers look after jobs too. Without, another node's must."""
     blobs: str = ""
     """Directory or URL (``s3://…``) for payloads of jobs and batches; ``blobs`` in the data directory when empty."""
     blob_secret: SecretStr | None = None

@@ -3,8 +3,8 @@
 Belongs here: the round of work over all tenants, and what happens to a line that comes off the queue. Does not belong
 here: planning (broker_plan), real-time runs (broker_runs), parcels (broker_parcels), the ends of jobs (broker_ends).
 
-It runs in every worker, or by itself (`costrouter broker`); any number of them share the work, and whatever one leaves
-in the middle another one takes up.
+It runs in every worker, of all nodes or of some; any number of them share the work, and whatever one leaves in the middle
+another one takes up.
 """
 
 from __future__ import annotations

@@ -141,6 +141,24 @@ async def _submitted(tenant):
     return any(batch["state"] == "in_progress" for batch in report.json()["batches"])
 
 
+async def test_without_a_deadline_the_answer_says_what_one_would_save(tenant, web):
+    async with tenant.sdk() as sdk:
+        raw = await sdk.chat.completions.with_raw_response.create(**asked())
+    assert raw.headers["x-costrouter-could-be-cheaper"] == "24h deadline: openai/gpt-4.1-mini batch about -50%"
+    headers = {**tenant.headers, "x-costrouter-deadline": "24h"}
+    async with web.post(f"{tenant.node.url}/costrouter/v1/estimate", json=asked(), headers=headers) as told:
+        assert (await told.json())["deferred"]["tier"] == "batch"
+
+
+async def test_what_was_done_is_counted(tenant, web):
+    async with web.get(f"{tenant.node.url}/metrics") as told:
+        text = await told.text()
+    assert 'costrouter_jobs_ended_total{when="on_time"}' in text
+    assert 'costrouter_parcels_total{provider="openai",tier="batch"}' in text
+    assert 'costrouter_escalations_total{provider="openai",tier="batch"}' in text
+    assert 'costrouter_tier_saved_nanodollars_total{provider="openai",tier="batch"}' in text
+
+
 async def test_errors_keep_their_status(tenant):
     async with tenant.sdk() as sdk:
         with pytest.raises(openai.BadRequestError, match="has passed"):
