@@ -21,6 +21,7 @@ from router.core.limits import counted
 from router.core.money import nano_ceil, usd
 from router.core.pricing import cost_pico
 from router.core.values import Certainty, Hold, Identity, Outcome, Row, Usage
+from router.dialects.contract import Asked
 from router.ports import BudgetBook, Clock, Decisions, Ledger, Listener, NotHeld, ProviderLink, TextCounter, Ways
 
 if TYPE_CHECKING:
@@ -100,6 +101,10 @@ class Attempt:
     def name(self) -> str:
         """Identifies it everywhere: ``request-id/n``."""
         return f"{self.request_id}/{self.number}"
+
+    def asked(self) -> Asked:
+        """What a translated stream needs to know of it."""
+        return Asked(self.request, self.decision.prompt_tokens, self.at_ms // 1000)
 
     def reserve(self, grace_ms: int, not_before_ms: int = 0) -> asyncio.Future[int]:
         """Have its upper cost set aside in all budgets that it falls under; gives ``at_ms``. Raises what `Ledger.reserve`
@@ -378,6 +383,8 @@ class Attempt:
             found.append(("x-costrouter-effort", option.effort))
         if (hold := self.hold) is not None and hold.terms.limits:
             found += limit_headers((limit, self._desk.ledger.counted(limit)) for limit in hold.terms.limits)
+        if self.way.inbound.id_header:
+            found.append((self.way.inbound.id_header, self.request_id))
         if self.clamped is not None:
             found.append(("x-costrouter-max-tokens-clamped", str(self.clamped)))
         if decision.could_have_pico is not None:

@@ -7,19 +7,24 @@ pipeline's layer. Does not belong here: finding it out (pipeline.py).
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from router.core.decide import Decision, Facts, decide
+from router.core.decide import Decision, Facts, Plan, decide, prompt_tokens
 from router.core.decision_log import Made
+from router.core.errors import RouterError
 from router.core.explanation import explanation
 from router.core.governing import Wish
 from router.core.snapshot import Route, Snapshot
 from router.core.values import Identity
+from router.dialects.contract import Inbound
+from router.dialects.described import counted, wholly
 from router.dialects.orders import Orders, due_ms
 from router.dialects.request import Request
-from router.dialects.ways import Inbound
+
+if TYPE_CHECKING:
+    from router.ports import TextCounter
 
 
 class Considered(msgspec.Struct, frozen=True):
@@ -93,3 +98,42 @@ def tried(route: Route, facts: Facts) -> Decision | None:
         return decision
     could = decide(route.instead, facts, route.baseline)
     return msgspec.structs.replace(decision, could_have_pico=None if could is None else could.expected_pico)
+
+
+async def prompt_size(seen: Considered, counter: TextCounter) -> int:
+    """Tokens of the prompt as the chosen model's provider is expected to meter it, every text counted; in the reference
+    encoding where no model is feasible.
+    """
+    facts = seen.facts
+    if not facts.tokens.exact:
+        facts = counted(facts, seen.request, await counter.count(seen.request.shape.texts))
+    if seen.decision is None:
+        return facts.tokens.expected + facts.fixed_tokens
+    return prompt_tokens(seen.decision.option, facts, facts.tokens.expected)
+
+
+def translates(inbound: Inbound, decision: Decision | None, snapshot: Snapshot) -> bool:
+    """Whether a request goes on in another dialect than its own, or nowhere: then, too, all of it must be known."""
+    if decision is not None:
+        provider = snapshot.world.catalog.providers[decision.option.provider]
+        if inbound.native in provider.dialects:
+            return False
+    return inbound.hearing is not None
+
+
+def decided(seen: Considered, plan: Plan) -> tuple[Considered, Decision | None]:
+    """What another plan would choose for the request, and the request as far as it had to be read for that.
+
+    None also where it would be put into another dialect, and cannot be read for that.
+    """
+    decision = decide(plan, seen.facts, seen.route.baseline)
+    if decision is None or seen.request.conversation is not None:
+        return seen, decision
+    if translates(seen.inbound, decision, seen.snapshot):
+        try:
+            request, facts = wholly(seen.inbound, seen.request, seen.facts)
+        except RouterError:
+            return seen, None
+        seen = msgspec.structs.replace(seen, request=request, facts=facts)
+        decision = decide(plan, facts, seen.route.baseline)
+    return seen, decision

@@ -135,7 +135,9 @@ class Exchange:
         raise error
 
     async def _deliver(self, attempt: Attempt, response: UpstreamResponse, gone: Callable[[], bool]) -> Reply:
-        if attempt.request.stream and response.headers.get("content-type", "").startswith("text/event-stream"):
+        if attempt.request.stream and response.headers.get("content-type", "").startswith(
+            attempt.way.outbound.stream_type
+        ):
             stream = AnswerStream(attempt, response, gone)
             try:
                 first = await stream.first_part()
@@ -155,12 +157,16 @@ class Exchange:
         finally:
             response.close()
         answers = attempt.way.outbound
+        try:
+            told = attempt.way.answer(body, attempt.request, attempt.at_ms // 1000)
+        except ValueError:
+            told = b""
         usage = attempt.believed(answers.usage_of(body), lambda: any(answers.answered_text(body)))
         # A plain answer is read to its end whoever waits for it: what it cost is known only then.
         outcome: Outcome = "client_left" if gone() else "ok"
-        if usage is not None:
+        if usage is not None and told:
             attempt.settle(usage, outcome=outcome, status=200, certainty="metered", later=True)
-        elif answers.is_answer(body):
+        elif told and answers.is_answer(body):
             await attempt.settle_counted(answers.answered_text(body), outcome=outcome, status=200)
         else:
             error = RouterError("upstream_bad_response", f"{attempt.link.name} answered 200 with something unreadable.")
@@ -168,7 +174,7 @@ class Exchange:
             raise error
         content_type = response.headers.get("content-type", "application/json")
         return Reply(
-            headers=[*attempt.headers(), ("content-type", content_type)], body=body, after=attempt.tell, attempt=attempt
+            headers=[*attempt.headers(), ("content-type", content_type)], body=told, after=attempt.tell, attempt=attempt
         )
 
 

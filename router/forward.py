@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from router.attempt import Attempt, Desk
-from router.considered import Considered
+from router.considered import Considered, decided
 from router.core.decide import Decision, Plan, decide
 from router.core.errors import RouterError
 from router.core.explain import refusal
@@ -124,14 +124,14 @@ class Forwarder:
         except RouterError as refused:
             if refused.code != "budget_exceeded" or plan.exhausted is None:
                 raise
-            instead = decide(plan.exhausted, seen.facts, seen.route.baseline)
+            admitted.seen, instead = decided(seen, plan.exhausted)
             if instead is None or instead.option is decision.option:
                 raise
             admitted.plan = plan.exhausted
             await self._next(admitted, instead)
-            self._note(call, seen, instead, exhausted=True)
+            self._note(call, admitted.seen, instead, exhausted=True)
             return admitted
-        self._note(call, seen, decision)
+        self._note(call, admitted.seen, decision)
         return admitted
 
     def _note(self, call: Call, seen: Considered, decision: Decision | None, *, exhausted: bool = False) -> None:
@@ -205,8 +205,8 @@ class Forwarder:
             await self._next(admitted, decision, number)
 
     def _other(self, admitted: Admitted) -> Decision | None:
-        seen = admitted.seen
-        return decide(without(admitted.plan, admitted.tried), seen.facts, seen.route.baseline)
+        admitted.seen, decision = decided(admitted.seen, without(admitted.plan, admitted.tried))
+        return decision
 
     def _refusal(self, plan: Plan, seen: Considered) -> RouterError:
         """Nothing may be chosen: because of the request, or because all that could serve it may not be called now."""
@@ -242,8 +242,8 @@ class Forwarder:
 
     async def _next(self, admitted: Admitted, decision: Decision, number: int = 1) -> None:
         """Reserve an attempt of its own, at its own price."""
-        seen = admitted.seen
         decision, link = self._way(admitted, decision)
+        seen = admitted.seen
         attempt = Attempt(
             self._desk,
             request_id=admitted.call.request_id,

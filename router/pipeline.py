@@ -16,13 +16,13 @@ import msgspec
 
 from router.attempt import Desk
 from router.caching import Caching
-from router.considered import Considered, in_time, tried, wish_of
+from router.considered import Considered, in_time, prompt_size, translates, tried, wish_of
 from router.core.delegation import on_behalf
 from router.core.errors import RouterError
 from router.core.rights import MAY, refused
 from router.core.snapshot import Snapshot
 from router.core.values import Identity
-from router.dialects.described import counted, facts_of
+from router.dialects.described import counted, facts_of, wholly
 from router.dialects.orders import read_orders
 from router.dialects.ways import INBOUND
 from router.exchange import Reply
@@ -155,17 +155,27 @@ class Pipeline:
             glances=not exact,
             tasks=snapshot.by_task or orders.quality_milli is not None,
         )
+        if exact:
+            request, facts = wholly(inbound, request, facts)
         if orders.deadline or deadline_ms is not None:
             facts = in_time(facts, orders, self._desk.ledger.store_ms(), deadline_ms)
         wish = wish_of(orders, identity, request.user, request_id)
         route = snapshot.route(facts, wish)
-        decision = tried(route, facts)
-        if not facts.tokens.exact and (route.doubtful or decision is None or not decision.certain):
-            facts = counted(facts, request, await counter.count(request.shape.texts))
-            if route.doubtful:
-                route = snapshot.route(facts, wish)
+        while True:
             decision = tried(route, facts)
-        return Considered(inbound, request, orders, facts, route, decision, snapshot, identity)
+            if not facts.tokens.exact and (route.doubtful or decision is None or not decision.certain):
+                facts = counted(facts, request, await counter.count(request.shape.texts))
+                if route.doubtful:
+                    route = snapshot.route(facts, wish)
+            elif request.conversation is None and translates(inbound, decision, snapshot):
+                # What the other dialect cannot express may change the choice.
+                request, facts = wholly(inbound, request, facts)
+            else:
+                return Considered(inbound, request, orders, facts, route, decision, snapshot, identity)
+
+    async def prompt_size(self, seen: Considered) -> int:
+        """Tokens of a prompt as the model that was chosen for it is expected to meter them."""
+        return await prompt_size(seen, self._desk.counter)
 
     async def _body(self, call: Call, identity: Identity) -> bytes:
         if identity.role not in _SENDERS:

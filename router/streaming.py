@@ -57,7 +57,7 @@ class AnswerStream:
         self._attempt = attempt
         self._gone = gone
         self._response = response
-        self._scanner = attempt.way.scanner(attempt.request, self._cost)
+        self._scanner = attempt.way.scanner(attempt.asked(), self._cost)
         self._kept: list[bytes] = []
         self._kept_bytes = 0
         self._ended = False

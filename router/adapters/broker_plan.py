@@ -225,6 +225,8 @@ class Planner:
 
     def _batches(self, seen: Considered, option: Option) -> bool:
         api = self._apis.get(option.provider)
+        if seen.inbound.native not in self._links[option.provider].dialects:
+            return False  # a batch's lines are answered in the provider's own dialect
         return api is not None and seen.inbound.endpoint in api.flavour.endpoints and not seen.request.stream
 
     def _off_peak(

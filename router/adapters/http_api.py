@@ -11,7 +11,7 @@ import contextlib
 import datetime as dt
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import structlog
@@ -28,6 +28,7 @@ from router.adapters.http_spend import EVERY_TENANT, SpendQuery, read_query
 from router.adapters.report import report
 from router.adapters.report_format import as_csv, as_table, json_text
 from router.core.errors import RouterError
+from router.dialects.json_object import TopLevel
 from router.dialects.models_list import anthropic_models, openai_model, openai_models
 from router.pipeline import Pipeline
 from router.ports import StoreUnavailable
@@ -82,6 +83,7 @@ class Api:
         return {
             ("GET", "/v1/models"): self._models,
             ("GET", "/v1/models/*"): self._model,
+            ("POST", "/v1/messages/count_tokens"): self._count_tokens,
             ("POST", "/costrouter/v1/estimate"): self._estimate,
             ("GET", "/costrouter/v1/spend"): self._spend,
             ("GET", "/healthz"): self._healthz,
@@ -111,15 +113,22 @@ class Api:
     async def _estimate(self, request: web.BaseRequest, request_id: str) -> web.Response:
         identity = await self._pipeline.authenticate(request.headers)
         body = await read_body(request, self._max_body)
-        endpoint: Literal["chat", "embeddings"] = "embeddings" if _is_embeddings(body) else "chat"
-        seen = await self._pipeline.consider(
-            endpoint, identity, request.headers, body, request_id=request_id, exact=True
-        )
+        api = "messages" if "anthropic-version" in request.headers else "embeddings" if _is_embeddings(body) else "chat"
+        seen = await self._pipeline.consider(api, identity, request.headers, body, request_id=request_id, exact=True)
         at = dt.datetime.fromtimestamp(time.time(), dt.UTC)
         found = {**seen.explanation(at), "object": "costrouter.estimate"}
         if seen.orders.deadline and self._pipeline.deferral is not None:
             found["deferred"] = self._pipeline.deferral.estimate(seen)
         return _json(found, request_id)
+
+    async def _count_tokens(self, request: web.BaseRequest, request_id: str) -> web.Response:
+        """What Anthropic's endpoint of that name tells, counted here for the model that would be chosen."""
+        identity = await self._pipeline.authenticate(request.headers)
+        top = TopLevel(await read_body(request, self._max_body))
+        # A body that is only counted has no limit.
+        body = top.edited({"max_tokens": top.get("max_tokens") or b"1"})
+        seen = await self._pipeline.consider("messages", identity, request.headers, body, request_id=request_id)
+        return _json({"input_tokens": await self._pipeline.prompt_size(seen)}, request_id)
 
     async def _spend(self, request: web.BaseRequest, request_id: str) -> web.Response:
         identity = await self._pipeline.authenticate(request.headers)

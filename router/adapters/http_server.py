@@ -22,8 +22,10 @@ from router.adapters.http_reply import SERVER, StreamedReply, WholeReply
 from router.attempt import Headers
 from router.core.errors import RouterError
 from router.core.rights import may, refused, right_of
+from router.dialects.anthropic import MESSAGES
+from router.dialects.contract import Inbound
 from router.dialects.openai_errors import error_body
-from router.dialects.ways import INBOUND, Inbound
+from router.dialects.ways import INBOUND
 from router.once import HEADER
 from router.pipeline import Call, Pipeline
 
@@ -38,6 +40,7 @@ KEEPALIVE_S: Final = 75.0
 CLIENT_LEFT: Final = 499
 """nginx's number for a client that closed the connection before it was answered."""
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_PROMPTS: Final = frozenset(f"/v1{inbound.path}" for inbound in INBOUND.values())
 _log = structlog.get_logger("router.http")
 
 
@@ -76,7 +79,7 @@ class HttpServer:
         return Server(
             self._handle,
             self._not_http,
-            prompts=frozenset(f"/v1{inbound.path}" for inbound in INBOUND.values()),
+            prompts=_PROMPTS,
             direct_bytes=self._direct_bytes,
             request_factory=self._request,
             access_log=None,
@@ -106,7 +109,7 @@ class HttpServer:
             handler = self._table.get((request.method, path)) or self._found(request.method, path)
             return await handler(request, request_id)
         except RouterError as error:
-            return error_response(error, request_id)
+            return error_response(error, request_id, _shape(path))
         except ConnectionError:
             # Nobody is left to read this; raising it would make aiohttp log a traceback for every client that leaves.
             return web.Response(status=CLIENT_LEFT)
@@ -115,6 +118,7 @@ class HttpServer:
             return error_response(
                 RouterError("internal_error", f"The router failed; its log has the reason under {request_id}."),
                 request_id,
+                _shape(path),
             )
 
     def _guarded(self, endpoint: tuple[str, str], handler: Handler) -> Handler:
@@ -143,8 +147,7 @@ class HttpServer:
             allowed = ", ".join(sorted(m for m, p in self._table if p == known))
             message = f"{path[:200]} takes {allowed}, not {method[:16]}."
             raise RouterError("method_not_allowed", message, details={"allowed": allowed})
-        hint = "; prompts go to /v1/chat/completions" if path in ("/", "/chat/completions") else ""
-        raise RouterError("not_found", f"Nothing answers at {path[:200]}{hint}.")
+        raise RouterError("not_found", f"Nothing answers at {path[:200]}{_hint(path)}.")
 
     def _pattern(self, path: str) -> str:
         parts = path.split("/")
@@ -259,6 +262,19 @@ def error_response(
     if error.code == "invalid_api_key":
         headers.append(("www-authenticate", "Bearer"))
     return web.Response(body=shape(error), status=error.status, headers=CIMultiDict(headers))
+
+
+def _shape(path: str) -> Callable[[RouterError], bytes]:
+    """How an error is told at a path: as the SDK expects it that calls such paths."""
+    return MESSAGES.error_body if MESSAGES.path in path else error_body
+
+
+def _hint(path: str) -> str:
+    if path.startswith("/v1/v1/"):
+        return f": the base URL ends in /v1 and the SDK adds another; leave it out of the base URL, for {path[3:200]}"
+    if f"/v1{path}" in _PROMPTS:
+        return f": the base URL lacks /v1; prompts go to /v1{path}"
+    return "; prompts go to /v1/chat/completions, /v1/messages and /v1/embeddings" if path == "/" else ""
 
 
 def _too_large(limit: int) -> RouterError:

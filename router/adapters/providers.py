@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from router.dialects.ways import OUTBOUND
 from router.ports import Origin, ProviderLink, Timeouts
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def _link(
 ) -> ProviderLink:
     headers = [(b"content-type", b"application/json")]
     if key:
-        headers.append((b"authorization", f"Bearer {key}".encode("ascii")))
+        headers += OUTBOUND[provider.dialect].credentials(key)
     return ProviderLink(
         name=provider.name,
         origin=origin,

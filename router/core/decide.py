@@ -121,6 +121,8 @@ class Facts(msgspec.Struct, frozen=True):
     budget_milli: int = 0  # of the fullest budget, in thousandths of its limit; known only where a rule asks for it
     text_bytes: int | None = None
     """No text of the prompt has more tokens than this; None where the body only points to some of it."""
+    notes: tuple[tuple[int, str], ...] = ()
+    """What in the request the bits of `router.core.wire.Wire` among its needs stand for, in words."""
 
 
 class Level(msgspec.Struct, frozen=True):

@@ -118,6 +118,12 @@ def _obstacles(plan: Plan, option: Option, facts: Facts) -> list[Reason]:
     found = [Reason(f"cannot do {name}", f"leaving out {name}", PPM) for name in missing(facts.needs, option)]
     if option.entry in plan.shut:
         found.append(Reason(plan.shut[option.entry], "waiting", PPM))
+    lacks = facts.needs & ~option.capabilities
+    found += [
+        Reason(f"its API has no place for {words}", f"leaving out {words}", PPM)
+        for bit, words in facts.notes
+        if bit & lacks
+    ]
     limit, most, window = facts.max_output, option.max_output, option.context_window
     if limit is not None and limit > most:
         text = f"answers at most {most} tokens"

@@ -139,11 +139,16 @@ def data_url_dimensions(url: str) -> tuple[int, int] | None:
     comma = url.find(",", 0, DATA_URL_HEAD)
     if comma < 0 or not url.startswith("data:") or not url.endswith(";base64", 0, comma):
         return None
+    return base64_dimensions(url, comma + 1)
+
+
+def base64_dimensions(text: str, begin: int = 0) -> tuple[int, int] | None:
+    """(width, height) of an image in base64 that begins there; None when it is none or cannot be told."""
 
     def at(offset: int, count: int) -> bytes:
         first = offset // 3
-        start, stop = comma + 1 + first * 4, comma + 1 + ((offset + count + 2) // 3) * 4
-        decoded = base64.b64decode(url[start:stop], validate=True)
+        start, stop = begin + first * 4, begin + ((offset + count + 2) // 3) * 4
+        decoded = base64.b64decode(text[start:stop], validate=True)
         return decoded[offset - first * 3 :][:count]
 
     try:

@@ -58,6 +58,8 @@ ENDPOINTS: Final[dict[tuple[str, str], Right]] = {
     ("GET", "/metrics"): "public",
     ("POST", "/v1/chat/completions"): "prompt",
     ("POST", "/v1/embeddings"): "prompt",
+    ("POST", "/v1/messages"): "prompt",
+    ("POST", "/v1/messages/count_tokens"): "look",
     ("GET", "/v1/models"): "look",
     ("GET", "/v1/models/*"): "look",
     ("POST", "/costrouter/v1/estimate"): "look",

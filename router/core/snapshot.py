@@ -29,7 +29,6 @@ from router.core.variants import (
     ENOUGH,
     Summaries,
     Tariff,
-    able,
     blend,
     flat,
     list_price,
@@ -40,6 +39,7 @@ from router.core.variants import (
     tariff,
     variants,
 )
+from router.core.wire import able
 
 ENDPOINTS: Final = {"chat": Needs.CHAT.value, "embeddings": Needs.EMBEDDINGS.value}
 REASONING: Final = "reasoning"
@@ -379,7 +379,7 @@ def compile_snapshot(
             provider=model.provider,
             tier=REALTIME,
             upstream_model=model.upstream,
-            capabilities=able(model, provider),
+            capabilities=able(model.capabilities, *provider.dialects),
             context_window=model.context_window,
             max_output=model.max_output,
             ratio_ppm=model.token_ratio_ppm,

@@ -63,6 +63,8 @@ class Usage(msgspec.Struct, frozen=True):
     reasoning_tokens: int = 0
     tier: str = ""
     """The tier that was served, in our words; empty where the provider does not say."""
+    cache_write_1h_tokens: int = 0
+    """Of the written ones, those that are kept for an hour instead of minutes."""
 
 
 class Rates(msgspec.Struct, frozen=True):

@@ -14,8 +14,6 @@ import msgspec
 
 from router.core.pricing import REALTIME, price_at, share
 from router.core.stats import Series, Summary
-from router.core.values import Needs
-from router.core.wire import Wire, expressed
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -163,9 +161,3 @@ def list_price(option: Option) -> tuple[int, str]:
     """The order of list prices, for a usual prompt and answer."""
     rates = option.price.bands[0].rates
     return (rates.input * 4 + rates.output, option.provider)
-
-
-def able(model: Model, provider: Provider) -> int:
-    """What the model can do, and what its provider can be told."""
-    able = model.capabilities.value | expressed(*provider.dialects)
-    return able | Wire.THINKING_BUDGET.value if model.capabilities & Needs.THINKING_BUDGET else able

@@ -12,6 +12,8 @@ from __future__ import annotations
 from enum import IntFlag
 from typing import Final
 
+from router.core.values import Needs
+
 
 class Wire(IntFlag):
     """Features of a request, as bits above those of `Needs`."""
@@ -32,8 +34,8 @@ class Wire(IntFlag):
     """More than four stop sequences."""
     SIGNED_THOUGHT = 1 << 29
     """Thinking that its provider signed and wants back unchanged."""
-    THINKING_BUDGET = 1 << 30
-    """A budget of thinking tokens, where its own API takes one or an effort takes its place."""
+    EFFORT = 1 << 30
+    """An effort in Anthropic's words, which those of its models that take only a budget refuse."""
     LINKED_IMAGE = 1 << 31
     LINKED_FILE = 1 << 32
     TOOL_MEDIA = 1 << 33
@@ -56,24 +58,46 @@ EXPRESSES: Final[dict[str, Wire]] = {
     | Wire.SEED
     | Wire.HOT
     | Wire.STOP
-    | Wire.THINKING_BUDGET
     | Wire.LINKED_IMAGE
     | Wire.ONE_TOOL
     | Wire.NO_TOOL
     | Wire.VERBOSITY
     | Wire.DETAIL
     | Wire.STRICT_TOOLS,
+    "anthropic": Wire.MESSAGES_ONLY
+    | Wire.TOP_K
+    | Wire.STOP
+    | Wire.MANY_STOPS
+    | Wire.SIGNED_THOUGHT
+    | Wire.LINKED_IMAGE
+    | Wire.LINKED_FILE
+    | Wire.TOOL_MEDIA
+    | Wire.ONE_TOOL
+    | Wire.NO_TOOL
+    | Wire.PREFILL
+    | Wire.STRICT_TOOLS,
 }
-"""By dialect, as the catalog names it. What is not listed is not spoken.
+"""By dialect, as the catalog names it. What is not listed is not spoken."""
+EFFORT_FOR_BUDGET: Final = frozenset({"openai"})
+"""Dialects in which an effort takes the place of a budget of thinking tokens (`dialects/effort.py`): their models need
+not have the capability of that name."""
 
-``THINKING_BUDGET``: chat completions get an effort instead (`dialects/effort.py`); of Anthropic's own models only those
-with the capability of that name take a budget.
-"""
 
+def able(capabilities: Needs, *dialects: str) -> int:
+    """What a model can do and its provider can be told, as bits.
 
-def expressed(*dialects: str) -> int:
-    """All that a provider which speaks these dialects can be told, as bits."""
-    found = 0
+    Args:
+        capabilities: the model's, as the catalog has them.
+        dialects: what its provider speaks.
+    """
+    found = capabilities.value
     for dialect in dialects:
         found |= EXPRESSES[dialect].value
+    if capabilities & Needs.REASONING_EFFORT:
+        found |= Wire.EFFORT.value
+        if EFFORT_FOR_BUDGET.intersection(dialects):
+            found |= Needs.THINKING_BUDGET.value
+    elif capabilities & Needs.THINKING_BUDGET:
+        # Whoever asks in another dialect gets the budget of their effort.
+        found |= Needs.REASONING_EFFORT.value
     return found

@@ -16,6 +16,7 @@ from router.core.decide import Facts
 from router.core.task import task_of
 from router.core.tokens import byte_length, estimate, exactly, fixed_overhead, shifted
 from router.core.values import Endpoint, Needs, TokenRange
+from router.dialects.contract import Inbound
 from router.dialects.orders import Orders
 from router.dialects.request import Request
 
@@ -72,6 +73,20 @@ def _task(request: Request) -> Task:
     # What describes tools and the answer's form comes after the messages' texts.
     after = request.shape.tools + bool(request.needs & _FORM)
     return task_of(request.needs, request.shape.texts, len(request.shape.texts) - after)
+
+
+def wholly(inbound: Inbound, request: Request, facts: Facts) -> tuple[Request, Facts]:
+    """The request read to its last field, as a translation needs it, and facts that say what not every dialect can
+    express.
+
+    Raises:
+        RouterError: ``invalid_request`` naming a field that cannot be read.
+    """
+    if inbound.hearing is None or request.conversation is not None:
+        return request, facts
+    said = inbound.hearing.understood(request)
+    request = msgspec.structs.replace(request, conversation=said)
+    return request, msgspec.structs.replace(facts, needs=facts.needs | said.wire.value, notes=said.notes)
 
 
 def counted(facts: Facts, request: Request, counts: Sequence[int]) -> Facts:

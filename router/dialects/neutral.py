@@ -155,7 +155,8 @@ class Opened(msgspec.Struct, frozen=True, tag=True):
     """A block begins; blocks are numbered from 0 in the order in which they begin."""
 
     at: int
-    kind: Literal["text", "thought", "tool"]
+    kind: Literal["text", "thought", "hidden", "tool"]
+    """``hidden``: a thought without words, only a signature (``id``)."""
     id: str = ""
     name: str = ""
 
@@ -168,11 +169,10 @@ class Piece(msgspec.Struct, frozen=True, tag=True):
 
 
 class Signed(msgspec.Struct, frozen=True, tag=True):
-    """The signature of a thought. A ``hidden`` thought is nothing else."""
+    """The signature of a thought."""
 
     at: int
     signature: str
-    hidden: bool = False
 
 
 class Closed(msgspec.Struct, frozen=True, tag=True):

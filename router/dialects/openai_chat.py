@@ -20,10 +20,8 @@ from router.core.tokens import PromptShape
 from router.core.values import Needs
 from router.dialects.json_object import TopLevel
 from router.dialects.neutral import Order
-from router.dialects.request import USER_CHARS, Request
+from router.dialects.request import USER_CHARS, Request, decode, foreign_metadata, own_metadata
 
-OWN_METADATA: Final = "costrouter."
-"""Prefix of metadata keys that speak to us and are not forwarded."""
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 _ASK_FOR_USAGE: Final = b'{"include_usage":true}'
 
@@ -117,7 +115,7 @@ def read_chat(body: bytes, headers: Mapping[str, str] = _NO_HEADERS) -> Request:
         RouterError: ``invalid_request`` naming the field, what it holds and what it must hold.
     """
     top = TopLevel(body)
-    chat = _decode(_CHAT, body)
+    chat = decode(_CHAT, body)
     if chat.service_tier is not None and chat.service_tier not in _ORDERS:
         message = f"service_tier must be {', '.join(_ORDERS)}, or left out: other tiers have no price here."
         raise RouterError("invalid_request", message, param="service_tier")
@@ -162,7 +160,7 @@ def read_chat(body: bytes, headers: Mapping[str, str] = _NO_HEADERS) -> Request:
         user=(chat.user or "")[:USER_CHARS],
         text_bytes=len(body) if closed and not needs & _ELSEWHERE else None,
         tier=_ORDERS[chat.service_tier] if chat.service_tier else "",
-        own=_own_metadata(chat.metadata) if chat.metadata else {},
+        own=own_metadata(chat.metadata) if chat.metadata else {},
     )
 
 
@@ -177,7 +175,7 @@ def read_embeddings(body: bytes, headers: Mapping[str, str] = _NO_HEADERS) -> Re
         RouterError: ``invalid_request`` naming the field.
     """
     top = TopLevel(body)
-    asked = _decode(_EMBEDDINGS, body)
+    asked = decode(_EMBEDDINGS, body)
     given = asked.input
     texts = [given] if isinstance(given, str) else [row for row in given if isinstance(row, str)]
     rows = [] if isinstance(given, str) else [row for row in given if not isinstance(row, str)]
@@ -196,7 +194,7 @@ def read_embeddings(body: bytes, headers: Mapping[str, str] = _NO_HEADERS) -> Re
         text_bytes=len(body),
         max_output=0,
         user=(asked.user or "")[:USER_CHARS],
-        own=_own_metadata(asked.metadata) if asked.metadata else {},
+        own=own_metadata(asked.metadata) if asked.metadata else {},
     )
 
 
@@ -233,7 +231,7 @@ def outgoing(
     if request.stream and not request.wants_usage and "no_stream_options" not in quirks:
         changes["stream_options"] = _with_usage(request.top.get("stream_options"))
     if request.own:
-        changes["metadata"] = _foreign_metadata(request.top.get("metadata"))
+        changes["metadata"] = foreign_metadata(request.top.get("metadata"))
     if request.clamped:
         name = "max_tokens" if "max_tokens" in members or "max_tokens_name" in quirks else "max_completion_tokens"
         changes |= {"max_tokens": None, "max_completion_tokens": None, name: msgspec.json.encode(request.max_output)}
@@ -245,19 +243,6 @@ def outgoing(
     if "no_stream_options" in quirks and "stream_options" in members:
         changes["stream_options"] = None
     return request.top.edited(changes)
-
-
-def _decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
-    try:
-        return decoder.decode(body)
-    except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `")
-        field = path.removesuffix("`").removeprefix("$.").removeprefix("$")
-        raise RouterError(
-            "invalid_request", f"{field or 'The body'}: {message[0].lower()}{message[1:]}.", param=field or None
-        ) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RouterError("invalid_request", f"The body is not valid JSON: {error}") from None
 
 
 def _chat_needs(chat: _Chat) -> int:
@@ -324,23 +309,6 @@ def _image(given: Any) -> Image:
     detail = given.get("detail") if isinstance(given, dict) else None
     width, height = data_url_dimensions(url) or (0, 0)
     return Image(width=width, height=height, detail=_DETAILS.get(detail, "auto"))
-
-
-def _own_metadata(metadata: dict[str, Any]) -> dict[str, str]:
-    own: dict[str, str] = {}
-    for key, value in metadata.items():
-        if key.startswith(OWN_METADATA):
-            if not isinstance(value, str):
-                field = f"metadata.{key[:80]}"
-                raise RouterError("invalid_request", f'{field} must be a string, such as "auto".', param=field)
-            own[key.removeprefix(OWN_METADATA)] = value
-    return own
-
-
-def _foreign_metadata(raw: bytes | None) -> bytes | None:
-    metadata = msgspec.json.decode(raw or b"{}", type=dict[str, msgspec.Raw])
-    kept = {key: value for key, value in metadata.items() if not key.startswith(OWN_METADATA)}
-    return msgspec.json.encode(kept) if kept else None
 
 
 def _with_usage(raw: bytes | None) -> bytes:

@@ -5,9 +5,6 @@ cost can be told before ``[DONE]``. No object is made for an ordinary event. Doe
 
 The patterns look for JSON keys. Inside a JSON string a quote always has a backslash before it, so text that a model
 writes can never match one. What matches is then parsed, and only its top level counts.
-
-An event ends at the first blank line, and a line at CR LF, LF or CR (WHATWG HTML, 9.2.5); so any two of these bytes
-but CR LF end an event. More of them between events mean nothing and pass at once, wherever chunks are cut.
 """
 
 from __future__ import annotations
@@ -20,9 +17,8 @@ import msgspec
 
 from router.core.values import Usage
 from router.dialects.openai_usage import usage_of
+from router.dialects.sse import END_OF_EVENT, Cutter, data_of, end_of_events
 
-_SEPARATORS: Final = (b"\n\n", b"\n\r", b"\r\r")
-_END_OF_EVENT: Final = re.compile(rb"\n\n|\n\r|\r\r")
 _USAGE: Final = re.compile(rb'"usage"\s*:(?!\s*null)')
 _ERROR: Final = re.compile(rb'"error"\s*:(?!\s*null)')
 _FINISH: Final = re.compile(rb'"finish_reason"\s*:\s*"')
@@ -37,7 +33,6 @@ _NO_ERROR: Final = (None, False, "")
 _TELLING: Final[tuple[str, ...]] = ("choices", "usage", "error", "x_groq")
 _ANSWERS: Final = frozenset({"choices", "data"})
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 
 
 class _Delta(msgspec.Struct):
@@ -63,7 +58,7 @@ _CHUNK: Final = msgspec.json.Decoder(_Chunk)
 _TOP: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-class StreamScanner:
+class StreamScanner(Cutter):
     """Reads a chat stream while it passes.
 
     Args:
@@ -83,7 +78,6 @@ class StreamScanner:
     __slots__ = (
         "_cost",
         "_held",
-        "_tail",
         "_wants_usage",
         "answered",
         "done",
@@ -95,9 +89,9 @@ class StreamScanner:
     )
 
     def __init__(self, *, wants_usage: bool, cost: Callable[[Usage], str | None]) -> None:
+        super().__init__()
         self._wants_usage = wants_usage
         self._cost = cost
-        self._tail = bytearray()
         self._held = b""
         self.usage: Usage | None = None
         self.answered = False
@@ -113,12 +107,12 @@ class StreamScanner:
         Raises:
             ValueError: one event is larger than `MAX_EVENT_BYTES`.
         """
-        whole = b"" if self.done else self._whole_events(chunk)
+        whole = b"" if self.done else self.whole_events(chunk)
         if not whole:
             return b""
         special = _first_special(whole)
         if special >= 0:
-            ordinary = _end_of_events(whole, 0, special)
+            ordinary = end_of_events(whole, 0, special)
             whole = whole[:ordinary] + self._one_by_one(whole[ordinary:])
         if not self.answered and _ANSWER.search(whole):
             self.answered = True
@@ -130,25 +124,10 @@ class StreamScanner:
         """What stands at the end of a whole stream: the usage event if it was asked for."""
         return self._held
 
-    def _whole_events(self, chunk: bytes) -> bytes:
-        tail = self._tail
-        if not tail and chunk.endswith((b"\n\n", b"\r\n\r\n")):
-            return chunk
-        seen = max(len(tail) - 1, 0)
-        tail += chunk
-        cut = _end_of_events(tail, seen, len(tail))
-        if not cut:
-            if len(tail) > MAX_EVENT_BYTES:
-                raise ValueError(f"one stream event is larger than {MAX_EVENT_BYTES} bytes")
-            return b""
-        whole = bytes(tail[:cut])
-        del tail[:cut]
-        return whole
-
     def _one_by_one(self, events: bytes) -> bytes:
         passed: list[bytes] = []
         start = 0
-        for end in _END_OF_EVENT.finditer(events):
+        for end in END_OF_EVENT.finditer(events):
             padded = events[start : end.end()]
             event = padded.lstrip(b"\r\n")
             passed += (padded[: len(padded) - len(event)], self._event(event))
@@ -200,24 +179,9 @@ def _first_special(events: bytes) -> int:
     return min((place for place in places if place is not None and place >= 0), default=-1)
 
 
-def _end_of_events(stream: bytes | bytearray, start: int, stop: int) -> int:
-    """Just behind the last event that ends between ``start`` and ``stop`` and the blank lines there, or 0."""
-    last = max(stream.rfind(separator, start, stop) for separator in _SEPARATORS)
-    cut = 0 if last < 0 else last + 2
-    while cut < stop and stream[cut] in b"\r\n":
-        cut += 1
-    return cut
-
-
-def data_of(event: bytes) -> bytes:
-    """The data of one server-sent event: its ``data:`` lines, joined by line feeds (WHATWG HTML, 9.2.6)."""
-    lines = event.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-    return b"\n".join(line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:"))
-
-
 def streamed_text(stream: bytes) -> list[str]:
     """All text that a stream has carried so far: what must be counted when no usage came."""
-    return _joined(data_of(event) for event in _END_OF_EVENT.split(stream))
+    return _joined(data_of(event) for event in END_OF_EVENT.split(stream))
 
 
 def said_so_far(stream: bytes) -> str:

@@ -66,16 +66,16 @@ def _tier(envelope: _Envelope) -> str:
 def _normal(given: Any, tier: str) -> Usage | None:
     if not isinstance(given, dict):
         return None
-    prompt = _count(given.get("prompt_tokens"))
+    prompt = a_count(given.get("prompt_tokens"))
     said = given.get("completion_tokens")
-    completion = 0 if said is None else _count(said)
+    completion = 0 if said is None else a_count(said)
     if prompt is None or completion is None:
         return None
     prompt_details = _details(given, "prompt_tokens_details")
-    cached = _count(prompt_details.get("cached_tokens")) or _count(given.get("prompt_cache_hit_tokens")) or 0
-    written = _count(prompt_details.get("cache_write_tokens")) or 0
-    reasoning = _count(_details(given, "completion_tokens_details").get("reasoning_tokens")) or 0
-    total = _count(given.get("total_tokens")) or 0
+    cached = a_count(prompt_details.get("cached_tokens")) or a_count(given.get("prompt_cache_hit_tokens")) or 0
+    written = a_count(prompt_details.get("cache_write_tokens")) or 0
+    reasoning = a_count(_details(given, "completion_tokens_details").get("reasoning_tokens")) or 0
+    total = a_count(given.get("total_tokens")) or 0
     hidden = max(0, total - prompt - completion)
     completion += hidden
     if cached + written > prompt:
@@ -96,7 +96,8 @@ def _details(given: dict[str, Any], name: str) -> dict[str, Any]:
     return details if isinstance(details, dict) else {}
 
 
-def _count(value: object) -> int | None:
+def a_count(value: object) -> int | None:
+    """A number of tokens, or None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_TOKENS:
         return None
     return value

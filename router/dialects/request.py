@@ -6,14 +6,17 @@ said in the conversation (neutral.py), which only a translation needs.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
+from router.core.errors import RouterError
 from router.core.tokens import PromptShape
 from router.dialects.json_object import TopLevel
 from router.dialects.neutral import Conversation
 
+OWN_METADATA: Final = "costrouter."
+"""Prefix of metadata keys that speak to us and are not forwarded."""
 USER_CHARS: Final = 128
 """A longer ``user`` is cut in the ledger; the provider gets it whole."""
 
@@ -46,5 +49,48 @@ class Request(msgspec.Struct, frozen=True):
     """Our metadata keys without their prefix: the same names as our headers."""
     passed: tuple[tuple[bytes, bytes], ...] = ()
     """The caller's headers that belong to the body, such as a version of its format; lower-case names."""
+    unsigned: bool = False
+    """Whether it holds thoughts of a model that signed nothing (`anthropic/request.py`)."""
     conversation: Conversation | None = None
     """The body in neutral form, once it has been read wholly because it is put into another dialect."""
+
+
+def decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
+    """A body by its schema.
+
+    Raises:
+        RouterError: ``invalid_request`` naming the field.
+    """
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `")
+        field = path.removesuffix("`").removeprefix("$.").removeprefix("$")
+        raise RouterError(
+            "invalid_request", f"{field or 'The body'}: {message[0].lower()}{message[1:]}.", param=field or None
+        ) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RouterError("invalid_request", f"The body is not valid JSON: {error}") from None
+
+
+def own_metadata(metadata: dict[str, Any]) -> dict[str, str]:
+    """Our keys of the metadata, without their prefix.
+
+    Raises:
+        RouterError: ``invalid_request`` for one that is no text.
+    """
+    own: dict[str, str] = {}
+    for key, value in metadata.items():
+        if key.startswith(OWN_METADATA):
+            if not isinstance(value, str):
+                field = f"metadata.{key[:80]}"
+                raise RouterError("invalid_request", f'{field} must be a string, such as "auto".', param=field)
+            own[key.removeprefix(OWN_METADATA)] = value
+    return own
+
+
+def foreign_metadata(raw: bytes | None) -> bytes | None:
+    """The metadata without our keys; None where nothing is left."""
+    metadata = msgspec.json.decode(raw or b"{}", type=dict[str, msgspec.Raw])
+    kept = {key: value for key, value in metadata.items() if not key.startswith(OWN_METADATA)}
+    return msgspec.json.encode(kept) if kept else None

@@ -29,6 +29,8 @@ class Meters(NamedTuple):
     cache_write: int = 0
     completion: int = 0
     reasoning: int = 0
+    cache_write_1h: int = 0
+    """Of the written ones, those that are kept for an hour."""
 
 
 class Call(NamedTuple):
@@ -47,7 +49,7 @@ class Call(NamedTuple):
 class _Sum:
     calls: int = 0
     incomplete: int = 0
-    tokens: list[int] = field(default_factory=lambda: [0] * 5)
+    tokens: list[int] = field(default_factory=lambda: [0] * 6)
     dollars: Fraction = Fraction(0)
     nano: int = 0
 
@@ -128,7 +130,8 @@ def price(call: Call) -> Fraction:
     return (
         fresh * row.input
         + meters.cached * row.cached_input
-        + meters.cache_write * row.cache_write
+        + (meters.cache_write - meters.cache_write_1h) * row.cache_write
+        + meters.cache_write_1h * row.cache_write_1h
         + meters.completion * row.output
         + row.request
     )

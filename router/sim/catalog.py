@@ -49,6 +49,7 @@ class PriceRow:
     cache_write: Fraction
     output: Fraction
     request: Fraction
+    cache_write_1h: Fraction
     caches: bool
     """The row names a rate of its own for cached input."""
     tiers: dict[str, PriceRow]
@@ -90,6 +91,7 @@ class Model:
     image: Image | None
     capabilities: frozenset[str]
     reasoning: bool
+    fixed_sampling: bool
     latency: Latency
     output_mean: float
     output_p90: float
@@ -105,6 +107,7 @@ class Provider:
     needs_key: bool
     bills_after_disconnect: bool
     quirks: frozenset[str]
+    dialect: str
     models: dict[str, Model]
 
 
@@ -133,6 +136,7 @@ def _provider(raw: dict[str, Any]) -> Provider:
         needs_key="key_env" in raw,
         bills_after_disconnect=bool(raw.get("bills_after_disconnect", False)),
         quirks=frozenset(raw.get("quirks") or ()),
+        dialect=str(raw.get("dialect", "openai")),
         models={model.upstream: model for model in models},
     )
 
@@ -150,6 +154,7 @@ def _model(raw: dict[str, Any]) -> Model:
         image=Image(**raw["image"]) if raw.get("image") else None,
         capabilities=frozenset(raw["capabilities"]),
         reasoning="reasoning" in (raw.get("tags") or ()),
+        fixed_sampling=bool(raw.get("fixed_sampling")),
         latency=Latency(float(latency["ttft_p50_ms"]), float(latency["ttft_p95_ms"]), float(latency["tpot_ms"])),
         output_mean=float(output["mean"]),
         output_p90=float(output["p90"]),
@@ -194,6 +199,7 @@ def _price(raw: dict[str, Any], model: str) -> PriceRow:
         input=fresh,
         cached_input=rate("cached_input", fresh),
         cache_write=rate("cache_write", fresh),
+        cache_write_1h=rate("cache_write_1h", rate("cache_write", fresh)),
         output=rate("output", Fraction(-1)),
         request=request,
         caches="cached_input" in raw,
@@ -211,7 +217,7 @@ def _in_tier(raw: dict[str, Any], tier: dict[str, Any]) -> dict[str, Any]:
         pico = Fraction(str(rate)) * factor * _MILLION
         return Fraction(-(-pico.numerator // pico.denominator), _MILLION)
 
-    rates = ("input", "cached_input", "cache_write", "output")
+    rates = ("input", "cached_input", "cache_write", "cache_write_1h", "output")
     return raw | {name: scaled(raw[name]) for name in rates if name in raw} | {"tiers": {}}
 
 

@@ -20,7 +20,7 @@ from router.sim.faults import CUTS, LIES
 from router.sim.personality import usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from router.sim.catalog import Model, Provider
     from router.sim.faults import Rule
@@ -48,6 +48,26 @@ class _Left(Exception):  # noqa: N818 - not an error: the caller may leave
     """The caller has closed the connection."""
 
 
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a wire format says at the moments that all share. The defaults of `Exchange` speak OpenAI's."""
+
+    last: bytes
+    """The last event of a stream."""
+    error: bytes
+    """An error within a stream."""
+    error_body: bytes
+    """The same in place of a plain answer."""
+    events: Callable[[Answer, dict[str, object] | None], Iterator[wire.Event]] | None = None
+    report: Callable[[Meters], dict[str, object]] | None = None
+    """Meters as a usage object."""
+    lie: Callable[[dict[str, object]], dict[str, object]] | None = None
+    """One of `LIES` in this format."""
+
+
+OPENAI: Final = Form(last=wire.DONE, error=wire.STREAM_ERROR, error_body=wire.STREAM_ERROR[6:-2])
+
+
 @dataclass(slots=True)
 class Exchange:
     """One admitted call. ``prompt`` has the input meters; the output's are filled in when it is settled."""
@@ -67,6 +87,7 @@ class Exchange:
     pace: Pace
     fault: Rule | None
     caches: bool
+    form: Form = OPENAI
     shown: int = 0
     shown_reasoning: int = 0
     generated: bool = False
@@ -117,9 +138,10 @@ class Exchange:
         return response
 
     async def _events(self, response: web.StreamResponse, cut: Rule | None, due: float) -> None:
-        events = wire.stream(self.envelope, self.answer, self._usage(), self.world.rng)
+        form, told = self.form, self._usage()
+        events = form.events(self.answer, told) if form.events else self._openai_events(told)
         for number, event in enumerate(events):
-            if cut and _is_due(cut, number, event):
+            if cut and self._is_due(cut, number, event):
                 if not await self._cut(response, cut):
                     return
                 cut = None
@@ -135,13 +157,22 @@ class Exchange:
         await response.write_eof()
         self.complete = self.generated = True
 
+    def _openai_events(self, told: dict[str, object] | None) -> Iterator[wire.Event]:
+        return wire.stream(self.envelope, self.answer, told, self.world.rng)
+
+    def _is_due(self, cut: Rule, number: int, event: wire.Event) -> bool:
+        """Whether an answer is cut before this event: at the rule's, or where the answer is shorter, before it finishes."""
+        if cut.after_chunks < 0:
+            return event.data is self.form.last
+        return number == cut.after_chunks or event.finishes
+
     async def _cut(self, response: web.StreamResponse, rule: Rule) -> bool:
         """Interrupt a running stream; True when it goes on afterwards."""
         if rule.kind == "stall":
             await self._stall(rule)
             return True
         if rule.kind == "error_event":
-            await response.write(wire.STREAM_ERROR)
+            await response.write(self.form.error)
         elif rule.kind == "reset":
             await asyncio.sleep(0.01)  # what was sent reaches the caller before the reset overtakes it
             self._abort()
@@ -150,7 +181,7 @@ class Exchange:
     async def _spoil_plain(self, rule: Rule, body: bytes) -> web.StreamResponse:
         if rule.kind == "error_event":
             self.billed = False
-            return web.Response(status=500, body=wire.STREAM_ERROR[6:-2], content_type="application/json")
+            return web.Response(status=500, body=self.form.error_body, content_type="application/json")
         response = web.StreamResponse(headers=headers(self.request_id) | {"Content-Type": "application/json"})
         if rule.kind == "reset" and rule.after_chunks == 0:
             self._abort()
@@ -210,10 +241,13 @@ class Exchange:
         if self.fault and self.fault.kind == "no_usage":
             return None
         if self.fault and self.fault.kind == "lying_usage":
-            return LIES[(self.fault.hits - 1) % len(LIES)]
+            lie = LIES[(self.fault.hits - 1) % len(LIES)]
+            return self.form.lie(lie) if self.form.lie else lie
         if not self.answer.choices:  # embeddings
             return {"prompt_tokens": self.prompt.prompt, "total_tokens": self.prompt.prompt}
         meters = self.prompt._replace(completion=self.answer.completion, reasoning=self.answer.reasoning)
+        if self.form.report is not None:
+            return self.form.report(meters)
         seconds = (self.pace.first, self.pace.each * self._visible())
         return usage(self.envelope.who, meters, caches=self.caches, reasons=self.model.reasoning, seconds=seconds)
 
@@ -236,13 +270,6 @@ class Exchange:
             completion, reasoning = self.answer.partial(self.model, self.shown, self.shown_reasoning)
         meters = self.prompt._replace(completion=completion, reasoning=reasoning)
         self.world.bill.add(Call(self.provider.name, self.model, self.request_id, self.at, meters, self.complete))
-
-
-def _is_due(cut: Rule, number: int, event: wire.Event) -> bool:
-    """Whether an answer is cut before this event: at the rule's, or where the answer is shorter, before it finishes."""
-    if cut.after_chunks < 0:
-        return event.data is wire.DONE
-    return number == cut.after_chunks or event.finishes
 
 
 def headers(request_id: str) -> dict[str, str]:

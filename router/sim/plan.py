@@ -59,6 +59,8 @@ class Choice:
     hidden: int
     reasoning: int
     completion: int
+    stopped_by: str = ""
+    """The caller's stop sequence that ended it."""
 
 
 @dataclass(slots=True)
@@ -143,6 +145,7 @@ def _choice(
     room = _pieces_within(limit - reasoning, model)
     calls: list[tuple[ToolCall, list[str]]] = []
     content: list[str] = []
+    stopped_by = ""
     wanted = tool_calls(body, rng)
     if wanted:
         finish, used = "tool_calls", 0
@@ -157,9 +160,9 @@ def _choice(
             calls.append((call, arguments))
             used += name + len(arguments)
     else:
-        content, finish = _content(body, max(1, _pieces_within(length - reasoning, model)), prose, rng)
+        content, finish, stopped_by = _content(body, max(1, _pieces_within(length - reasoning, model)), prose, rng)
         if len(content) > room:
-            content, finish = content[:room], "length"
+            content, finish, stopped_by = content[:room], "length", ""
         used = len(content)
     return Choice(
         content=content,
@@ -169,10 +172,11 @@ def _choice(
         hidden=0 if shows_reasoning else reasoning,
         reasoning=reasoning,
         completion=reasoning + metered(used, model),
+        stopped_by=stopped_by,
     )
 
 
-def _content(body: dict[str, Any], length: int, prose: Prose, rng: random.Random) -> tuple[list[str], str]:
+def _content(body: dict[str, Any], length: int, prose: Prose, rng: random.Random) -> tuple[list[str], str, str]:
     form = (body.get("response_format") or {}).get("type", "text")
     if form == "text":
         drawn = prose.draw(rng, length)
@@ -183,10 +187,11 @@ def _content(body: dict[str, Any], length: int, prose: Prose, rng: random.Random
     stops = [stop] if isinstance(stop, str) else stop
     if stops:
         text = "".join(drawn)
-        ends = [at for at in (text.find(entry) for entry in stops if entry) if at >= 0]
+        ends = [(text.find(entry), entry) for entry in stops if entry and entry in text]
         if ends:
-            drawn = pieces(text[: min(ends)])
-    return drawn, "stop"
+            at, entry = min(ends)
+            return pieces(text[:at]), "stop", entry
+    return drawn, "stop", ""
 
 
 def _pieces_within(tokens: int, model: Model) -> int:

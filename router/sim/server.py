@@ -16,6 +16,7 @@ import orjson
 import uvloop
 from aiohttp import web
 
+from router.sim.anthropic.provider import CACHES, messages
 from router.sim.batch import files, openai
 from router.sim.batch.shelf import SHELVES, Shelves
 from router.sim.catalog import load
@@ -61,6 +62,8 @@ def make_app(
     app[SHELVES] = Shelves(app[WORLD], batch_speed)
     app.router.add_post("/{provider}/v1/chat/completions", chat)
     app.router.add_post("/{provider}/v1/embeddings", embeddings)
+    app[CACHES] = {}
+    app.router.add_post("/{provider}/v1/messages", messages)
     app.router.add_get("/{provider}/v1/models", models)
     app.router.add_get("/{provider}/v1/models/{name:.+}", models)
     _add_batches(app)

@@ -110,9 +110,9 @@ def _deltas(envelope: Envelope, index: int, choice: Choice, rng: random.Random) 
     if choice.shown_reasoning:
         first["reasoning_content"] = ""
     yield make(first)
-    for cut in _runs(choice.shown_reasoning, rng):
+    for cut in runs(choice.shown_reasoning, rng):
         yield make({"content": None, "reasoning_content": "".join(cut)}, len(cut), len(cut))
-    for cut in _runs(choice.content, rng):
+    for cut in runs(choice.content, rng):
         delta: dict[str, Any] = {"content": "".join(cut)}
         if choice.shown_reasoning:
             delta["reasoning_content"] = None
@@ -123,11 +123,12 @@ def _deltas(envelope: Envelope, index: int, choice: Choice, rng: random.Random) 
             {"tool_calls": [{"index": number, "id": call.id, "type": "function", "function": function}]},
             len(pieces(call.name)),
         )
-        for cut in _runs(arguments, rng):
+        for cut in runs(arguments, rng):
             yield make({"tool_calls": [{"index": number, "function": {"arguments": "".join(cut)}}]}, len(cut))
 
 
-def _runs(run: list[str], rng: random.Random) -> Iterator[list[str]]:
+def runs(run: list[str], rng: random.Random) -> Iterator[list[str]]:
+    """Pieces as they come in a stream: a few at a time."""
     start = 0
     while start < len(run):
         size = 1 + int(rng.random() * 4)

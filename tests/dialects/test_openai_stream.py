@@ -9,15 +9,14 @@ from recorded import PLAIN, STREAMS
 
 from router.core.values import Usage
 from router.dialects.openai_stream import (
-    MAX_EVENT_BYTES,
     StreamScanner,
     answered_text,
-    data_of,
     is_answer,
     said_so_far,
     streamed_text,
 )
 from router.dialects.openai_usage import usage_of
+from router.dialects.sse import MAX_EVENT_BYTES, data_of
 
 COST = "0.000000042"
 METERS = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}

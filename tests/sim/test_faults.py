@@ -271,5 +271,5 @@ async def test_the_bill_can_be_reset(sim):
         assert response.status == 204
     assert (await sim.totals())["total"] == {
         "calls": 0, "incomplete": 0, "prompt": 0, "cached": 0, "cache_write": 0, "completion": 0, "reasoning": 0,
-        "dollars": "0.000000000000", "nano": 0,
+        "cache_write_1h": 0, "dollars": "0.000000000000", "nano": 0,
     }  # fmt: skip

@@ -1,0 +1,1 @@
+"""Anthropic's Messages API, simulated: its checks, its caches, its answers and streams."""
