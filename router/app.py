@@ -16,13 +16,13 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 import structlog
 import uvloop
-from aiohttp import web
 
 from router.adapters.archive_task import keep_archived
 from router.adapters.audit import Audit
@@ -35,6 +35,7 @@ from router.adapters.http_admin import HOME, OPERATOR
 from router.adapters.http_api import Api, Health
 from router.adapters.http_budgets import BudgetApi
 from router.adapters.http_decisions import DecisionApi
+from router.adapters.http_doors import CLOSE_S, Doors
 from router.adapters.http_keys import KeyApi
 from router.adapters.http_limits import LimitApi
 from router.adapters.http_policies import PolicyApi
@@ -43,7 +44,7 @@ from router.adapters.http_transfer import TransferApi
 from router.adapters.journal import KEPT_S, Journal
 from router.adapters.kept_answers import KeptAnswers
 from router.adapters.learning import Learning
-from router.adapters.metrics import Metrics
+from router.adapters.metrics import Metrics, TimeLimits, limits_in
 from router.adapters.policy_store import PolicySet
 from router.adapters.policy_watch import PolicyWatch
 from router.adapters.redis_budgets import RedisBudgets
@@ -65,20 +66,20 @@ from router.exchange import Exchange
 from router.forward import Forwarder
 from router.once import Once
 from router.pipeline import Pipeline
-from router.plan import BACKLOG, DEV, Plan, world_of
+from router.plan import DEV, Plan, world_of
 from router.ports import Clock, Listener, StoreUnavailable, Upstream
+from router.processes import BACKLOG
 from router.settings import Settings
 from router.yard import blob_secret, job_parts
 
 TICK_S: Final = 1.0
-DRAIN_POLL_S: Final = 0.02
-CANCEL_S: Final = 1.0
-"""How long requests may take to end once they are told to. aiohttp's shutdown waits this long twice."""
+REPLACED: Final = signal.SIGUSR1
+"""Tells a worker that another has taken its place."""
 LEAVE_S: Final = 5.0
 """How long streams whose callers have gone may take to end."""
 TELL_S: Final = 2.0
 """How long the fleet's last exchange may take."""
-AFTER_DRAIN_S: Final = 2 * CANCEL_S + LEAVE_S + FLUSH_S + TELL_S
+AFTER_DRAIN_S: Final = CLOSE_S + LEAVE_S + FLUSH_S + TELL_S
 """All that stopping may take beyond the requests under way; the supervisor waits longer than both together."""
 FAILED_TICKS: Final = 3
 """Ticks in a row that must fail before /readyz speaks of it."""
@@ -97,18 +98,26 @@ class SystemClock:
         return time.monotonic()
 
 
-def run_worker(plan: Plan, number: int, ready: int) -> None:
-    """Serve until SIGTERM. ``ready`` is a descriptor that gets one byte once requests are answered."""
-    uvloop.run(_Worker(plan, number).serve(ready))
+def run_worker(plan: Plan, number: int, ready: int, door: socket.socket) -> None:
+    """Serve until SIGTERM, or until `REPLACED`, after which what is there is answered.
+
+    Args:
+        plan: what to serve.
+        number: the worker's place.
+        ready: a descriptor that gets one byte once requests are answered.
+        door: a listening socket to accept from.
+    """
+    uvloop.run(_Worker(plan, number, door).serve(ready))
 
 
 class _Worker:
-    def __init__(self, plan: Plan, number: int) -> None:
+    def __init__(self, plan: Plan, number: int, door: socket.socket) -> None:
         self._plan = plan
+        self._door = door
         self._name = f"w{number}-{secrets.token_hex(3)}"
         self._clock = SystemClock()
         self._observations = Observations()
-        self._metrics = Metrics()
+        self._metrics = Metrics(self._limits_of)
         self._log = RequestLog(sys.stderr.fileno(), self._name)
         self._health = Health(reasons=[*plan.warnings, *plan.policies.reasons])
         self._world = plan.world
@@ -116,10 +125,11 @@ class _Worker:
         self._compiled = (-1, -1)
         self._last: Snapshot | None = None
         self._closed: dict[tuple[str, str], str] = {}
+        self._connected: Callable[[], int] = lambda: 0
 
     async def serve(self, ready: int) -> None:
-        loop, stop = asyncio.get_running_loop(), asyncio.Event()
-        loop.add_signal_handler(signal.SIGTERM, stop.set)
+        loop = asyncio.get_running_loop()
+        stop, replaced = _heard(loop, signal.SIGTERM), _heard(loop, REPLACED)
         plan, clock = self._plan, self._clock
         # Long replies (spend, totals) must not hold up reservations, so they have a connection of their own.
         connection, reader = (
@@ -157,15 +167,16 @@ class _Worker:
             pipeline=pipeline,
             reader=reader,
             fleet=fleet,
-            gauges=lambda: {
-                "costrouter_rows_waiting": ledger.waiting,
-                "costrouter_lines_taken": jobs.broker.depth,
-                "costrouter_oldest_line_seconds": jobs.broker.oldest_s,
-                "costrouter_journal_failing": int(bool(journal.fault)),
-                "costrouter_ways_shut": len(breakers.shut()),
-                "costrouter_policy_set": watch.current.number,
-                "costrouter_policy_faults": len(watch.current.faults),
-            },
+            gauges=lambda: (
+                self._gauges(ledger, journal)
+                | {
+                    "costrouter_lines_taken": jobs.broker.depth,
+                    "costrouter_oldest_line_seconds": jobs.broker.oldest_s,
+                    "costrouter_ways_shut": len(breakers.shut()),
+                    "costrouter_policy_set": watch.current.number,
+                    "costrouter_policy_faults": len(watch.current.faults),
+                }
+            ),
             health=self._health,
             started=clock.now_ms() // 1000,
             max_body=plan.settings.max_body,
@@ -182,10 +193,11 @@ class _Worker:
             | PolicyApi(pipeline, lambda: watch.current).table()
             | _key_table(pipeline, keys, budget_api, Audit(reader), clock)
         )
-        handlers = HttpServer(pipeline, table, max_body=plan.settings.max_body).protocol_factory()
-        listening = await loop.create_server(handlers, sock=self._socket(), backlog=BACKLOG)
-        _keep_garbage_rare()
-        _tell(ready)
+        server = HttpServer(pipeline, table, max_body=plan.settings.max_body)
+        handlers = server.protocol_factory()
+        self._connected = lambda: len(handlers.connections)
+        listening = await loop.create_server(handlers, sock=self._door, backlog=BACKLOG)
+        _serving(ready)
         clockwork = (
             *jobs.clockwork,
             self._tick(pipeline, fleet, journal, watch),
@@ -197,10 +209,8 @@ class _Worker:
         )
         running = [loop.create_task(work) for work in clockwork]
         looking_after = loop.create_task(upkeep.run())
-        await stop.wait()
-        listening.close()
-        self._health.down = "shutting down"
-        await _drain(handlers, plan.settings.drain_s)
+        doors = Doors(server, handlers, listening, self._health.go_down)
+        await doors.closed(stop, replaced, linger_s=plan.settings.linger_s, drain_s=plan.settings.drain_s)
         await pipeline.close(LEAVE_S)
         for task in running:
             task.cancel()
@@ -227,6 +237,18 @@ class _Worker:
             except Exception as error:  # noqa: BLE001 - the last snapshot serves on; the next tick tries again
                 _log.exception("snapshot_failed", kind=type(error).__name__)
             self._log.flush()
+
+    def _limits_of(self, policy: str, rule: str) -> TimeLimits:
+        policies = {} if self._last is None else self._last.world.policies
+        return limits_in(policies.values(), policy, rule)
+
+    def _gauges(self, ledger: RedisLedger, journal: Journal) -> dict[str, int]:
+        return {
+            "costrouter_rows_waiting": ledger.waiting,
+            "costrouter_journal_failing": int(bool(journal.fault)),
+            "costrouter_connections": self._connected(),
+            "costrouter_degraded": int(bool(self._health.reasons or self._health.down)),
+        }
 
     async def _exchange(self, fleet: Fleet) -> str:
         """Why it failed, for people; the empty text if it did not."""
@@ -309,14 +331,6 @@ class _Worker:
         kept_s = 0 if self._plan.settings.redis_url is None else KEPT_S
         return Journal(root, f"{self._name}{secrets.token_hex(4)}", kept_s=kept_s)
 
-    def _socket(self) -> socket.socket:
-        host = self._plan.settings.host
-        place = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        place.bind((host, self._plan.port))
-        return place
-
 
 def _key_table(
     pipeline: Pipeline, keys: RedisKeys, budgets: BudgetApi, audit: Audit, clock: Clock
@@ -332,27 +346,16 @@ def _webhook(settings: Settings) -> Webhook | None:
     return Webhook(settings.alert_url, secret, shape=settings.alert_format, private=settings.alert_private)
 
 
-def _tell(ready: int) -> None:
-    """Whoever started this worker that requests are answered."""
-    os.write(ready, b"1")
-    os.close(ready)
+def _heard(loop: asyncio.AbstractEventLoop, number: signal.Signals) -> asyncio.Event:
+    event = asyncio.Event()
+    loop.add_signal_handler(number, event.set)
+    return event
 
 
-def _keep_garbage_rare() -> None:
-    """What start-up has made stays; only what requests leave is looked through."""
+def _serving(ready: int) -> None:
+    """Say so. What start-up has made stays; from now on only what requests leave is looked through for garbage."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
-
-
-async def _drain(handlers: web.Server, bound_s: float) -> None:
-    """Let requests under way end; cancel those that have not after ``bound_s`` seconds."""
-    handlers.pre_shutdown()
-    loop = asyncio.get_running_loop()
-    bound = loop.time() + bound_s
-    # aiohttp's own shutdown waits as long once more after that, and has no public word for a connection that is busy.
-    while loop.time() < bound and any(c._request_in_progress for c in handlers.connections):  # noqa: ASYNC110, SLF001 - as said
-        await asyncio.sleep(DRAIN_POLL_S)
-    await handlers.shutdown(CANCEL_S)
-    # Cancelled handlers hand their streams to the pipeline, once it is their turn.
-    await asyncio.sleep(DRAIN_POLL_S)
+    os.write(ready, b"1")
+    os.close(ready)

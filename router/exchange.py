@@ -94,9 +94,10 @@ class Exchange:
             return await self._deliver(attempt, response, gone)
         except BaseException as failure:
             # Whatever it was, it may have been sent: the books must say so. A row that stands already is kept.
-            left = isinstance(failure, asyncio.CancelledError)
+            # Nobody cancels a call but a node that must stop.
+            stopped = isinstance(failure, asyncio.CancelledError)
             attempt.settle_estimated(
-                outcome="client_left" if left else "upstream_interrupted", status=499 if left else 500
+                outcome="node_stopped" if stopped else "upstream_interrupted", status=503 if stopped else 500
             )
             raise
 

@@ -35,10 +35,9 @@ from router.core.tokens import exactly
 from router.core.values import Needs
 from router.dialects.ways import INBOUND
 from router.ports import ProviderLink, Timeouts
+from router.processes import BACKLOG
 from router.settings import Settings, SettingsError
 
-BACKLOG: Final = 4096
-"""Connections that may wait to be accepted, of callers and of the simulated providers."""
 DEV: Final = "dev"
 """The id of the settings' development key."""
 
@@ -71,9 +70,29 @@ class Plan(msgspec.Struct):
     """Of the keys that the node generated."""
     encoders: Encoders
 
+    @property
+    def sim_url(self) -> str:
+        """Where the simulated providers answer; empty for none."""
+        return "" if self.sim_socket is None else f"http://127.0.0.1:{self.sim_socket.getsockname()[1]}"
 
-def prepare(settings: Settings, store_url: str, port: int) -> Plan:
+
+def renewed(plan: Plan) -> Plan:
+    """What `prepare` reads now, at the same place, with the same simulated providers.
+
+    Raises:
+        SettingsError: something in it cannot work any more.
+    """
+    return prepare(plan.settings, plan.store_url, plan.port, plan)
+
+
+def prepare(settings: Settings, store_url: str, port: int, former: Plan | None = None) -> Plan:
     """Read everything that workers share: policies, keys, providers, encoders.
+
+    Args:
+        settings: the node's.
+        store_url: where the store is.
+        port: where callers come.
+        former: what was prepared before; of it stays what is running, or does not change.
 
     Raises:
         SettingsError: something in it cannot work.
@@ -89,7 +108,7 @@ def prepare(settings: Settings, store_url: str, port: int) -> Plan:
     loaded = found.loaded
     real = [p for p in loaded.catalog.providers.values() if reachable(p, settings.environment)]
     simulated = settings.sim if settings.sim is not None else not real
-    sim_socket = _sim_socket() if simulated else None
+    sim_socket = former.sim_socket if former is not None else _sim_socket() if simulated else None
     offered = [p for p in loaded.catalog.providers.values() if p.spoken] if simulated else real
     if not offered:
         names = ", ".join(sorted({needed(p) for p in loaded.catalog.providers.values() if p.spoken} - {""}))
@@ -98,8 +117,9 @@ def prepare(settings: Settings, store_url: str, port: int) -> Plan:
     links = _links(offered, settings, sim_socket)
     dev_key, admin_key = _keys(settings)
     example, why = _example(world)
-    encoders = Encoders()
-    encoders.preload()
+    encoders = Encoders() if former is None else former.encoders
+    if former is None:
+        encoders.preload()
     return Plan(
         settings=settings,
         store_url=store_url,

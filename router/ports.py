@@ -99,6 +99,9 @@ class PartStream(Protocol):
     async def abandon(self) -> None:
         """The caller has gone."""
 
+    def cut(self, error: RouterError) -> bytes:
+        """Last words to a caller who gets no more; `abandon` follows."""
+
 
 class Upstream(Protocol):
     """Sends one request and returns once the response's head is here."""

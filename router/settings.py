@@ -56,6 +56,8 @@ class Settings(BaseModel):
     loses power may then lose what its disk did not have yet, a process that dies loses nothing."""
     drain_s: float = Field(default=25.0, ge=0, le=3600)
     """How long requests under way may take to end after SIGTERM, in seconds."""
+    linger_s: float = Field(default=0, ge=0, le=600)
+    """How long a node that was told to stop serves on, /readyz down, so that load balancers send no more, in seconds."""
     max_body_mb: int = Field(default=64, ge=1, le=1024)
     attempts: int = Field(default=3, ge=1, le=10)
     """Most attempts of a request, the first among them, where its policy does not say."""

@@ -51,6 +51,7 @@ class AnswerStream:
         "_response",
         "_scanner",
         "_stopped",
+        "_why",
     )
 
     def __init__(self, attempt: Attempt, response: UpstreamResponse, gone: Callable[[], bool]) -> None:
@@ -63,6 +64,7 @@ class AnswerStream:
         self._ended = False
         self._growth = Growth(attempt)
         self._stopped: RouterError | None = None
+        self._why: Outcome = "budget_stopped"
 
     async def first_part(self) -> bytes:
         """The first bytes for the caller, before anything has been promised to them.
@@ -92,7 +94,7 @@ class AnswerStream:
     async def next_part(self) -> bytes:
         """More bytes for the caller, ``b""`` after the last."""
         if self._stopped is not None:
-            await self._read_on("budget_stopped", self._stopped)
+            await self._read_on(self._why, self._stopped)
         if self._ended:
             return b""
         try:
@@ -116,7 +118,14 @@ class AnswerStream:
 
     async def abandon(self) -> None:
         """The caller has gone. Where the provider bills anyway, read on for its meters, within `DRAIN_S`."""
-        await self._read_on("client_left" if self._stopped is None else "budget_stopped", self._stopped)
+        await self._read_on("client_left" if self._stopped is None else self._why, self._stopped)
+
+    def cut(self, error: RouterError) -> bytes:
+        """Last words to the caller, who gets no more of it. `abandon` must follow. Nothing where the end was there."""
+        if self._ended or self._stopped is not None:
+            return b""
+        self._stopped, self._why = error, "node_stopped"
+        return self._event(error)
 
     async def _stop(self, error: RouterError) -> bytes:
         """A budget has no room for more of this: say so. Where the provider bills anyway, its meters are still wanted."""

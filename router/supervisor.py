@@ -1,35 +1,47 @@
 """The parent process: starts the store, the simulators and the workers, restarts what dies, stops all in order.
 
-Belongs here: processes and signals. Synchronous and without threads, so that workers can be forked from it with the
-encoders already in memory. Does not belong here: anything that serves a request (app.py).
+Belongs here: which processes there are, and what signals mean. Synchronous and without threads, so that workers can be
+forked from it with the encoders already in memory. Does not belong here: forking itself (processes.py), and anything that
+serves a request (app.py).
+
+    SIGTERM, SIGINT   stop
+    SIGHUP            with a terminal, which then has closed: stop; without one: restart
+    SIGUSR2           restart: read policies and provider keys anew, and let new workers take over one by one
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from router.adapters.embedded_store import EmbeddedStore, EmbeddedStoreError
-from router.app import AFTER_DRAIN_S, run_worker
-from router.plan import Plan, prepare
+from router.adapters.http_doors import IDLE_S
+from router.adapters.node_file import NodeFacts, NodeFile
+from router.app import AFTER_DRAIN_S, REPLACED, run_worker
+from router.plan import Plan, prepare, renewed
+from router.processes import await_end, await_ready, ended, fork, open_door, reserve_port, send
 from router.settings import Settings, SettingsError
 
-STOPPING: Final = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-WATCHED: Final = STOPPING | {signal.SIGCHLD}
+if TYPE_CHECKING:
+    import socket
+
+RESTART: Final = signal.SIGUSR2
+ENDING: Final = {signal.SIGTERM, signal.SIGINT}
+WATCHED: Final = ENDING | {signal.SIGHUP, RESTART, signal.SIGCHLD}
 READY_S: Final = 20.0
 SPARE_S: Final = 3.0
 """What a worker is given beyond its own bounds on stopping, before it is taken to hang."""
 RESTART_PAUSES_S: Final = (0.0, 0.2, 1.0, 5.0)
+PATIENCE_S: Final = 0.5
+"""Callers wait at the door of a worker that died for this long; longer pauses send them to the others."""
 GOOD_RUN_S: Final = 60.0
 """A worker that served for this long is restarted without a pause."""
 _log = structlog.get_logger("router.supervisor")
@@ -47,6 +59,13 @@ class Supervisor:
         self._settings = settings
         self._announce = announce
         self._workers: dict[int, int] = {}
+        """Process to its place, of those that accept."""
+        self._replaced: dict[int, float] = {}
+        """Those whose place another has taken, and until when they may finish."""
+        self._doors: dict[int, socket.socket] = {}
+        """By place."""
+        self._stopping = ENDING | ({signal.SIGHUP} if sys.stdin is not None and sys.stdin.isatty() else set())
+        self._node: NodeFile | None = None
         self._began: dict[int, float] = {}
         self._crashes: dict[int, int] = {}
         self._due: dict[int, float] = {}
@@ -67,7 +86,7 @@ class Supervisor:
         except OSError as error:
             reason = f"{settings.data_dir} cannot be used: {error.strerror}"
             raise SettingsError(f"{reason}. Set COSTROUTER_DATA_DIR to a folder that can be written.") from None
-        place = _reserve_port(settings.host, settings.port)
+        place = reserve_port(settings.host, settings.port)
         try:
             if settings.redis_url is None:
                 self._store = EmbeddedStore(settings.data_dir, _path(settings.store_binary))
@@ -78,33 +97,51 @@ class Supervisor:
             plan = prepare(settings, store_url, place.getsockname()[1])
             signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
             if plan.sim_socket is not None:
-                self._sim_pid = _fork(lambda: _run_sim(plan))
+                self._start_sim(plan)
             for number in range(settings.worker_count):
                 self._start_worker(plan, number)
-            self._announce(plan)
-            self._watch(plan)
+            with NodeFile(settings.data_dir, NodeFacts(os.getpid(), plan.port, plan.sim_url)) as self._node:
+                self._announce(plan)
+                self._watch(plan)
         finally:
             self._stop()
             place.close()
         return 0
 
+    def _start_sim(self, plan: Plan) -> None:
+        self._sim_pid = fork(lambda: self._run_sim(plan), WATCHED)
+
     def _start_worker(self, plan: Plan, number: int) -> None:
+        """A worker for a place, which then has two where it has one already.
+
+        Raises:
+            SettingsError: it did not start.
+        """
+        if number not in self._doors:
+            self._doors[number] = open_door(plan.settings.host, plan.port)
         reader, writer = os.pipe()
         # Forked, not executed: the encoders and the code are shared memory, and a worker is up in milliseconds.
-        pid = _fork(lambda: _run_worker(plan, number, writer))
+        pid = fork(lambda: self._run_worker(plan, number, writer), WATCHED)
         os.close(writer)
         self._workers[pid] = number
         self._began[number] = time.monotonic()
         try:
-            _await_ready(reader, number)
+            await_ready(reader, number, READY_S)
+        except SettingsError:
+            # It may only be slow; whoever tries again must not find it in its place then.
+            send(pid, signal.SIGKILL)
+            raise
         finally:
             os.close(reader)
 
     def _watch(self, plan: Plan) -> None:
         while True:
             received = signal.sigtimedwait(WATCHED, 0.5)
-            if received is not None and received.si_signo != signal.SIGCHLD:
+            what = signal.SIGCHLD if received is None else received.si_signo
+            if what in self._stopping:
                 return
+            if what in (RESTART, signal.SIGHUP):
+                plan = self._restart(plan)
             self._reap()
             now = time.monotonic()
             for number in [n for n, due in self._due.items() if due <= now]:
@@ -114,7 +151,31 @@ class Supervisor:
             if self._store is not None and self._store_due <= now and self._is_storeless(self._store):
                 self._revive_store(self._store)
             if plan.sim_socket is not None and not self._sim_pid:
-                self._sim_pid = _fork(lambda: _run_sim(plan))
+                self._start_sim(plan)
+
+    def _restart(self, plan: Plan) -> Plan:
+        """New workers for what policies and keys say now; each place is taken over while the old worker still accepts.
+
+        Where that cannot work, the old ones go on.
+        """
+        fault = ""
+        try:
+            fresh = renewed(plan)
+            for pid, number in list(self._workers.items()):
+                self._start_worker(fresh, number)
+                del self._workers[pid]
+                self._replaced[pid] = time.monotonic() + IDLE_S + self._settings.drain_s + AFTER_DRAIN_S + SPARE_S
+                send(pid, REPLACED)
+            plan = fresh
+            _log.info("restarted", workers=len(self._workers))
+        except SettingsError as error:
+            fault = str(error)
+            _log.error("restart_failed", reason=fault)
+        if self._node is not None:
+            self._node.facts.restarts += 1
+            self._node.facts.fault = fault
+            self._node.tell()
+        return plan
 
     def _is_storeless(self, store: EmbeddedStore) -> bool:
         return store.pid is None if self._owns_store else store.abandoned()
@@ -124,7 +185,7 @@ class Supervisor:
         _log.error("store_died", action="restart" if self._owns_store else "take over")
         try:
             # A signal to stop stays pending meanwhile, for `_watch` to find.
-            store.start(unwanted=lambda: bool(signal.sigpending() & STOPPING))
+            store.start(unwanted=lambda: bool(signal.sigpending() & self._stopping))
             self._owns_store = store.owner
         except (OSError, EmbeddedStoreError) as error:
             self._store_due = time.monotonic() + RESTART_PAUSES_S[-1]
@@ -132,145 +193,68 @@ class Supervisor:
 
     def _reap(self) -> None:
         for pid, number in list(self._workers.items()):
-            status = _ended(pid)
+            status = ended(pid)
             if status is None:
                 continue
             del self._workers[pid]
+            if number in self._workers.values():
+                continue  # its successor did not start, or it died as it was replaced
             ran_well = time.monotonic() - self._began[number] > GOOD_RUN_S
             count = self._crashes[number] = 1 if ran_well else self._crashes.get(number, 0) + 1
             pause = RESTART_PAUSES_S[min(count, len(RESTART_PAUSES_S)) - 1]
             self._due[number] = time.monotonic() + pause
+            if pause > PATIENCE_S:
+                self._doors.pop(number).close()
             _log.error("worker_died", worker=number, status=status, restart_in_s=pause)
-        if self._sim_pid and _ended(self._sim_pid) is not None:
+        for pid, bound in list(self._replaced.items()):
+            if ended(pid) is not None:
+                del self._replaced[pid]
+            elif bound <= time.monotonic():
+                send(pid, signal.SIGKILL)
+        if self._sim_pid and ended(self._sim_pid) is not None:
             self._sim_pid = 0
 
     def _stop(self) -> None:
         """Workers first, so that what they have under way can still be settled; the store last."""
-        for pid in self._workers:
-            _signal(pid, signal.SIGTERM)
-        _await_end(list(self._workers), self._settings.drain_s + AFTER_DRAIN_S + SPARE_S)
+        # Whoever connects from now on is refused by the workers that linger no more, not left waiting at a door.
+        for door in self._doors.values():
+            door.close()
+        serving = [*self._workers, *self._replaced]
+        for pid in serving:
+            send(pid, signal.SIGTERM)
+        bounds = self._settings.linger_s + self._settings.drain_s + AFTER_DRAIN_S
+        await_end(serving, bounds + SPARE_S)
         if self._sim_pid:
-            _signal(self._sim_pid, signal.SIGTERM)
-            _await_end([self._sim_pid], 5.0)
+            send(self._sim_pid, signal.SIGTERM)
+            await_end([self._sim_pid], 5.0)
         if self._store is not None:
             self._store.stop()
-        # A second Ctrl-C meanwhile asked for what has been done now; it must not spoil the exit status.
-        while signal.sigtimedwait(WATCHED, 0) is not None:
-            pass
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, WATCHED)
+        # A second Ctrl-C asked for what has been done now, and must not spoil the exit status: signals stay blocked for the
+        # moment that this process has left.
 
+    def _run_worker(self, plan: Plan, number: int, ready: int) -> None:
+        if plan.sim_socket is not None:
+            # Where the simulator has ended, connecting must fail: a socket that listens for nobody lets callers hang.
+            plan.sim_socket.close()
+        for other, door in self._doors.items():
+            if other != number:
+                door.close()
+        run_worker(plan, number, ready, self._doors[number])
 
-def die_with_parent() -> None:
-    """Ask Linux for SIGTERM when the process that forked this one is gone."""
-    if sys.platform == "linux":
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
+    def _run_sim(self, plan: Plan) -> None:
+        from router.sim.server import run  # noqa: PLC0415 - only this child needs it
 
-
-def _fork(child: Callable[[], None]) -> int:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    pid = os.fork()
-    if pid:
-        return pid
-    status = 1
-    try:
-        die_with_parent()
-        # Ctrl-C goes to the whole terminal group; the supervisor alone decides the order of stopping.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, WATCHED)
-        child()
-        status = 0
-    except BaseException as error:  # noqa: BLE001 - a child must never return into the parent's code
-        _log.error("child_failed", kind=type(error).__name__, reason=str(error))
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-
-
-def _run_worker(plan: Plan, number: int, ready: int) -> None:
-    if plan.sim_socket is not None:
-        # Where the simulator has ended, connecting must fail: a socket that listens for nobody lets callers hang.
-        plan.sim_socket.close()
-    run_worker(plan, number, ready)
-
-
-def _run_sim(plan: Plan) -> None:
-    from router.sim.server import run  # noqa: PLC0415 - only this child needs it
-
-    if plan.sim_socket is not None:
-        run(
-            "127.0.0.1",
-            0,
-            plan.catalog_dir,
-            socket=plan.sim_socket.fileno(),
-            seed=1,
-            speed=plan.settings.sim_speed,
-            batch_speed=plan.settings.sim_batch_speed,
-        )
-
-
-def _reserve_port(host: str, port: int) -> socket.socket:
-    """A bound socket that never listens: it keeps the port ours while workers come and go."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    probe = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        # Without SO_REUSEPORT first: a stranger on the port must be an error, not a silent half of the traffic.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((host, port))
-        found = probe.getsockname()[1]
-    except OSError as error:
-        raise SettingsError(
-            f"{host}:{port} cannot be listened on: {error.strerror}. Set COSTROUTER_PORT or COSTROUTER_HOST."
-        ) from None
-    finally:
-        probe.close()
-    place = socket.socket(family, socket.SOCK_STREAM)
-    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    place.bind((host, found))
-    return place
-
-
-def _await_ready(reader: int, number: int) -> None:
-    os.set_blocking(reader, False)
-    bound = time.monotonic() + READY_S
-    while time.monotonic() < bound:
-        try:
-            if os.read(reader, 1):
-                return
-            break
-        except BlockingIOError:
-            time.sleep(0.002)
-    raise SettingsError(f"worker {number} did not start; its log line above says why")
-
-
-def _await_end(pids: list[int], bound_s: float) -> None:
-    bound = time.monotonic() + bound_s
-    left = list(pids)
-    while left and time.monotonic() < bound:
-        left = [pid for pid in left if _ended(pid) is None]
-        time.sleep(0.01)
-    for pid in left:
-        _signal(pid, signal.SIGKILL)
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, 0)
-
-
-def _ended(pid: int) -> int | None:
-    try:
-        found, status = os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        return 0
-    return status if found else None
-
-
-def _signal(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
+        for door in self._doors.values():
+            door.close()
+        if plan.sim_socket is not None:
+            run(
+                "127.0.0.1",
+                0,
+                plan.catalog_dir,
+                socket=plan.sim_socket.fileno(),
+                seed=1,
+                speed=plan.settings.sim_speed,
+            )
 
 
 def _path(text: str | None) -> Path | None:

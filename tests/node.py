@@ -54,12 +54,14 @@ class Node:
 
     Args:
         folder: its data directory and logs go there.
+        stdin: a descriptor, for a node with a terminal.
         settings: ``workers=2`` is COSTROUTER_WORKERS=2; names in capitals go to the environment as they are. One attempt a
             request, unless told.
     """
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    def __init__(self, folder: Path, *, stdin: int = subprocess.DEVNULL, **settings: Any) -> None:
         self.folder = folder
+        self.stdin = stdin
         self.data_dir = folder / "data"
         given = {
             "port": 0,
@@ -94,7 +96,7 @@ class Node:
                 [COMMAND, "serve"],
                 env=self.environment,
                 cwd=ROOT,
-                stdin=subprocess.DEVNULL,
+                stdin=self.stdin,
                 stdout=out,
                 stderr=err if stderr is None else stderr,
             )

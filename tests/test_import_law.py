@@ -34,10 +34,23 @@ MAY_IMPORT = {
     "adapters": {"core", "dialects", "ports", "adapters"},
     "serving": {"core", "dialects", "ports", "adapters", "serving", "pipeline"},
     "settings": set(),
+    "processes": {"settings"},
     "sim": {"sim"},
     "data": set(),
-    "plan": {"core", "dialects", "ports", "adapters", "serving", "pipeline", "settings", "sim", "data"},
-    "app": {"plan", "core", "dialects", "ports", "adapters", "serving", "pipeline", "settings", "sim", "data"},
+    "plan": {"processes", "core", "dialects", "ports", "adapters", "serving", "pipeline", "settings", "sim", "data"},
+    "app": {
+        "plan",
+        "processes",
+        "core",
+        "dialects",
+        "ports",
+        "adapters",
+        "serving",
+        "pipeline",
+        "settings",
+        "sim",
+        "data",
+    },
 }
 MAY_IMPORT["yard"] = MAY_IMPORT["plan"] | {"plan"}
 MAY_IMPORT["app"] = MAY_IMPORT["app"] | {"yard"}

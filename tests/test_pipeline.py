@@ -229,7 +229,7 @@ async def test_a_stream_that_is_given_up_before_its_first_part_is_closed_and_boo
         await serving
     assert response.closed, "its connection would stay taken, and its provider would go on"
     (row,) = wired.ledger.rows
-    assert (row.outcome, row.certainty) == ("client_left", "estimated")
+    assert (row.outcome, row.certainty) == ("node_stopped", "estimated")
 
 
 # -- upstreams that fail

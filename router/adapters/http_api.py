@@ -51,6 +51,10 @@ class Health(msgspec.Struct):
     down: str = ""
     """Why it cannot serve."""
 
+    def go_down(self, why: str) -> None:
+        """From now on it cannot."""
+        self.down = why
+
 
 class Api:
     """Handlers by (method, path), for the server's table."""

@@ -154,6 +154,22 @@ class Connection(web.RequestHandler):
         else:
             self._close = True
 
+    def call_off(self) -> None:
+        """Let whoever answers a request under way know that they must come to an end now."""
+        task = self._task_handler if self._answering is None or self._answering.done() else self._answering
+        if self._request_in_progress and task is not None:
+            task.cancel()
+
+    @property
+    def closes(self) -> bool:
+        """Whether it is to end with its next answer."""
+        return self._server.closes
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is under way."""
+        return bool(self._request_in_progress)
+
     async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - aiohttp's signature
         """As aiohttp's: wait for the answer so long, then call it off."""
         task = self._answering
@@ -184,6 +200,8 @@ class Connection(web.RequestHandler):
     def _begin(self, head: Head, data: bytes) -> None:
         end = head.size + head.body_bytes
         request = self._under_way = DirectRequest(self, head, data[head.size : end])
+        if self._server.closes:
+            request.keep_alive = False
         self._request_in_progress = True
         self._server.requests_count += 1
         self._answering = self._loop.create_task(self._answer(request))
@@ -299,6 +317,8 @@ class Server(web.Server):
         self.not_http = not_http
         self.prompts = prompts
         self.direct_bytes = direct_bytes
+        self.closes = False
+        """Whether each connection is to end with its next answer."""
         self.heads = Heads()
         self._options = options
 

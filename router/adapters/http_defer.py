@@ -23,6 +23,7 @@ from router.core.explain import refusal
 from router.core.jobs import Job, Line
 from router.core.money import nano_ceil, usd
 from router.dialects.orders import due_ms
+from router.dialects.ways import INBOUND
 from router.pipeline import Reply
 from router.ports import BlobMissing, BlobsUnavailable, StoreUnavailable
 
@@ -260,6 +261,10 @@ class HeldAnswer:
                 return answer.body
             await asyncio.sleep(_LAST_LOOK_S)
         return b" "
+
+    def cut(self, error: RouterError) -> bytes:
+        """What stands where the answer would have stood."""
+        return b"" if self._over else INBOUND[self._job.endpoint].error_body(error)
 
     async def abandon(self) -> None:
         """The caller has gone."""

@@ -142,6 +142,16 @@ class StreamedReply:
         if self._chunked:
             self._transport().write(b"0\r\n\r\n")
 
+    def end_with(self, part: bytes) -> None:
+        """Last words, waiting for nobody; a client that has gone is spared them."""
+        transport = self._request.transport
+        self.keep_alive = False
+        if transport is None or transport.is_closing():
+            return
+        if part:
+            transport.write(b"%x\r\n%b\r\n" % (len(part), part) if self._chunked else part)
+        self.end()
+
     async def prepare(self, request: web.BaseRequest | DirectRequest) -> None:
         """Nothing is left to prepare when the server asks."""
 

@@ -18,6 +18,7 @@ from multidict import CIMultiDict
 
 from router.adapters import http_connection
 from router.adapters.http_connection import DirectRequest, Server, body_stopped
+from router.adapters.http_doors import stopping
 from router.adapters.http_reply import SERVER, StreamedReply, WholeReply
 from router.attempt import Headers
 from router.core.errors import RouterError
@@ -65,6 +66,8 @@ class HttpServer:
         self._pipeline = pipeline
         self._max_body = max_body
         self._ids = itertools.count(1)
+        self.cuts = False
+        """Whether requests under way are told that they end here."""
         self._incarnation = f"req_{secrets.token_hex(6)}"
         prompts = {("POST", f"/v1{inbound.path}"): self._prompts(inbound) for inbound in INBOUND.values()}
         self._direct_bytes = direct_bytes
@@ -74,7 +77,7 @@ class HttpServer:
         self._paths = {path for _, path in self._table}
         self._patterns = [path.split("/") for path in self._paths if "*" in path]
 
-    def protocol_factory(self) -> web.Server:
+    def protocol_factory(self) -> Server:
         """What the event loop's server calls for each connection."""
         return Server(
             self._handle,
@@ -100,6 +103,8 @@ class HttpServer:
 
     def _request(self, message, payload, protocol, writer, task):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - aiohttp's private types
         loop = asyncio.get_running_loop()
+        if protocol.closes:
+            message = message._replace(should_close=True)
         return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=self._max_body)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -162,6 +167,10 @@ class HttpServer:
                 return await self._serve(request, request_id, inbound.api)
             except RouterError as error:
                 return error_response(error, request_id, inbound.error_body)
+            except asyncio.CancelledError:
+                if not self.cuts:
+                    raise
+                return error_response(stopping(), request_id, inbound.error_body)
 
         return handler
 
@@ -196,7 +205,11 @@ class HttpServer:
             reply.end()
         except ConnectionError:
             self._pipeline.abandon(stream)
-        except BaseException:
+        except BaseException as failure:
+            if self.cuts and isinstance(failure, asyncio.CancelledError):
+                reply.end_with(stream.cut(stopping()))
+                self._pipeline.abandon(stream)
+                return cast("web.StreamResponse", reply)
             self._pipeline.abandon(stream)
             # Another head must not follow in the middle of this body: cut off is the only honest end left.
             if reply.started and request.transport is not None:

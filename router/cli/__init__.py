@@ -19,6 +19,12 @@ def _serve() -> click.Command:
     return command
 
 
+def _restart() -> click.Command:
+    from router.cli.restart import restart as command
+
+    return command
+
+
 def _sim() -> click.Command:
     from router.cli.sim import sim as command
 
@@ -111,6 +117,7 @@ def _import() -> click.Command:
 
 _COMMANDS: Final[dict[str, Callable[[], click.Command]]] = {
     "serve": _serve,
+    "restart": _restart,
     "sim": _sim,
     "explain": _explain,
     "spend": _spend,

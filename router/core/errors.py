@@ -47,6 +47,7 @@ CODES: Final[dict[str, ErrorKind]] = {
     "upstream_unavailable": ErrorKind(503, "upstream_error", retryable=True),
     "archive_unavailable": ErrorKind(503, "server_error", retryable=False),
     "store_unavailable": ErrorKind(503, "server_error", retryable=True),
+    "node_stopping": ErrorKind(503, "server_error", retryable=True),
     "journal_unavailable": ErrorKind(503, "server_error", retryable=True),
     "upstream_timeout": ErrorKind(504, "upstream_error", retryable=True),
 }

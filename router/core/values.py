@@ -19,8 +19,10 @@ Endpoint = Literal["chat", "embeddings"]
 Certainty = Literal["metered", "counted", "estimated"]
 """metered: the provider's own usage; counted: our count of what was streamed; estimated: neither was to be had."""
 
-Outcome = Literal["ok", "client_left", "upstream_error", "upstream_interrupted", "budget_stopped", "released"]
-"""How an attempt ended. ``released`` attempts were never sent and cost nothing."""
+Outcome = Literal[
+    "ok", "client_left", "upstream_error", "upstream_interrupted", "budget_stopped", "node_stopped", "released"
+]
+"""How an attempt ended. ``node_stopped``: by us, because the node was told to stop and could wait no longer. ``released`` attempts were never sent and cost nothing."""
 
 
 class Needs(IntFlag):
