@@ -2,10 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check lint types bench bench-peers bench-deadline soak lock clean
+.PHONY: run demo test check lint types bench bench-peers bench-deadline soak lock clean
 
 run: .venv/.run
 	@exec $(BIN)/costrouter serve
+
+# To the node that runs, or to one of its own.
+demo: .venv/.dev
+	@$(BIN)/costrouter demo
 
 # Most of a test's time is waiting for processes, so three at a time are right for two cores.
 test: .venv/.dev

@@ -25,6 +25,18 @@ def _restart() -> click.Command:
     return command
 
 
+def _top() -> click.Command:
+    from router.cli.top import top as command
+
+    return command
+
+
+def _demo() -> click.Command:
+    from router.cli.demo import demo as command
+
+    return command
+
+
 def _sim() -> click.Command:
     from router.cli.sim import sim as command
 
@@ -118,6 +130,8 @@ def _import() -> click.Command:
 _COMMANDS: Final[dict[str, Callable[[], click.Command]]] = {
     "serve": _serve,
     "restart": _restart,
+    "top": _top,
+    "demo": _demo,
     "sim": _sim,
     "explain": _explain,
     "spend": _spend,

@@ -53,12 +53,22 @@ def _opened(method: str, path: str, body: bytes | None = None, headers: dict[str
     if not key:
         with contextlib.suppress(OSError):
             key = (settings.data_dir / "admin.key").read_text().strip()
-    url = f"http://{settings.host}:{settings.port}{path}"
-    request = urllib.request.Request(
-        url,
-        body,
-        {"Authorization": f"Bearer {key}", "Content-Type": "application/json", **(headers or {})},
-        method=method,
+    return _asked(f"http://{settings.host}:{settings.port}{path}", key, method, body, headers or {})
+
+
+def ask_at(url: str, key: str, method: str, path: str, document: Any = None) -> dict[str, Any]:
+    """One call to a server that is known, with a key of its.
+
+    Raises:
+        click.ClickException: its refusal, in words.
+    """
+    return _asked(url + path, key, method, None if document is None else json.dumps(document).encode(), {})
+
+
+def _asked(url: str, key: str, method: str, body: bytes | None, headers: dict[str, str]) -> dict[str, Any]:
+    # Addresses come from settings or a node's own file: http, and this machine.
+    request = urllib.request.Request(  # noqa: S310 - as said
+        url, body, {"Authorization": f"Bearer {key}", "Content-Type": "application/json", **headers}, method=method
     )
     try:
         return _DIRECT.open(request, timeout=300 if body and len(body) > _PIECE else 30)
