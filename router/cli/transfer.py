@@ -1,10 +1,11 @@
-"""`costrouter export` and `import`: keys and budgets as YAML."""
+"""`costrouter export` and `import`: keys and budgets as YAML, and other gateways' configurations as ours."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import click
@@ -29,15 +30,51 @@ def export(tenant: str | None) -> None:
 
 
 @click.command("import")
-@click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
+@click.argument("what", nargs=-1, required=True, metavar="[litellm|openrouter] FILE")
 @click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
-def import_(file: Path, *, dry_run: bool) -> None:
-    """Put in what `export` has printed. Doing it again changes nothing; what a file does not name stays."""
+@click.option("--into", type=click.Path(path_type=Path), default=Path("migrated"), show_default=True,
+              help="Where a migration writes.")  # fmt: skip
+def import_(what: tuple[str, ...], into: Path, *, dry_run: bool) -> None:
+    """Put in what `export` has printed: doing it again changes nothing; what a file does not name stays.
+
+    `import litellm config.yaml` and `import openrouter request.json` write policies, providers, budgets and settings into a
+    folder, with a list of what could not be mapped; nothing that runs is changed.
+    """
+    match what:
+        case (file,):
+            _put_in(Path(file), dry_run=dry_run)
+        case ("litellm" | "openrouter" as source, file):
+            _migrate(source, Path(file), into, dry_run=dry_run)
+        case _:
+            raise click.UsageError("write `import FILE`, `import litellm FILE` or `import openrouter FILE`")
+
+
+def _read(file: Path) -> Any:
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text()
-        document = yaml.safe_load(text)
+        return yaml.safe_load(sys.stdin.read() if str(file) == "-" else file.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise click.ClickException(f"{file} cannot be read: {error}") from None
+
+
+def _migrate(source: str, file: Path, into: Path, *, dry_run: bool) -> None:
+    from router.adapters.policy_files import load_catalog, packaged_policies_dir  # noqa: PLC0415 - an import needs no catalog
+    from router.cli import migrate_litellm, migrate_openrouter  # noqa: PLC0415 - as above
+    from router.cli.migration import Migration, MigrationError  # noqa: PLC0415 - as above
+
+    migration = Migration(load_catalog(packaged_policies_dir() / "catalog"))
+    work = migrate_litellm.migrate if source == "litellm" else migrate_openrouter.migrate
+    try:
+        work(_read(file), migration)
+    except MigrationError as error:
+        raise click.ClickException(f"{file}: {error}") from None
+    if not dry_run:
+        for path in migration.write(into):
+            click.echo(f"wrote {path}")
+    click.echo(migration.told())
+
+
+def _put_in(file: Path, *, dry_run: bool) -> None:
+    document = _read(file)
     query = "?dry_run=true" if dry_run else ""
     try:
         body = json.dumps(document).encode()
