@@ -17,7 +17,7 @@ import msgspec
 from router.adapters.encoders import Encoders
 from router.adapters.http_admin import HOME, OPERATOR
 from router.adapters.key_files import KeyFileError, kept_key
-from router.adapters.policy_files import Loaded, packaged_policies_dir
+from router.adapters.policy_files import Loaded, catalog_dir, packaged_policies_dir
 from router.adapters.policy_store import PolicySet, PolicyStore
 from router.adapters.providers import ProviderError, needed, reachable, real_links, simulated_link
 from router.adapters.request_log import configure
@@ -129,7 +129,7 @@ def prepare(settings: Settings, store_url: str, port: int, former: Plan | None =
         keyed_links=links,
         simulated=simulated,
         sim_socket=sim_socket,
-        catalog_dir=directory / "catalog",
+        catalog_dir=catalog_dir(directory),
         policies=found,
         policy_store=store,
         warnings=[*warnings, *([why] if why else [])],

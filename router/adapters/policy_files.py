@@ -1,7 +1,7 @@
 """Policies and catalog from a directory.
 
     <dir>/*.yaml            policies, one a file
-    <dir>/catalog/*.yaml    the catalog, one file a provider
+    <dir>/catalog/*.yaml    the catalog, one file a provider; without the folder, the packaged one holds
     <dir>/quality/*.yaml    how good models are; without the folder, the packaged one holds
 
 Belongs here: which files are read, as what. Does not belong here: a file's places (`yaml_document`), what concerns several
@@ -103,7 +103,8 @@ class Source:
             return self._catalog[1]
         wrong: list[FileProblem] = []
         doubts: list[FileProblem] = []
-        listed = _catalog(self, folders[0], wrong, doubts)
+        given = self.listed(folders[0]) or (self.contents is None and folders[0].is_dir())
+        listed = _catalog(self if given else Source(), folders[0] if given else catalog_dir(directory), wrong, doubts)
         found = _scored(self, folders[1], listed, now.date(), problems=wrong, warnings=doubts)
         if not wrong:
             self._catalog = key, found, doubts
@@ -116,6 +117,12 @@ def packaged_policies_dir() -> Path:
     """The policies that ship with the product: inside an installed package, beside it in a checkout."""
     inside = _PACKAGE / "_policies"
     return inside if inside.is_dir() else _PACKAGE.parent / "policies"
+
+
+def catalog_dir(directory: Path) -> Path:
+    """Where the catalog of a directory of policies lies: in it, or with the product."""
+    own = directory / "catalog"
+    return own if own.is_dir() else packaged_policies_dir() / "catalog"
 
 
 def files_in(directory: Path) -> list[Path]:

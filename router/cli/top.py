@@ -178,10 +178,9 @@ def _notes(between: Between) -> list[Text]:
     refused = between.total("costrouter_refusals_total")
     if refused:
         found.append(Text(f"refused {refused / between.seconds:,.1f}/s", style="yellow"))
-    broken = [labels for labels, value in between.gauges("costrouter_breaker") if value]
-    if broken:
-        names = ", ".join(sorted({" ".join(labels.values()) for labels in broken}))
-        found.append(Text(f"breakers open: {names}", style="red"))
+    shut = sum(value for _, value in between.gauges("costrouter_ways_shut"))
+    if shut:
+        found.append(Text(f"breakers keep {shut:,.0f} ways to a model shut", style="red"))
     degraded = [value for _, value in between.gauges("costrouter_degraded") if value]
     if degraded:
         found.append(Text("degraded: /readyz says why", style="yellow"))

@@ -126,7 +126,6 @@ def test_the_manifests_fit_each_other():
 def test_the_config_maps_policies_load_without_a_warning(tmp_path):
     for name, text in of_kind("ConfigMap")["data"].items():
         (tmp_path / name).write_text(text)
-    (tmp_path / "catalog").symlink_to(ROOT / "policies" / "catalog")
     loaded = load_policies(tmp_path)
     assert loaded.warnings == ()
     assert list(loaded.policies) == ["default"]

@@ -53,10 +53,17 @@ def test_a_quantile_beyond_the_last_bound_is_that_bound():
 
 
 def test_failures_refusals_and_what_is_amiss_are_told():
-    found = between(row(1), row(2, outcome="upstream_error"), costrouter_degraded=1, costrouter_rows_waiting=7)
+    found = between(
+        row(1),
+        row(2, outcome="upstream_error"),
+        costrouter_degraded=1,
+        costrouter_rows_waiting=7,
+        costrouter_ways_shut=2,
+    )
     text = text_of(found)
     assert "50.0%" in text
     assert "degraded: /readyz says why" in text
+    assert "breakers keep 2 ways to a model shut" in text
     assert "7 rows wait for the store" in text
 
 
