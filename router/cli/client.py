@@ -62,10 +62,13 @@ def ask_at(url: str, key: str, method: str, path: str, document: Any = None) -> 
     Raises:
         click.ClickException: its refusal, in words.
     """
-    return _asked(url + path, key, method, None if document is None else json.dumps(document).encode(), {})
+    body = None if document is None else json.dumps(document).encode()
+    with contextlib.closing(_asked(url + path, key, method, body, {})) as response:
+        found: dict[str, Any] = json.load(response)
+        return found
 
 
-def _asked(url: str, key: str, method: str, body: bytes | None, headers: dict[str, str]) -> dict[str, Any]:
+def _asked(url: str, key: str, method: str, body: bytes | None, headers: dict[str, str]) -> Any:
     # Addresses come from settings or a node's own file: http, and this machine.
     request = urllib.request.Request(  # noqa: S310 - as said
         url, body, {"Authorization": f"Bearer {key}", "Content-Type": "application/json", **headers}, method=method
