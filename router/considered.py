@@ -40,17 +40,35 @@ class Considered(msgspec.Struct, frozen=True):
     identity: Identity
     """Whose request it is, as far as the key lets its headers say."""
 
-    def explanation(self, at: dt.datetime) -> dict[str, Any]:
-        """Everything about the decision, as plain data. ``at``: now (aware)."""
+    def explanation(self, at_ms: int, used: Decision | None = None) -> dict[str, Any]:
+        """Everything about the decision, as plain data.
+
+        Args:
+            at_ms: now, in ms since the epoch.
+            used: the decision that was followed; another one than was made first where a budget had no room.
+        """
+        plan, decision = self.route.plan, used or self.decision
+        instead = decision is not self.decision and plan.exhausted is not None
+        at = dt.datetime.fromtimestamp(at_ms / 1000, dt.UTC)
         return explanation(
-            self.route.plan,
+            plan.exhausted if instead and plan.exhausted else plan,
             self.facts,
             self.route.baseline,
-            self.decision,
+            decision,
             self.snapshot.world.catalog,
             snapshot=self.snapshot.id,
             at=at,
         )
+
+    def explains(self, body: bytes, *, streamed: bool, at_ms: int, used: Decision | None = None) -> bytes:
+        """An answer's body, or the first part of a stream, that carries the explanation: in a field ``costrouter`` of its
+        own, or in a comment before the first event.
+        """
+        told = msgspec.json.encode(self.explanation(at_ms, used))
+        if streamed:
+            return b": x-costrouter-explanation=" + told + b"\n\n" + body
+        rest = body.lstrip()[1:]
+        return b'{"costrouter":' + told + (b"" if rest.lstrip()[:1] == b"}" else b",") + rest
 
     def made(self, request_id: str, at_ms: int, decision: Decision | None, *, exhausted: bool = False) -> Made:
         """The record of a decision; None when nothing was feasible. Of the prompt it has no text.

@@ -19,6 +19,7 @@ from router.caching import Caching
 from router.considered import Considered, in_time, prompt_size, translates, tried, wish_of
 from router.core.delegation import on_behalf
 from router.core.errors import RouterError
+from router.core.hints import cheaper
 from router.core.rights import MAY, refused
 from router.core.snapshot import Snapshot
 from router.core.values import Identity
@@ -26,7 +27,7 @@ from router.dialects.described import counted, facts_of, wholly
 from router.dialects.orders import read_orders
 from router.dialects.ways import INBOUND
 from router.exchange import Reply
-from router.forward import Call, Forwarder
+from router.forward import Admitted, Call, Forwarder
 from router.ports import Deferral, Keys, PartStream, StoreUnavailable
 from router.reserving import store_unavailable
 
@@ -82,9 +83,23 @@ class Pipeline:
                 listener.on_refusal(INBOUND[call.api].endpoint, error.code, identity)
             raise
         reply = await self._forwarder.forward(admitted)
-        if self.deferral is not None and not seen.orders.deadline and (hint := self.deferral.hint(seen)):
+        if hint := self._cheaper(seen):
             reply.headers.append(("x-costrouter-could-be-cheaper", hint))
-        return reply if asked is None else asked.caching.kept(asked, reply)
+        if asked is not None:
+            reply = asked.caching.kept(asked, reply)
+        return self._explained(reply, admitted) if seen.orders.explain else reply
+
+    def _cheaper(self, seen: Considered) -> str:
+        """What of a deadline or another tier would have cost less, in a few words; "" for nothing."""
+        hint = "" if self.deferral is None or seen.orders.deadline else self.deferral.hint(seen)
+        return hint or (cheaper(seen.decision, seen.facts) if seen.decision and seen.decision.hint else "")
+
+    def _explained(self, reply: Reply, admitted: Admitted) -> Reply:
+        """The answer with why it was decided so; attempts after the first go by the same plan."""
+        seen, streamed, now_ms = admitted.seen, reply.stream is not None, self._desk.ledger.store_ms()
+        used = admitted.attempt.decision if admitted.plan is not seen.route.plan else None
+        body = seen.explains(reply.body, streamed=streamed, at_ms=now_ms, used=used)
+        return msgspec.structs.replace(reply, body=body)
 
     def abandon(self, stream: PartStream) -> None:
         """A stream's caller has gone; what is left to do goes on without them."""

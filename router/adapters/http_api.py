@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
@@ -27,6 +26,7 @@ from router.adapters.http_server import Handler, read_body
 from router.adapters.http_spend import EVERY_TENANT, SpendQuery, read_query
 from router.adapters.report import report
 from router.adapters.report_format import as_csv, as_table, json_text
+from router.core.delegation import CLAIMS
 from router.core.errors import RouterError
 from router.dialects.json_object import TopLevel
 from router.dialects.models_list import anthropic_models, openai_model, openai_models
@@ -118,9 +118,11 @@ class Api:
         identity = await self._pipeline.authenticate(request.headers)
         body = await read_body(request, self._max_body)
         api = "messages" if "anthropic-version" in request.headers else "embeddings" if _is_embeddings(body) else "chat"
+        if identity.role != "app":
+            # Nothing is sent: whoever looks after policies may ask how they treat any team or app.
+            identity = msgspec.structs.replace(identity, delegates=CLAIMS)
         seen = await self._pipeline.consider(api, identity, request.headers, body, request_id=request_id, exact=True)
-        at = dt.datetime.fromtimestamp(time.time(), dt.UTC)
-        found = {**seen.explanation(at), "object": "costrouter.estimate"}
+        found = {**seen.explanation(time.time_ns() // 1_000_000), "object": "costrouter.estimate"}
         if seen.orders.deadline and self._pipeline.deferral is not None:
             found["deferred"] = self._pipeline.deferral.estimate(seen)
         return _json(found, request_id)

@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from router.core.decide import PPM, Facts, Level, Option, Plan, decide, expected_output, level, prompt_tokens
+from router.core.decide import (
+    PPM,
+    Facts,
+    Level,
+    Option,
+    Plan,
+    decide,
+    expected_cost,
+    expected_output,
+    level,
+    prompt_tokens,
+)
 from router.core.explain import verdicts
 from router.core.pricing import rates_for
 from router.core.tokens import exactly
@@ -70,6 +81,8 @@ def savings(plan: Plan, facts: Facts, decision: Decision) -> list[Saving]:
         for verdict in verdicts(plan, facts)
         if verdict.change and verdict.expected_pico < cost
     ]
+    if plan.hint is not None and (least := expected_cost(plan.hint.option, facts, facts.tokens.expected)) < cost:
+        relaxed.append(Saving(plan.hint.words, plan.hint.option, least))
     return sorted(relaxed, key=lambda saving: saving.expected_pico)
 
 

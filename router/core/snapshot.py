@@ -16,10 +16,12 @@ import msgspec
 
 from router.core.binding import Binds
 from router.core.catalog import TASKS, Catalog, Model, did_you_mean
+from router.core.choices import at_most
 from router.core.decide import Facts, Option, Plan, level
 from router.core.errors import RouterError
 from router.core.forwarding import entries_shut, shutting
 from router.core.governing import Governing, Wish, in_share, probing
+from router.core.hints import hint
 from router.core.judge import Judge
 from router.core.names import AUTO, Names
 from router.core.policy import Policy, Rule
@@ -158,8 +160,8 @@ class Snapshot:
         entries = " ".join(model.name for model in named.entries)
         if substitutable and quality is None:
             # Whoever orders a quality of their own wants that, whatever the model's name.
-            at_most: _Key = (policy.variant, rule.name, facts.task, None, entries, order, own)
-            plan = self._kept(at_most, partial(_at_most, plan.whole or plan, named.entries))
+            cheap: _Key = (policy.variant, rule.name, facts.task, None, entries, order, own)
+            plan = self._kept(cheap, partial(at_most, plan.whole or plan, {model.name for model in named.entries}))
         if substitutable and (policy.mode == "live" or in_share(policy.canary_milli, wish.draw, "canary")):
             return Route(plan=plan, baseline=baseline, doubtful=doubtful)
         exact: _Key = (policy.variant, rule.name, "", None, f"{facts.task} {entries}", order, own)
@@ -178,20 +180,22 @@ class Snapshot:
         """The option of a catalog entry, offered or not; None when it is retired or has no price now."""
         return self._by_entry.get(model.name)
 
+    def ways_of(self, model: Model) -> tuple[Option, ...]:
+        """Every way to call a catalog entry here: by default, then in further tiers and with other efforts."""
+        base = self._by_entry.get(model.name)
+        if base is None or base.provider not in self.world.offered:
+            return ()
+        return (base, *self._variants.get(model.name, ()))
+
     def _ways(self, policy: Policy, rule: Rule, key: _Key) -> Callable[[Model], list[Option]]:
         """What lists the options of a model that can be called here and that the rule, and the caller, leave open."""
         order, own = key[-2:]
         tiers = (order,) if order else rule.tiers
         efforts = () if own else policy.efforts
 
-        def ways(model: Model) -> list[Option]:
-            base = self._by_entry.get(model.name)
-            if base is None or base.provider not in self.world.offered:
-                return []
-            further = self._variants.get(model.name, ())
-            return [o for o in (base, *further) if o.tier in tiers and (not o.effort or o.effort in efforts)]
-
-        return ways
+        return lambda model: [
+            o for o in self.ways_of(model) if o.tier in tiers and (not o.effort or o.effort in efforts)
+        ]
 
     def _kept(self, key: _Key, make: Callable[[], Plan]) -> Plan:
         plan = self._plans.get(key)
@@ -238,6 +242,7 @@ class Snapshot:
             candidates=tuple(option for _, option in candidates),
             faults={option.name: faults for model, option in candidates if (faults := judge.faults(model, option))},
             **judge.terms(candidates),
+            hint=hint(policy, rule, judge, candidates, levels[0].options, ways=self.ways_of),
             max_cost_pico=rule.max_cost_pico,
             reference=None if reference is None else self._cheapest_entry(reference[1], ""),
             clamp=policy.clamp,
@@ -292,6 +297,7 @@ class Snapshot:
             clamp=policy.clamp,
             exhausted=self._exhausted(policy, rule),
             stops_streams=policy.stops_streams,
+            hint=hint(policy, rule, judge, found, options, ways=self.ways_of),
         )
 
     def _exhausted(self, policy: Policy, rule: Rule) -> Plan | None:
@@ -333,18 +339,6 @@ class Snapshot:
             f"The model {shown!r} is not known here{did_you_mean(shown, known) or '.'} `auto` lets the policy choose.",
             param="model",
         )
-
-
-def _at_most(plan: Plan, entries: Collection[Model]) -> Plan:
-    """The plan for a bare model name: what the model itself would cost is the most, and it serves where nothing else
-    may. Unchanged where it is no candidate.
-    """
-    names = {model.name for model in entries}
-    options = (option for option in plan.candidates if option.entry in names)
-    asked = level("the model asked for", options, headroom=False)
-    if not asked.options:
-        return plan
-    return msgspec.structs.replace(plan, levels=(*plan.levels, asked), asked=asked)
 
 
 def compile_snapshot(

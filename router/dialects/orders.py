@@ -3,7 +3,7 @@
 Belongs here: reading and checking these orders; they mean the same in every dialect. Does not belong here: acting
 on them. A header wins over metadata; a name that is none is refused, since an order misspelt is an order ignored.
 
-What is due when is known only once the store's time is (`due_ms`); ``-explain`` is checked for its form only.
+What is due when is known only once the store's time is (`due_ms`).
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ class Orders(msgspec.Struct, frozen=True):
     """When the answer must be there: a duration from now, or RFC 3339."""
     claims: tuple[tuple[str, str], ...] = ()
     """(``user``, ``team`` or ``app``, value): on whose behalf it is sent, if the key delegates that."""
+    explain: bool = False
+    """Whether the answer is to carry the decision's explanation."""
 
 
 NONE: Final = Orders()
@@ -153,5 +155,5 @@ _READERS: Final[dict[str, tuple[str, Callable[[str], object]]]] = {
     "deadline": ("deadline", _deadline),
     "webhook": ("", str),
     "session": ("session", _word),
-    "explain": ("", _truth),
+    "explain": ("explain", _truth),
 }

@@ -2,43 +2,18 @@ import datetime as dt
 
 import msgspec
 import pytest
-from catalogs import NOW, a_model, a_policy, a_price, compiled
+from catalogs import NOW, a_model, a_price, compiled
 from options import facts
+from tiers import EFFORTS, LARGE, SMALL, SOLD, a_snapshot, an_open_policy, rules
 
 from router.core.catalog import Catalog
 from router.core.decide import decide
 from router.core.errors import RouterError
 from router.core.explain import refusal
-from router.core.names import Names
-from router.core.policy_compile import compile_policy
-from router.core.policy_schema import PolicySchema
-from router.core.schema import validate
-from router.core.snapshot import Wish, World, compile_snapshot
+from router.core.snapshot import Wish
 from router.core.stats import Summary
 from router.core.values import Needs
 from router.core.variants import ENOUGH, PRIOR_WEIGHT, may_order, tariff, with_effort
-
-SOLD = {"flex": {"factor": "0.5"}, "priority": {"factor": "2"}, "batch": {"factor": "0.4"}}
-ABOUT = {"source": "a page", "date": dt.date(2026, 11, 22)}
-EFFORTS = {
-    "low": {"output": "0.50", "quality": "0.90", "sd": "0.010", **ABOUT},
-    "none": {"output": "0.10", "quality": "0.50", "sd": "0.010", **ABOUT},
-}
-LARGE = a_model("acme/large", tags=["chat", "reasoning"], efforts=EFFORTS, prices=[a_price(tiers=SOLD)])
-SMALL = a_model("acme/small", prices=[a_price(input="0.50", output="2.00")])
-WORDS = {"flex": "cheap", "priority": "fast"}
-
-
-def a_snapshot(*models, seen=None, provider=None, now=NOW, last=None, **policy):
-    file = compiled(*(models or (LARGE, SMALL)), **{"service_tiers": WORDS, **(provider or {})})
-    catalog = Catalog([file.provider], file.models)
-    made = compile_policy(validate(PolicySchema, a_policy(policy="default", **policy)), catalog, NOW).policy
-    world = World(catalog, {"default": made}, Names(catalog), frozenset({"acme"}))
-    return compile_snapshot("w1-1", last.world if last else world, now, (seen or {}).get, last)
-
-
-def rules(*tiers, **require):
-    return [{"name": "everyday", "tiers": list(tiers) or ["realtime"], "require": require}]
 
 
 def names(snapshot, **asked):
@@ -146,10 +121,6 @@ def test_a_reference_steps_in_only_in_the_tier_that_is_ordered():
 
 
 # -- effort
-
-
-def an_open_policy(**more):
-    return {"candidates": {"include": ["tag:chat"], "effort": ["low", "none"]}, **more}
 
 
 def test_efforts_of_the_policy_are_candidates_beside_the_models_own():

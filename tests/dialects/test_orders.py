@@ -42,7 +42,7 @@ def test_headers_have_no_case(name):
 
 
 def test_explain_is_taken_but_checked():
-    assert ordered(explain="True") is NONE
+    assert ordered(explain="True") == Orders(explain=True)
     assert "true or false" in refused(explain="yes")[1]
 
 

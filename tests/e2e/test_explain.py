@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import openai
 import pytest
 from node import bearer
@@ -57,3 +59,72 @@ async def test_nobody_else_sees_a_decision(sdk, tenant):
     assert (answer.status_code, told["error"]["code"]) == (404, "not_found")
     assert "COSTROUTER_DECISIONS_MB" in told["error"]["message"]
     assert (await explained(tenant, request_id, tenant.node.admin_key))["tenant"] == tenant.name
+
+
+async def test_the_command_explains_what_was_decided(sdk, tenant):
+    raw = await sdk.chat.completions.with_raw_response.create(model="gpt-4o", messages=HI)
+    request_id = raw.headers["x-costrouter-request-id"]
+    await explained(tenant, request_id)
+    told = tenant.node.run("explain", request_id, "--sources")
+    assert told.returncode == 0, told.stderr
+    assert raw.headers["x-costrouter-policy"] in told.stdout
+    assert "CHOSEN" in told.stdout
+    assert "= openai/gpt-4o" in told.stdout.replace("  ", " ")
+    assert "Would flip if:" in told.stdout
+    assert "whatmodel.sh" in told.stdout
+    line = tenant.node.run("explain", request_id, "--json").stdout
+    assert json.loads(line)["id"] == request_id
+
+
+def test_the_command_explains_a_file_of_several(node, tmp_path):
+    body = {"model": "auto", "messages": HI}
+    path = tmp_path / "several.jsonl"
+    path.write_text("\n".join(map(json.dumps, (body, {"custom_id": "1", "body": {**body, "model": "gpt-4o"}}))))
+    told = node.run("explain", str(path), "--json")
+    assert told.returncode == 0, told.stderr
+    assert [json.loads(line)["asked_model"] for line in told.stdout.splitlines()] == ["auto", "gpt-4o"]
+    assert node.bill() == []
+
+
+def test_the_command_says_what_it_cannot_explain(node, tmp_path):
+    for what, why in (("req_0123456789ab", "No decision"), ("req_1", "20 hexadecimal"), (str(tmp_path), "directory")):
+        told = node.run("explain", what)
+        assert told.returncode == 1
+        assert why in told.stderr
+    told = node.run("explain", "req_0123456789ab00000001", "--policy", "default")
+    assert "are for files" in told.stderr
+
+
+async def test_an_answer_carries_its_explanation_where_that_is_asked_for(sdk):
+    asked_for = {"x-costrouter-explain": "true"}
+    raw = await sdk.chat.completions.with_raw_response.create(model="auto", messages=HI, extra_headers=asked_for)
+    answer = raw.parse()
+    assert answer.choices[0].message.content
+    assert answer.costrouter["chosen"]["model"] == raw.headers["x-costrouter-model"]
+    assert answer.costrouter["would_flip"]
+    plain = await sdk.chat.completions.create(model="auto", messages=HI)
+    assert not hasattr(plain, "costrouter")
+
+
+async def test_a_stream_carries_its_explanation_in_a_comment(tenant, web):
+    body = {"model": "auto", "messages": HI, "stream": True}
+    headers = {**tenant.headers, "x-costrouter-explain": "true"}
+    async with web.post(f"{tenant.node.base_url}/chat/completions", json=body, headers=headers) as response:
+        text = await response.text()
+    comment, _, rest = text.partition("\n\n")
+    told = json.loads(comment.removeprefix(": x-costrouter-explanation="))
+    assert told["chosen"]["model"] == response.headers["x-costrouter-model"]
+    assert rest.startswith("data: {")
+    assert rest.endswith("data: [DONE]\n\n")
+
+
+def test_administrators_explain_as_for_any_team_and_app(node):
+    body = json.dumps({"model": "auto", "messages": HI})
+    assert node.run("explain", "-", "--team", "search", "--app", "faq", stdin=body).returncode == 0
+
+
+async def test_an_answer_says_what_would_have_been_cheaper(sdk):
+    raw = await sdk.chat.completions.with_raw_response.create(model="openai/gpt-5-mini", messages=HI)
+    hint = raw.headers["x-costrouter-could-be-cheaper"]
+    assert "-50" in hint
+    assert "openai/gpt-5-mini" in hint
