@@ -177,6 +177,16 @@ class _Worker:
                     "costrouter_policy_faults": len(watch.current.faults),
                 }
             ),
+            gauges=lambda: {
+                "costrouter_rows_waiting": ledger.waiting,
+                "costrouter_lines_taken": jobs.broker.depth,
+                "costrouter_oldest_line_seconds": jobs.broker.oldest_s,
+                "costrouter_journal_failing": int(bool(journal.fault)),
+                "costrouter_ways_shut": len(breakers.shut()),
+                "costrouter_requests_queued": pipeline.queued,
+                "costrouter_policy_set": watch.current.number,
+                "costrouter_policy_faults": len(watch.current.faults),
+            },
             health=self._health,
             started=clock.now_ms() // 1000,
             max_body=plan.settings.max_body,

@@ -19,12 +19,14 @@ from router.considered import Considered, decided
 from router.core.decide import Decision, Plan, decide
 from router.core.errors import RouterError
 from router.core.explain import refusal
-from router.core.forwarding import Forwarding, Step, Trial, after, without
+from router.core.forwarding import Forwarding, Step, Trial, after, completed, without
+from router.core.limit_words import limit_refusal
 from router.core.values import Identity
 from router.core.variants import WAITS
 from router.dialects.ways import way
 from router.exchange import Exchange, Reply
 from router.ports import ProviderLink, Timeouts
+from router.queueing import Lines
 from router.reserving import reserve
 
 if TYPE_CHECKING:
@@ -105,6 +107,9 @@ class Forwarder:
         self._bounds = bounds
         self._draw = draw
         self._pause = pause
+        self.lines = Lines(desk.clock, pause)
+        """Requests that wait for room under a limit."""
+        self._policies: dict[Forwarding, Forwarding] = {}
         self._timeouts: dict[tuple[str, int, bool, bool], tuple[Forwarding, Timeouts]] = {}
 
     async def admit(self, call: Call, seen: Considered) -> Admitted:
@@ -117,10 +122,10 @@ class Forwarder:
         if decision is None:
             self._note(call, seen, None)
             raise self._refusal(plan, seen)
-        bounds = self._bounds if plan.forwarding is None else plan.forwarding
+        bounds = self._bounds if plan.forwarding is None else self._completed(plan.forwarding)
         admitted = Admitted(call, seen, bounds, self._desk.clock.monotonic())
         try:
-            await self._next(admitted, decision)
+            await self._first(admitted, decision)
         except RouterError as refused:
             if refused.code != "budget_exceeded" or plan.exhausted is None:
                 raise
@@ -128,11 +133,53 @@ class Forwarder:
             if instead is None or instead.option is decision.option:
                 raise
             admitted.plan = plan.exhausted
-            await self._next(admitted, instead)
+            await self._first(admitted, instead)
             self._note(call, admitted.seen, instead, exhausted=True)
             return admitted
         self._note(call, admitted.seen, decision)
         return admitted
+
+    def _completed(self, stated: Forwarding) -> Forwarding:
+        """A policy's bounds, always the same object for the same."""
+        found = self._policies.get(stated)
+        if found is None:
+            if len(self._policies) >= _MOST_TIMEOUTS:
+                self._policies.clear()
+            found = self._policies[stated] = completed(stated, self._bounds)
+        return found
+
+    async def _first(self, admitted: Admitted, decision: Decision) -> None:
+        """Reserve the first attempt; where the policy lets requests wait for room under a limit, wait."""
+        queue = admitted.bounds.queue
+        if queue is None:
+            await self._next(admitted, decision)
+            return
+        seen, refused = admitted.seen, self._in_line(admitted.seen, decision)
+        if refused is None:
+            try:
+                await self._next(admitted, decision)
+            except RouterError as error:
+                refused = error
+            else:
+                return
+        await self.lines.wait(
+            refused,
+            queue,
+            key=seen.identity.key,
+            tags=seen.orders.tags,
+            gone=admitted.call.gone,
+            attempt=lambda: self._next(admitted, decision),
+        )
+
+    def _in_line(self, seen: Considered, decision: Decision) -> RouterError | None:
+        """The refusal of whoever would overtake those that wait already."""
+        if not self.lines.waiting:
+            return None
+        who, option, ledger = seen.identity, decision.option, self._desk.ledger
+        dims = (who.team, who.app, who.key, seen.request.user, option.model, option.provider, seen.orders.tags)
+        limits = self._desk.budgets.terms(who.tenant, dims, ledger.store_ms()).limits
+        ahead = next((limit for limit in limits if limit.id in self.lines), None)
+        return None if ahead is None else limit_refusal(ahead, ledger.counted(ahead), 1, 1)
 
     def _note(self, call: Call, seen: Considered, decision: Decision | None, *, exhausted: bool = False) -> None:
         if (log := self._desk.decisions) is not None:

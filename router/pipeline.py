@@ -101,6 +101,11 @@ class Pipeline:
         body = seen.explains(reply.body, streamed=streamed, at_ms=now_ms, used=used)
         return msgspec.structs.replace(reply, body=body)
 
+    @property
+    def queued(self) -> int:
+        """How many requests wait for room under a limit."""
+        return self._forwarder.lines.waiting
+
     def abandon(self, stream: PartStream) -> None:
         """A stream's caller has gone; what is left to do goes on without them."""
         task = asyncio.get_running_loop().create_task(stream.abandon())

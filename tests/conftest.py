@@ -6,3 +6,7 @@ pytest_plugins = ["store", "store_modes", "uvloop_factory"]
 
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--chaos-seconds", type=float, default=600.0, help="how long the soak's storm lasts")

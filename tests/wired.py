@@ -77,12 +77,12 @@ class Wired:
         self.clock.advance(seconds)
         await asyncio.sleep(0)
 
-    async def serve(self, body=None, *, headers=None, gone=lambda: False, **fields):
+    async def serve(self, body=None, *, headers=None, gone=lambda: False, request_id="r1", **fields):
         async def read():
             return asked(**fields) if body is None else body
 
         headers = {"authorization": f"Bearer {SECRET}"} if headers is None else headers
-        return await self.pipeline.serve(Call(api="chat", headers=headers, read=read, request_id="r1", gone=gone))
+        return await self.pipeline.serve(Call(api="chat", headers=headers, read=read, request_id=request_id, gone=gone))
 
     async def stream(self, **fields):
         """The first part of a streamed answer, and the stream."""

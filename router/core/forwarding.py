@@ -66,19 +66,11 @@ PRIORITIES: Final = {"high": 0, "normal": 1, "low": 2}
 """Values of the priority tag; whole numbers do as well, the lowest first."""
 
 
-class Hedging(msgspec.Struct, frozen=True):
-    """``hedge``: a second attempt where the first is slower than usual to begin."""
-
-    percentile: int
-    """Of the chosen candidate's live time to first token."""
-    least_ms: int = 50
-
-
 class Forwarding(msgspec.Struct, frozen=True):
     """A policy's bounds on serving one request. Times are milliseconds; None leaves the provider's own."""
 
     attempts: int = 3
-    """Most attempts, hedges among them."""
+    """Most attempts, the first among them; 0 in a policy that leaves it to the settings. So is ``within_ms``."""
     same: int = 1
     """How often the candidate that failed is tried again while another one could serve."""
     within_ms: int = 30_000
@@ -90,8 +82,14 @@ class Forwarding(msgspec.Struct, frozen=True):
     between_chunks_ms: int | None = None
     total_ms: int | None = None
     """Of the whole request, whatever the number of attempts."""
-    hedge: Hedging | None = None
     queue: Queueing | None = None
+
+
+def completed(bounds: Forwarding, settings: Forwarding) -> Forwarding:
+    """A policy's bounds, with the settings' where it states none."""
+    return msgspec.structs.replace(
+        bounds, attempts=bounds.attempts or settings.attempts, within_ms=bounds.within_ms or settings.within_ms
+    )
 
 
 class Trial(msgspec.Struct, frozen=True):
@@ -162,8 +160,6 @@ def pause_ms(tried: int, retry_after_ms: int | None, bounds: Forwarding, draw: f
 
 def entries_shut(options: Mapping[str, Option], shut: Mapping[tuple[str, str], str]) -> dict[str, str]:
     """Entries that may not be called, to the reason, from (provider, model) with ``""`` for all of a provider's models."""
-    if not shut:
-        return {}
     whys = {
         entry: shut.get((option.provider, option.model)) or shut.get((option.provider, ""))
         for entry, option in options.items()

@@ -44,7 +44,18 @@ class Said(msgspec.Struct, frozen=True):
         return "" if self.by is None else self.by.place(self.path)
 
 
-_INHERITED: Final = ("mode", "baseline", "reference", "cache", "clamp", "when_nothing_fits", "tiers")
+_INHERITED: Final = (
+    "mode",
+    "baseline",
+    "reference",
+    "cache",
+    "clamp",
+    "when_nothing_fits",
+    "tiers",
+    "timeouts",
+    "retry",
+    "queue",
+)
 _NESTED: Final = ("candidates", "require", "without_data", "budget_exhausted")
 _QUALITY: Final = ("exclude", "use reference", "probe", "allow")
 _LATENCY: Final = ("exclude", "probe", "use prior", "allow")

@@ -13,6 +13,7 @@ import msgspec
 
 from router.core.catalog import Catalog, Model
 from router.core.conditions import ALWAYS, When
+from router.core.forwarding import Forwarding
 from router.core.quality import Score
 from router.core.units import LatencyLimit
 
@@ -142,6 +143,8 @@ class Policy(msgspec.Struct, frozen=True):
     probe_quality_milli: int = 0
     probe_latency_milli: int = 0
     """Of a thousand requests, how many may go to candidates without data as though they met the limits."""
+    forwarding: Forwarding | None = None
+    """Its bounds on attempts, their times and waiting; None for the settings'."""
     version: str = ""
     """``name@hash``; booked with every attempt."""
 

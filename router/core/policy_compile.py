@@ -13,6 +13,7 @@ import msgspec
 
 from router.core.catalog import TASKS, did_you_mean
 from router.core.conditions import Hours, Span, When, contradiction, covered
+from router.core.forwarding_schema import forwarding_of
 from router.core.guardrails import Parent, Said, breaches, own_breaches, settled
 from router.core.policy import SELECTORS, Bind, CacheRule, Policy, Rule, versioned
 from router.core.pricing import price_at
@@ -114,6 +115,7 @@ def _policy(file: PolicySchema, said: Mapping[Path, Said], parents: Sequence[Par
         clamp=of("clamp", default=False),
         exhausted=of("budget_exhausted", "new_requests"),
         stops_streams=of("budget_exhausted", "running_streams", default="finish") == "stop",
+        forwarding=forwarding_of(of("timeouts"), of("retry"), of("queue")),
     )
 
 

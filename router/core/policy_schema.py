@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from router.core import policy_words as words
 from router.core.catalog import Task, did_you_mean
 from router.core.conditions import DAY_MINUTES, EVERY_DAY, Span
+from router.core.forwarding_schema import QueueSchema, RetrySchema, TimeoutsSchema
 from router.core.policy import Effort, Floor, Step, Tier
 from router.core.schema import Strict, Usd, one_or_more, plain_schema, written
 from router.core.units import LatencyLimit, latency_limit
@@ -223,6 +224,9 @@ class PolicySchema(Strict):
     cache: CacheSchema | None = None
     clamp: bool = False
     budget_exhausted: ExhaustedSchema = ExhaustedSchema()
+    timeouts: TimeoutsSchema | None = None
+    retry: RetrySchema | None = None
+    queue: QueueSchema | None = None
 
 
 def json_schema() -> str:

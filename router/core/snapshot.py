@@ -111,8 +111,7 @@ class Snapshot:
         self._by_entry = options
         self._variants = further
         self.offered = tuple(option for option in options.values() if option.provider in world.offered)
-        self.shut: dict[str, str] = {}
-        """Entries that may not be called now, to the reason."""
+        self.shut: dict[str, str] = {}  # entries that may not be called now, to the reason
         self._plans: dict[_Key, Plan] = {}
         self.by_task = any(r.when.tasks or r.floors for policy in world.policies.values() for r in policy.rules)
         """Whether anything depends on what a request is for, unless it orders a quality of its own."""
@@ -248,6 +247,7 @@ class Snapshot:
             clamp=policy.clamp,
             exhausted=self._exhausted(policy, rule),
             stops_streams=policy.stops_streams,
+            forwarding=policy.forwarding,
         )
 
     def _reference(self, policy: Policy, task: str) -> tuple[Model, tuple[Model, ...]] | None:
@@ -298,6 +298,7 @@ class Snapshot:
             exhausted=self._exhausted(policy, rule),
             stops_streams=policy.stops_streams,
             hint=hint(policy, rule, judge, found, options, ways=self.ways_of),
+            forwarding=policy.forwarding,
         )
 
     def _exhausted(self, policy: Policy, rule: Rule) -> Plan | None:

@@ -1,0 +1,181 @@
+"""A seeded storm over one node while callers go on asking: what breaks, who asks, and what came of it.
+
+Belongs here: the weather and the callers. Does not belong here: what must hold afterwards (test_chaos.py, books.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import statistics
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import openai
+
+HI = "Tell me about plans."
+STORMS = ("outage", "error", "overload", "limits", "reset", "slow")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass
+class Weather:
+    """What has happened."""
+
+    answered: int = 0
+    failed: Counter = field(default_factory=Counter)
+    storms: Counter = field(default_factory=Counter)
+    memory: list[int] = field(default_factory=list)
+    """Of the largest worker, in bytes, once a second."""
+    waits_s: list[float] = field(default_factory=list)
+
+    @property
+    def asked(self):
+        return self.answered + sum(self.failed.values())
+
+    @property
+    def share(self):
+        return self.answered / self.asked
+
+    def __str__(self):
+        waits = statistics.quantiles(self.waits_s, n=100)
+        return (
+            f"{self.asked} asked, {self.share:.5%} answered, failed {dict(self.failed)}, storms {dict(self.storms)}, "
+            f"p50 {waits[49] * 1000:.0f} ms, p99 {waits[98] * 1000:.0f} ms, "
+            f"memory {self.memory[len(self.memory) // 4] >> 20} to {self.memory[-1] >> 20} MB"
+        )
+
+
+def rule_of(storm, provider, draw):
+    """The simulator's fault for a storm at a provider. None of them breaks an answer that has begun: after the first
+    byte nobody else could serve it.
+    """
+    found = {
+        "outage": {"kind": "status", "status": draw.choice([502, 503])},
+        "error": {"kind": "status", "status": 500, "probability": draw.uniform(0.2, 1)},
+        "overload": {"kind": "status", "status": draw.choice([498, 529])},
+        "limits": {"kind": "rate_limit", "retry_after": draw.choice([0.5, 1, 2]), "probability": draw.uniform(0.5, 1)},
+        "reset": {"kind": "reset", "after_chunks": 0, "probability": draw.uniform(0.2, 1)},
+        "slow": {"kind": "slow_first_byte", "delay_ms": draw.randrange(100, 800), "probability": draw.uniform(0.3, 1)},
+    }
+    return {**found[storm], "provider": provider}
+
+
+class Chaos:
+    """Callers at a steady rate, and a storm.
+
+    Args:
+        node: it has several providers for ``auto``.
+        tenant: who asks.
+        seed: of everything that is drawn.
+        kills: whether workers are killed.
+        restarts: whether the store is.
+    """
+
+    def __init__(self, node, tenant, seed, *, kills=True, restarts=True):
+        self.node, self.tenant, self.draw = node, tenant, random.Random(seed)
+        self.kills, self.restarts = kills, restarts
+        self.seen = Weather()
+        self.providers = set()
+        self.serving = ""
+        self._running = set()
+
+    async def capacity(self, seconds=3.0, callers=12):
+        """Requests a second that the node serves when nothing breaks."""
+        end, served = time.monotonic() + seconds, 0
+
+        async def ask_on():
+            nonlocal served
+            while time.monotonic() < end:
+                await self._one(sdk)
+                served += 1
+
+        async with self.tenant.sdk(max_retries=2) as sdk:
+            await asyncio.gather(*(ask_on() for _ in range(callers)))
+        return served / seconds
+
+    async def run(self, seconds, rate):
+        """Ask ``rate`` times a second for that long, in bad weather."""
+        end = time.monotonic() + seconds
+        weather = [asyncio.ensure_future(self._storms(end)), asyncio.ensure_future(self._measure(end))]
+        weather += [asyncio.ensure_future(self._kills(end))] if self.kills else []
+        weather += [asyncio.ensure_future(self._restarts(end))] if self.restarts else []
+        async with self.tenant.sdk(max_retries=2, timeout=30) as sdk:
+            due = time.monotonic()
+            while due < end:
+                due += 1 / rate
+                await asyncio.sleep(max(due - time.monotonic(), 0))
+                task = asyncio.ensure_future(self._counted(sdk))
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
+            await asyncio.gather(*weather)
+            await asyncio.gather(*self._running)
+        return self.seen
+
+    async def _counted(self, sdk):
+        began = time.monotonic()
+        try:
+            await self._one(sdk)
+        except openai.APIStatusError as error:
+            self.seen.failed[f"{error.status_code} {error.code}"] += 1
+        except openai.OpenAIError as error:
+            self.seen.failed[type(error).__name__] += 1
+        else:
+            self.seen.answered += 1
+        self.seen.waits_s.append(time.monotonic() - began)
+
+    async def _one(self, sdk):
+        body = {"model": "auto", "messages": [{"role": "user", "content": HI}], "max_completion_tokens": 40}
+        if self.draw.random() < 0.5:
+            raw = await sdk.chat.completions.with_raw_response.create(**body)
+            self.serving = raw.headers["x-costrouter-provider"]
+            self.providers.add(self.serving)
+        else:
+            stream = await sdk.chat.completions.create(**body, stream=True)
+            async for _ in stream:
+                pass
+
+    async def _storms(self, end):
+        while time.monotonic() < end:
+            await asyncio.sleep(self.draw.uniform(0.2, 1.5))
+            storm = self.draw.choice(STORMS)
+            # Mostly where requests go just now; what nobody asks may break unnoticed.
+            hit = {self.serving if self.draw.random() < 0.8 else self.draw.choice(sorted(self.providers))}
+            hit |= {self.draw.choice(sorted(self.providers))} if self.draw.random() < 0.2 else set()
+            rules = [rule_of(storm, name, self.draw) for name in sorted(hit)]
+            await asyncio.to_thread(self.node.faults, *rules)
+            self.seen.storms[storm] += 1
+            await asyncio.sleep(self.draw.uniform(0.5, 4))
+            await asyncio.to_thread(self.node.http.delete, f"{self.node.sim_url}/_sim/faults")
+
+    async def _kills(self, end):
+        while time.monotonic() + 3 < end:
+            await asyncio.sleep(self.draw.uniform(3, 20) if end - time.monotonic() > 60 else 2)
+            os.kill(self.draw.choice(self.node.worker_pids()), signal.SIGKILL)
+            self.seen.storms["worker"] += 1
+            await asyncio.sleep(3)
+
+    async def _restarts(self, end):
+        while time.monotonic() + 15 < end:
+            await asyncio.sleep(self.draw.uniform(10, 40))
+            os.kill(self.node.store_pid(), signal.SIGKILL)
+            self.seen.storms["store"] += 1
+            await asyncio.sleep(5)
+
+    async def _measure(self, end):
+        while time.monotonic() < end:
+            await asyncio.sleep(1)
+            sizes = [size for pid in self.node.worker_pids() if (size := resident(pid))]
+            self.seen.memory += [max(sizes)] if sizes else []
+
+
+def resident(pid):
+    """A process's memory in bytes; 0 when it has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
+    except OSError:
+        return 0
