@@ -47,6 +47,7 @@ from router.adapters.learning import Learning
 from router.adapters.metrics import Metrics, TimeLimits, limits_in
 from router.adapters.policy_store import PolicySet
 from router.adapters.policy_watch import PolicyWatch
+from router.adapters.provider_keys import keep_read
 from router.adapters.redis_budgets import RedisBudgets
 from router.adapters.redis_keys import RedisKeys
 from router.adapters.redis_ledger import FLUSH_S, RedisLedger
@@ -66,7 +67,7 @@ from router.exchange import Exchange
 from router.forward import Forwarder
 from router.once import Once
 from router.pipeline import Pipeline
-from router.plan import DEV, Plan, world_of
+from router.plan import DEV, Plan, renewed_links, world_of
 from router.ports import Clock, Listener, StoreUnavailable, Upstream
 from router.processes import BACKLOG
 from router.settings import Settings
@@ -173,20 +174,11 @@ class _Worker:
                     "costrouter_lines_taken": jobs.broker.depth,
                     "costrouter_oldest_line_seconds": jobs.broker.oldest_s,
                     "costrouter_ways_shut": len(breakers.shut()),
+                    "costrouter_requests_queued": pipeline.queued,
                     "costrouter_policy_set": watch.current.number,
                     "costrouter_policy_faults": len(watch.current.faults),
                 }
             ),
-            gauges=lambda: {
-                "costrouter_rows_waiting": ledger.waiting,
-                "costrouter_lines_taken": jobs.broker.depth,
-                "costrouter_oldest_line_seconds": jobs.broker.oldest_s,
-                "costrouter_journal_failing": int(bool(journal.fault)),
-                "costrouter_ways_shut": len(breakers.shut()),
-                "costrouter_requests_queued": pipeline.queued,
-                "costrouter_policy_set": watch.current.number,
-                "costrouter_policy_faults": len(watch.current.faults),
-            },
             health=self._health,
             started=clock.now_ms() // 1000,
             max_body=plan.settings.max_body,
@@ -215,6 +207,7 @@ class _Worker:
             budgets.keep_fresh(),
             decisions.run(),
             breakers.keep_exchanging(),
+            keep_read(plan.settings.provider_keys, lambda keys: breakers.replace_links(renewed_links(plan, keys))),
             keep_archived(reader, self._name, plan.store_url, plan.settings.environment, plan.settings.archive_after),
         )
         running = [loop.create_task(work) for work in clockwork]

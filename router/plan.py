@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +19,7 @@ from router.adapters.http_admin import HOME, OPERATOR
 from router.adapters.key_files import KeyFileError, kept_key
 from router.adapters.policy_files import Loaded, catalog_dir, packaged_policies_dir
 from router.adapters.policy_store import PolicySet, PolicyStore
+from router.adapters.provider_keys import read_keys
 from router.adapters.providers import ProviderError, needed, reachable, real_links, simulated_link
 from router.adapters.request_log import configure
 from router.adapters.yaml_document import PolicyFileError
@@ -106,7 +107,8 @@ def prepare(settings: Settings, store_url: str, port: int, former: Plan | None =
     except PolicyFileError as error:
         raise SettingsError(f"the policies cannot be used:\n{error}") from None
     loaded = found.loaded
-    real = [p for p in loaded.catalog.providers.values() if reachable(p, settings.environment)]
+    environment = _provider_environment(settings)
+    real = [p for p in loaded.catalog.providers.values() if reachable(p, environment)]
     simulated = settings.sim if settings.sim is not None else not real
     sim_socket = former.sim_socket if former is not None else _sim_socket() if simulated else None
     offered = [p for p in loaded.catalog.providers.values() if p.spoken] if simulated else real
@@ -114,7 +116,7 @@ def prepare(settings: Settings, store_url: str, port: int, former: Plan | None =
         names = ", ".join(sorted({needed(p) for p in loaded.catalog.providers.values() if p.spoken} - {""}))
         raise SettingsError(f"no provider can be called: set one of {names}, or leave COSTROUTER_SIM unset")
     world = world_of(loaded, (provider.name for provider in offered))
-    links = _links(offered, settings, sim_socket)
+    links = _links(offered, settings, sim_socket, environment)
     dev_key, admin_key = _keys(settings)
     example, why = _example(world)
     encoders = Encoders() if former is None else former.encoders
@@ -202,20 +204,51 @@ def _generated(settings: Settings, dev_key: str) -> list[str]:
     return [*admin, DEV] if settings.dev_key is None and dev_key else admin
 
 
-def _links(
-    offered: list[Provider], settings: Settings, sim_socket: socket.socket | None
-) -> dict[str, tuple[ProviderLink, ...]]:
-    timeouts = Timeouts(
+def _provider_environment(settings: Settings) -> Mapping[str, str]:
+    """The environment, and over it the file of providers' keys."""
+    if settings.provider_keys is None:
+        return settings.environment
+    try:
+        return {**settings.environment, **read_keys(settings.provider_keys)}
+    except ProviderError as error:
+        raise SettingsError(f"COSTROUTER_PROVIDER_KEYS: {error}") from None
+
+
+def renewed_links(plan: Plan, keys: Mapping[str, str]) -> dict[str, tuple[ProviderLink, ...]]:
+    """The providers' links with other keys from the file; which providers there are stays.
+
+    Raises:
+        ProviderError: a key cannot be used, or a provider would have none.
+    """
+    environment = {**plan.settings.environment, **keys}
+    offered = [plan.world.catalog.providers[name] for name in plan.keyed_links]
+    if plan.simulated:
+        return plan.keyed_links
+    lost = [provider.name for provider in offered if not reachable(provider, environment)]
+    if lost:
+        raise ProviderError(f"{', '.join(lost)} would have no key; restart without it to take it out of use")
+    timeouts = _timeouts(plan.settings)
+    return {provider.name: real_links(provider, environment, timeouts) for provider in offered}
+
+
+def _timeouts(settings: Settings) -> Timeouts:
+    return Timeouts(
         connect=settings.connect_timeout_s,
         first_byte=settings.first_byte_timeout_s,
         between_chunks=settings.chunk_timeout_s,
         total=settings.total_timeout_s,
     )
+
+
+def _links(
+    offered: list[Provider], settings: Settings, sim_socket: socket.socket | None, environment: Mapping[str, str]
+) -> dict[str, tuple[ProviderLink, ...]]:
+    timeouts = _timeouts(settings)
     if sim_socket is not None:
         port = sim_socket.getsockname()[1]
         return {provider.name: (simulated_link(provider, port, timeouts),) for provider in offered}
     try:
-        return {provider.name: real_links(provider, settings.environment, timeouts) for provider in offered}
+        return {provider.name: real_links(provider, environment, timeouts) for provider in offered}
     except ProviderError as error:
         raise SettingsError(str(error)) from None
 

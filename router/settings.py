@@ -63,6 +63,8 @@ class Settings(BaseModel):
     """Most attempts of a request, the first among them, where its policy does not say."""
     retry_within_s: float = Field(default=30.0, ge=0, le=3600)
     """No further attempt begins later than this after the request came, where its policy does not say."""
+    provider_keys: Path | None = None
+    """File of providers' keys, ``NAME=value`` a line, beside those in the environment; read again when it changes."""
     breaker: bool = True
     """Whether a provider's key that fails, or whose rate has run out, is left alone for a while."""
     connect_timeout_s: float = Field(default=5.0, gt=0, le=600)

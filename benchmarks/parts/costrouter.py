@@ -71,7 +71,7 @@ def costrouter(stack: ExitStack, place: Place) -> Proxy:
     )
 
 
-def serve(stack: ExitStack, place: Place, directory: Path) -> Node:
+def serve(stack: ExitStack, place: Place, directory: Path, *, workers: int = 1) -> Node:
     """`costrouter serve` in a new directory, answering.
 
     Raises:
@@ -80,7 +80,7 @@ def serve(stack: ExitStack, place: Place, directory: Path) -> Node:
     prepare(directory, place.upstream)
     port = free_port()
     log = directory / "serve.log"
-    process = start(stack, command(), place.proxy_core, log=log, env=environment(directory, port))
+    process = start(stack, command(), place.proxy_core, log=log, env=environment(directory, port, workers))
     await_answer(port, log, process)
     set_budgets(port)
     below = children(process.pid)
@@ -121,14 +121,14 @@ def command() -> list[str]:
     return [str(script), "serve"]
 
 
-def environment(directory: Path, port: int) -> dict[str, str]:
+def environment(directory: Path, port: int, workers: int = 1) -> dict[str, str]:
     """Nothing of the user's settings, and what the benchmark needs."""
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(directory),
         "BENCH_KEY": "upstream-key",
         "COSTROUTER_PORT": str(port),
-        "COSTROUTER_WORKERS": "1",
+        "COSTROUTER_WORKERS": str(workers),
         "COSTROUTER_DATA_DIR": str(directory / "data"),
         "COSTROUTER_POLICIES": str(directory / "policies"),
         "COSTROUTER_SIM": "false",

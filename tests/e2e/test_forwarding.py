@@ -7,6 +7,7 @@ import asyncio
 import openai
 import pytest
 from node import Node, Tenant, policies_copy
+from recorder import Recorder
 from store import until
 
 HI = [{"role": "user", "content": "hi"}]
@@ -108,3 +109,58 @@ def ways_shut(node):
 
 async def back_at(tenant, provider):
     return (await ask(tenant)).headers["x-costrouter-provider"] == provider
+
+
+CATALOG = """
+version: 1
+provider: rec
+name: Rec
+base_url: {url}/v1
+key_env: REC_KEY
+dialect: openai
+bills_after_disconnect: true
+models:
+  - id: rec/model
+    upstream: the-model
+    context_window: 100000
+    max_output: 8000
+    capabilities: [chat]
+    tags: [chat]
+    weights: open
+    latency: {{ttft_p50_ms: 100, ttft_p95_ms: 200, tpot_ms: 5, source: test, date: 2026-01-01}}
+    output: {{mean: 50, p90: 100}}
+    prices:
+      - {{valid_from: 2026-01-01, input: "1.00", output: "2.00", source: test, checked: 2026-01-01}}
+"""
+POLICY = """
+version: 1
+policy: default
+candidates: {include: ["*"]}
+rules: [{name: any}]
+when_nothing_fits: [refuse]
+"""
+
+
+async def test_a_providers_key_is_changed_while_the_node_runs(tmp_path):
+    (tmp_path / "policies" / "catalog").mkdir(parents=True)
+    (tmp_path / "policies" / "default.yaml").write_text(POLICY)
+    keys = tmp_path / "keys"
+    keys.write_text("REC_KEY=sk-old\n")
+    with Recorder() as recorder:
+        (tmp_path / "policies" / "catalog" / "rec.yaml").write_text(CATALOG.format(url=recorder.url))
+
+        async def key_in_use():
+            await ask(tenant, model="rec/model")
+            return recorder.received[-1].headers["authorization"]
+
+        with Node(tmp_path / "node", policies=tmp_path / "policies", provider_keys=keys) as node:
+            async with node.store() as store:
+                tenant = Tenant(node, store)
+                assert await key_in_use() == "Bearer sk-old"
+                keys.write_text("REC_KEY=sk-new\n")
+
+                async def new_key():
+                    return await key_in_use() == "Bearer sk-new"
+
+                await until(new_key, 10)
+                assert "sk-new" not in node.log
