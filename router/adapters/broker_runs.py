@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
@@ -18,8 +18,11 @@ from router.core.jobs import MOST_TRIES, Answer, attempt_name, pause_ms
 from router.core.money import parse_usd
 from router.dialects.ways import INBOUND
 from router.pipeline import Call
+from router.ports import BlobsUnavailable, StoreUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from router.adapters.broker_yard import Yard
     from router.adapters.job_records import Taken
     from router.core.jobs import Job, Line
@@ -32,6 +35,9 @@ PATIENT: Final = 4
 NEAR_MS: Final = 120_000
 KEEP_S: Final = 10.0
 """How often a run says that it goes on."""
+PAUSES_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""Before each further attempt to keep an answer."""
+_T = TypeVar("_T")
 _TOLD: Final = frozenset({"x-costrouter-model", "x-costrouter-provider", "x-costrouter-tier", "x-costrouter-policy"})
 
 
@@ -92,12 +98,12 @@ class Runs:
     async def _done(self, job: Job, number: int, bound: Line, answer: Answer, cost_nano: int) -> None:
         yard = self._yard
         answer = msgspec.structs.replace(answer, headers={**answer.headers, "x-costrouter-cost-nano": str(cost_nano)})
-        place, sealed = await yard.kept(job, number, answer)
+        place, sealed = await _surely(lambda: yard.kept(job, number, answer))
         then = msgspec.structs.replace(
             bound, state="succeeded", bound="", status=200, result=place, ended_ms=yard.now_ms()
         )
         move = Move(job.id, number, bound, then, result=sealed, cost_nano=cost_nano)
-        await yard.store.move(job.tenant, [move], yard.now_ms())
+        await _surely(lambda: yard.store.move(job.tenant, [move], yard.now_ms()))
 
     async def _failed(self, job: Job, number: int, bound: Line, error: RouterError) -> None:
         yard, now_ms = self._yard, self._yard.now_ms()
@@ -108,3 +114,13 @@ class Runs:
             return
         answer = Answer(error.status, {}, INBOUND[job.endpoint].error_body(error))
         await yard.refuse(job, number, bound, answer, error.code)
+
+
+async def _surely(work: Callable[[], Awaitable[_T]]) -> _T:
+    """Do it, again and again while the store does not answer: an answer that is not kept would be paid for once more."""
+    for pause_s in PAUSES_S:
+        try:
+            return await work()
+        except (StoreUnavailable, BlobsUnavailable):
+            await asyncio.sleep(pause_s)
+    return await work()

@@ -63,7 +63,7 @@ async def test_fifty_thousand_lines_are_finished_merged_and_settled_in_little_me
                 output = tmp_path / "out.jsonl"
                 async with sdk.files.with_streaming_response.content(found[0].output_file_id) as told:
                     await told.stream_to_file(output)
-            names = [json.loads(row)["custom_id"] for row in output.open()]
+            names = [json.loads(row)["custom_id"] for row in output.read_text().splitlines()]
             assert sorted(names) == sorted(f"q{number}" for number in range(lines))
             assert found[0].error_file_id is None
             rows = await stored_rows(store, tenant.name)
