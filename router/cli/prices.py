@@ -27,6 +27,7 @@ from router.adapters.policy_files import (
 )
 from router.adapters.price_source import SourceError, fetch, replace_file
 from router.adapters.yaml_document import PolicyFileError
+from router.cli.machines import machine_records, machine_table
 from router.cli.output import console
 from router.core.catalog import Catalog, did_you_mean
 from router.core.catalog_schema import json_schema
@@ -122,6 +123,18 @@ def refresh(source: str, *, apply: bool, as_json: bool) -> None:
         raise click.ClickException(str(error)) from None
     if not as_json:
         click.echo(f"written to {current}" if apply else "nothing was written; --apply puts it in place")
+
+
+@prices.command()
+@click.option("--load", type=click.IntRange(0, 100), help="Present load in per cent, for the price of one more token.")
+@_AS_JSON
+def machines(load: int | None, *, as_json: bool) -> None:
+    """Show what machines of one's own cost a token, on the average and at the margin, and their tokens per dollar and joule."""
+    records = machine_records(_catalog(_folder()), None if load is None else load * 10)
+    if as_json:
+        click.echo(json.dumps({"machines": records}))
+    else:
+        console().print(machine_table(records))
 
 
 @prices.command()

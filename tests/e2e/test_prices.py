@@ -162,3 +162,21 @@ def test_a_refresh_that_would_break_a_policy_writes_nothing(policies, tmp_path):
     assert "the next start would fail" in told.stderr
     assert "openai/gpt-6.1-sol" in told.stderr
     assert "gpt-7" not in (policies / "catalog" / "openai.yaml").read_text()
+
+
+def test_machines_of_ones_own_show_what_they_make_of_a_dollar_and_a_joule():
+    told = json.loads(prices("machines", "--load", "90", "--json").stdout)["machines"]
+    (plug,) = (one for one in told if one["model"] == "google/gemma-3-4b")
+    assert (plug["watts"], plug["watts_source"]) == ("60", "example figure: whole machine at the plug")
+    # 45 tokens a second at 60 watts; energy only, so a busy machine costs no more
+    decode = plug["decode"]
+    assert (decode["tokens_per_watt_second"], decode["tokens_per_kwh"], decode["tokens_per_dollar"]) == (
+        "0.7500", "2700000", None,
+    )  # fmt: skip  # figures as text
+    (rented,) = (one for one in told if one["model"] == "qwen/qwen3-32b" and one["provider"] == "sglang")
+    # 1,400 tokens a second for $2.50 an hour; at 90 % load two thirds of what a full one costs
+    assert rented["decode"]["tokens_per_dollar"] == "2016000"
+    assert (rented["decode"]["average_usd_per_million"], rented["decode"]["marginal_usd_per_million"]) == (
+        "1.2401", "0.3307",
+    )  # fmt: skip  # figures as text
+    assert "tokens/W·s" in prices("machines").stdout
