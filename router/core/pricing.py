@@ -44,7 +44,7 @@ def price_at(model: Model, instant: dt.datetime, tier: str = REALTIME, region: s
     served = "".join(f"/{name}" for name in (region, tier) if name not in ("", REALTIME))
     return Price(
         version=f"{model.name}:{latest:%Y-%m-%d}#{contents[:4]}{served}",
-        bands=tuple(Band(above=row.above, rates=_served(row, tier, region)) for row in rows),
+        bands=tuple(Band(row.above, _served(row, tier, region), _an_hour(row, tier, region)) for row in rows),
     )
 
 
@@ -84,13 +84,21 @@ def cost_pico(price: Price, usage: Usage) -> int:
     if not prompt and not completion:
         return 0
     rates = rates_for(price, prompt)
+    hour = min(usage.cache_write_1h_tokens, written)
     return (
         rates.request
         + (prompt - cached - written) * rates.input
         + cached * rates.cached_input
-        + written * rates.cache_write
+        + (written - hour) * rates.cache_write
+        + (hour * _hourly(price, prompt) if hour else 0)
         + completion * rates.output
     )
+
+
+def _hourly(price: Price, prompt_tokens: int) -> int:
+    """What a token costs that is written for an hour."""
+    band = [band for band in price.bands if band.above == 0 or band.above < prompt_tokens][-1]
+    return band.rates.cache_write if band.cache_write_1h is None else band.cache_write_1h
 
 
 def cost_per_meaningful_response(
@@ -118,6 +126,11 @@ def cost_per_meaningful_response(
 def _served(row: PriceRow, tier: str, region: str) -> Rates:
     rates = row.rates if tier == REALTIME else row.tiers[tier].rates
     return scaled(rates, row.regions[region]) if region in row.regions else rates
+
+
+def _an_hour(row: PriceRow, tier: str, region: str) -> int:
+    rate = row.cache_write_1h if tier == REALTIME else row.tiers[tier].cache_write_1h
+    return share(rate, row.regions[region]) if region in row.regions else rate
 
 
 def scaled(rates: Rates, ppm: int) -> Rates:

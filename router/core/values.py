@@ -84,6 +84,8 @@ class Band(msgspec.Struct, frozen=True):
 
     above: int
     rates: Rates
+    cache_write_1h: int | None = None
+    """For tokens that are written for an hour; None where that costs what writing costs."""
 
 
 class Price(msgspec.Struct, frozen=True):

@@ -309,3 +309,14 @@ def test_cost_per_meaningful_response_golden_case():
 
 def test_cost_per_meaningful_response_without_side_calls():
     assert cost_per_meaningful_response(Decimal(100), Decimal(1), Decimal("0.0001")) == Decimal("0.01")
+
+
+def test_tokens_written_for_an_hour_pay_the_rate_of_an_hour_and_others_that_of_minutes():
+    rates = Rates(input=100, output=400, cached_input=10, cache_write=125)
+    price = Price("v", (Band(0, rates, 200), Band(1000, rates, 300)))
+    assert cost_pico(price, Usage(500, 1, cache_write_tokens=400, cache_write_1h_tokens=150)) == (
+        100 * 100 + 250 * 125 + 150 * 200 + 400
+    )
+    assert cost_pico(price, Usage(2000, cache_write_tokens=10, cache_write_1h_tokens=10)) == 1990 * 100 + 10 * 300
+    plain = Price("v", (Band(0, rates),))
+    assert cost_pico(plain, Usage(10, cache_write_tokens=10, cache_write_1h_tokens=10)) == 10 * 125

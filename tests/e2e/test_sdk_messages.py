@@ -144,9 +144,10 @@ async def test_structured_output_is_asked_for_in_the_providers_way(claude):
         assert '"n"' in answer.content[0].text
 
 
-async def test_what_is_cached_is_billed_as_such(node, tenant, claude):
-    text = "All work and no play makes a dull day. " * 300
-    system = [{"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}]
+@pytest.mark.parametrize("ttl", ["5m", "1h"])
+async def test_what_is_cached_is_billed_as_such(node, tenant, claude, ttl):
+    text = f"For {ttl}, all work and no play makes a dull day. " * 300
+    system = [{"type": "text", "text": text, "cache_control": {"type": "ephemeral", "ttl": ttl}}]
     asked = {"model": CLAUDE, "max_tokens": 50, "system": system, "messages": HI}
     first, second = await claude.messages.create(**asked), await claude.messages.create(**asked)
     assert first.usage.cache_creation_input_tokens == second.usage.cache_read_input_tokens > 1024

@@ -125,11 +125,18 @@ def _tool(tool: Tool) -> dict[str, Any]:
     found: dict[str, Any] = {"name": tool.name}
     if tool.description:
         found["description"] = tool.description
-    schema = msgspec.json.decode(tool.schema) if tool.schema else {}
-    found["input_schema"] = {"type": "object", **schema} if schema else _NO_INPUT
+    found["input_schema"] = _schema(tool.schema)
     if tool.strict:
         found["strict"] = True
     return found | _kept(tool.kept)
+
+
+def _schema(text: str) -> Any:
+    """As it is written, but that Anthropic wants to be told that it is an object's."""
+    schema = msgspec.json.decode(text) if text else {}
+    if "type" in schema:
+        return msgspec.Raw(text.encode())
+    return {"type": "object", **schema} if schema else _NO_INPUT
 
 
 def _turn(turn: Turn) -> dict[str, Any]:
