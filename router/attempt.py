@@ -321,6 +321,7 @@ class Attempt:
             budgets=() if self.hold is None else self.hold.budgets,
             limits=counted(self.hold, self.at_ms),
             effort=option.effort,
+            task=self.facts.task,
         )
 
     def tell(self, error: str | None = None) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from router.adapters.resp import Script
+from router.core.series import life_of, wholes
 from router.core.stats import KEPT_SLICES, SLICE_MS, Delta, History, Series, Summary
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ DEAD_MS: Final = 30_000
 """A worker silent for this long, by the store's clock, is dead: its totals move to the base."""
 GRAVE_MS: Final = 7 * 24 * 3_600_000
 """A worker that slept longer than this is counted twice."""
+
+MOST_SERIES: Final = 20_000
+"""Series that are kept at most, some 2 KB each."""
 
 Totals = dict[str, int]
 """Metric and labels, joined, to a whole number."""
@@ -98,10 +102,19 @@ class Observations:
 
     def fold(self, at_ms: int, deltas: Iterable[tuple[Series, Delta]]) -> None:
         """Take in observations made around ``at_ms``, by this worker or another."""
-        for series, delta in deltas:
-            self._histories.setdefault(series, History()).fold(at_ms, delta)
-            self._stale.add(series)
+        for finest, delta in deltas:
+            for series in wholes(finest):
+                self._fold(at_ms, series, delta)
             self.version += 1
+
+    def _fold(self, at_ms: int, series: Series, delta: Delta) -> None:
+        history = self._histories.get(series)
+        if history is None:
+            if len(self._histories) >= MOST_SERIES and series[0].count("/") > 1:
+                return  # what applications do is forgone first; how models do is not
+            history = self._histories[series] = History(life_of(series))
+        history.fold(at_ms, delta)
+        self._stale.add(series)
 
     def refresh(self, now_ms: int) -> None:
         """Recompute the summaries that changed."""
@@ -110,6 +123,7 @@ class Observations:
             found = self._histories[series].summary(now_ms)
             if found is None:
                 self._summaries.pop(series, None)
+                del self._histories[series]
             else:
                 self._summaries[series] = found
 

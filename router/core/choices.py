@@ -61,6 +61,10 @@ class Option(msgspec.Struct, frozen=True):
     """What the provider calls the tier; empty where the request goes on as it came."""
     prices: dict[str, Price] = {}
     """What the model costs now in every tier that is sold: the bill goes by the tier that was served."""
+    total: Summary | None = None
+    """Microseconds of whole answers; None where too few were seen."""
+    tries_ppm: int = PPM
+    """Expected paid tries an answer, in parts per million."""
 
     @property
     def name(self) -> str:
@@ -83,11 +87,12 @@ class Option(msgspec.Struct, frozen=True):
             rates.input,
             rates.output,
             len(self.price.bands) > 1,
+            self.tries_ppm,
             self.headroom if headroom else 0,
         )
 
 
-Figures = tuple[Option, int, int, int, int, int, int, int, int, int, bool, int]
+Figures = tuple[Option, int, int, int, int, int, int, int, int, int, bool, int, int]
 """One tuple to unpack costs a third of as many attribute look-ups, for every option of every request."""
 
 

@@ -83,7 +83,8 @@ def cheapest(  # noqa: C901 - one loop without calls: every request runs it over
     largest = None if facts.largest is None else facts.largest.expected
     best: Option | None = None
     best_cost = second = -1
-    for option, able, ratio, overhead, window, most, mean, request, input_rate, output_rate, banded, least in figures:
+    for row in figures:
+        option, able, ratio, overhead, window, most, mean, request, input_rate, output_rate, banded, tries, least = row
         if needs & ~able:
             continue
         prompt = -(-tokens * ratio // PPM) + fixed + messages * overhead
@@ -103,6 +104,7 @@ def cheapest(  # noqa: C901 - one loop without calls: every request runs it over
             cost = rates.request + prompt * rates.input + choices * output * rates.output
         else:
             cost = request + prompt * input_rate + choices * output * output_rate
+        cost = cost if tries == PPM else cost * tries // PPM
         if cap is not None and cost > cap:
             continue
         if best is None or cost < best_cost:
@@ -138,10 +140,11 @@ def _certain(plan: Plan, tried: Sequence[Level], facts: Facts, best: Option, fig
         return all(_first(plan, tried, facts, other) is best for other in _turns(looked_at, facts))
     if len(tried) == 1 and plan.asked is None and plan.max_cost_pico is None and facts.max_cost_pico is None:
         cost, runner_up = figures
-        slope = best.price.bands[0].rates.input * best.ratio_ppm
-        longest = cost + -(-(tokens.likely_high - tokens.expected) * slope // PPM) + 2 * best.price.bands[0].rates.input
+        token = -(-best.price.bands[0].rates.input * best.tries_ppm // PPM)
+        longest = cost + -(-(tokens.likely_high - tokens.expected) * token * best.ratio_ppm // PPM) + 2 * token + 1
         # A token more or less by rounding: that is what the share leaves out.
-        if runner_up == 0 or (longest < runner_up and cost * tokens.expected < runner_up * (tokens.likely_low - 1)):
+        share = cost * tokens.expected < runner_up * (tokens.likely_low - 1) - tokens.expected
+        if runner_up == 0 or (longest < runner_up and share):
             return True
     return all(_first(plan, tried, facts, other) is best for other in (tokens.likely_low, tokens.likely_high))
 
@@ -207,7 +210,8 @@ def expected_cost(option: Option, facts: Facts, tokens: int) -> int:
     """Expected cost of the request on this option, in pico-dollars, feasible or not."""
     prompt = prompt_tokens(option, facts, tokens)
     rates = rates_for(option.price, prompt)
-    return rates.request + prompt * rates.input + facts.choices * expected_output(option, facts) * rates.output
+    cost = rates.request + prompt * rates.input + facts.choices * expected_output(option, facts) * rates.output
+    return cost * option.tries_ppm // PPM
 
 
 def hold(option: Option, facts: Facts) -> int:

@@ -24,28 +24,23 @@ from router.core.governing import Governing, Wish, in_share, probing
 from router.core.hints import hint
 from router.core.judge import Judge
 from router.core.names import AUTO, Names
+from router.core.options import base_option
 from router.core.policy import Policy, Rule
 from router.core.pricing import REALTIME
 from router.core.values import Needs
 from router.core.variants import (
-    ENOUGH,
     Summaries,
     Tariff,
-    blend,
-    flat,
     list_price,
     may_order,
     preference,
-    prior_ttft,
     same_minute,
     tariff,
     variants,
 )
-from router.core.wire import able
+from router.core.views import Views
 
 ENDPOINTS: Final = {"chat": Needs.CHAT.value, "embeddings": Needs.EMBEDDINGS.value}
-REASONING: Final = "reasoning"
-"""The catalog's tag of models that think before they answer."""
 _OWN_EFFORT: Final = Needs.REASONING_EFFORT.value
 _RELAX: Final = {"relax ttft": "ttft", "relax tpot": "tpot", "relax total": "total", "relax quality": "quality"}
 
@@ -79,22 +74,12 @@ _Key = tuple[str, str, str, int | None, str, str, bool]
 """Policy, rule, task, quality ordered, entries asked for, tier ordered, whether the effort is the caller's."""
 
 
+_Options = Mapping[str, Option]
+_Further = Mapping[str, tuple[Option, ...]]
+
+
 class Snapshot:
     """One tick's world. Built by `compile_snapshot`."""
-
-    __slots__ = (
-        "_by_entry",
-        "_governing",
-        "_plans",
-        "_variants",
-        "by_task",
-        "id",
-        "now",
-        "offered",
-        "shut",
-        "tariff",
-        "world",
-    )
 
     def __init__(
         self,
@@ -103,6 +88,8 @@ class Snapshot:
         now: dt.datetime,
         options: Mapping[str, Option],
         further: Mapping[str, tuple[Option, ...]],
+        *,
+        summary: Summaries,
     ) -> None:
         self.id = snapshot_id
         self.world = world
@@ -110,6 +97,8 @@ class Snapshot:
         self.tariff: Tariff = {entry: option.prices for entry, option in options.items()}
         self._by_entry = options
         self._variants = further
+        self._summary = summary
+        self._views = Views(summary)
         self.offered = tuple(option for option in options.values() if option.provider in world.offered)
         self.shut: dict[str, str] = {}  # entries that may not be called now, to the reason
         self._plans: dict[_Key, Plan] = {}
@@ -118,12 +107,16 @@ class Snapshot:
         self._governing = Governing(world.policies, world.binds, world.zones, now)
 
     def route(self, facts: Facts, wish: Wish) -> Route:
-        """The plan that governs a request.
+        """The plan that governs a request, with what is known of prompts of its size, and of its application's task.
 
         Raises:
             RouterError: ``unknown_policy``, ``unknown_model`` (near misses named), ``model_not_allowed``,
                 ``invalid_request`` for an unknown task, ``no_feasible_model`` when no rule matches.
         """
+        return self._views.route(self, facts, wish)
+
+    def plain_route(self, facts: Facts, wish: Wish) -> Route:
+        """As `route`, with what is known of all prompts; raises the same."""
         policy = self._governing.policy(facts.asked_model, wish)
         if facts.task not in TASKS:
             raise RouterError("invalid_request", f"The task {facts.task!r} is none of {', '.join(TASKS)}.")
@@ -171,8 +164,17 @@ class Snapshot:
 
     def shutting(self, snapshot_id: str, shut: Mapping[tuple[str, str], str]) -> Snapshot:
         """The same world while some of it may not be called: (provider, model or ``""`` for all) to the reason."""
-        found = Snapshot(snapshot_id, self.world, self.now, self._by_entry, self._variants)
+        found = Snapshot(snapshot_id, self.world, self.now, self._by_entry, self._variants, summary=self._summary)
         found.shut = entries_shut(self._by_entry, shut)
+        return found
+
+    def changed(self, change: Callable[[_Options, _Further], tuple[_Options, _Further] | None]) -> Snapshot:
+        """The same world with other options; this very snapshot where ``change`` gives None."""
+        options = change(self._by_entry, self._variants)
+        if options is None:
+            return self
+        found = Snapshot(self.id, self.world, self.now, *options, summary=self._summary)
+        found.shut = self.shut
         return found
 
     def option(self, model: Model) -> Option | None:
@@ -364,31 +366,7 @@ def compile_snapshot(
         if sold is None:
             continue
         provider = world.catalog.providers[model.provider]
-        where = (model.id, model.provider, REALTIME)
-        ttft, tpot = summary(("ttft", *where)), summary(("tpot", *where))
-        live = ttft is not None and tpot is not None and ttft.n >= ENOUGH
-        length = summary(("output", *where))
-        base = options[model.name] = Option(
-            entry=model.name,
-            model=model.id,
-            provider=model.provider,
-            tier=REALTIME,
-            upstream_model=model.upstream,
-            capabilities=able(model.capabilities, *provider.dialects),
-            context_window=model.context_window,
-            max_output=model.max_output,
-            ratio_ppm=model.token_ratio_ppm,
-            message_overhead=model.message_overhead,
-            image=model.image,
-            price=sold[REALTIME],
-            output_mean=blend(model.output.mean, length.mean if length else 0, length.n if length else 0),
-            output_p90=blend(model.output.p90, length.at(90) if length else 0, length.n if length else 0),
-            ttft=ttft if live and ttft else prior_ttft(model.latency),
-            tpot=tpot if live and tpot else flat(model.latency.tpot_us),
-            live=live,
-            headroom=model.output.mean if REASONING in model.tags else 0,
-            prices=sold,
-        )
+        base = options[model.name] = base_option(model, provider, sold, summary)
         if model.efforts or provider.service_tiers:
             further[model.name] = tuple(variants(base, model, provider, efforts, summary))
-    return Snapshot(snapshot_id, world, now, options, further)
+    return Snapshot(snapshot_id, world, now, options, further, summary=summary)

@@ -209,3 +209,5 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     """The reasoning effort that was chosen here; "" where the caller's, or the model's own, was left alone."""
     limits: tuple[str, ...] = ()
     """What it added to limits on rates when it was admitted (`router.core.limits.counted`)."""
+    task: str = ""
+    """What it was routed as."""

@@ -118,3 +118,32 @@ async def test_workers_that_tell_at_once_lose_nothing(store_socket, connection):
     assert await fleets[0].totals() == {"a": 3}
     for other in others:
         await other.close()
+
+
+def test_what_applications_do_is_forgone_where_series_are_too_many(monkeypatch):
+    monkeypatch.setattr("router.adapters.fleet.MOST_SERIES", 2)
+    seen = Observations()
+    for app in ("one", "two"):
+        seen.add((f"output/1/{app}/chat", "acme/large", "acme", "realtime"), 7)
+    seen.add(SERIES, 1_000)
+    seen.take(now_ms())
+    seen.refresh(now_ms())
+    assert seen.summary(("output//one/chat", "acme/large", "acme", "realtime")).n == 1
+    assert seen.summary(("output//two/chat", "acme/large", "acme", "realtime")) is None
+    assert seen.summary(("output", "acme/large", "acme", "realtime")).n == 2
+    assert seen.summary(SERIES).n == 1
+
+
+def test_a_series_that_has_ended_is_let_go():
+    seen, start = Observations(), now_ms()
+    seen.add(SERIES, 1_000)
+    seen.take(start)
+    seen.refresh(start)
+    assert seen.summary(SERIES)
+    seen.take(start + 7_200_000)
+    seen.refresh(start + 7_200_000)
+    assert seen.summary(SERIES) is None
+    seen.add(SERIES, 5)
+    seen.take(start + 7_200_000)
+    seen.refresh(start + 7_200_000)
+    assert seen.summary(SERIES).n == 1

@@ -1,9 +1,22 @@
+import random
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.core.stats import HALF_LIFE_MS, KEPT_SLICES, PERCENTILES, SLICE_MS, Delta, History, Summary, bucket, middle
+from router.core.stats import (
+    HALF_LIFE_MS,
+    KEPT_SLICES,
+    PERCENTILES,
+    SLICE_MS,
+    Delta,
+    History,
+    Life,
+    Summary,
+    bucket,
+    middle,
+)
 
 VALUES = st.one_of(st.integers(0, 100), st.integers(0, 10**12))
 NOW = 1_000 * SLICE_MS
@@ -162,3 +175,75 @@ def test_the_order_in_which_deltas_arrive_does_not_matter(seen, random):
     assert (one and one.n) == (other and other.n)
     if one:
         assert abs(one.mean - other.mean) <= 1
+
+
+def test_a_series_that_slept_for_months_begins_anew():
+    history = a_history((NOW, [1] * 5))
+    later = NOW + 10_000 * HALF_LIFE_MS
+    history.fold(later, a_delta(7))
+    assert history.summary(later) == Summary(n=1, mean=7, quantiles=(7,) * 5)
+
+
+def test_a_busy_series_never_leaves_the_range_of_a_float():
+    history = History(Life(slice_ms=1, half_life_ms=1))
+    for at_ms in range(0, 3_000, 10):
+        history.fold(NOW + at_ms, a_delta(30))
+    assert history.summary(NOW + 2_990).mean == 30
+
+
+def test_a_delta_from_before_all_that_is_kept_is_let_go():
+    history = a_history((NOW, [3]))
+    history.fold(OLDEST - SLICE_MS, a_delta(9))
+    assert history.summary(NOW).mean == 3
+
+
+# -- shifts
+
+
+def noticed(before, after, *, seed, watched=True, seen=600):
+    """Values after which the median of a series is that of what comes now, of 100 at most."""
+    draw = random.Random(seed)
+    history, at_ms = History(Life(watched=watched)), NOW
+    for _ in range(seen // 3):
+        history.fold(at_ms, a_delta(*(int(before(draw)) for _ in range(3))))
+        at_ms += 1_000
+        history.summary(at_ms)
+    for count in range(1, 101):
+        history.fold(at_ms, a_delta(int(after(draw))))
+        at_ms += 1_000
+        if history.summary(at_ms).n <= count + 15:
+            return count
+    return 999
+
+
+def slower(times):
+    return lambda draw: 400_000 * times * draw.lognormvariate(0, 0.5)
+
+
+def with_a_tail(share):
+    return lambda draw: (6 if draw.random() < share else 1) * 400_000 * draw.lognormvariate(0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("after", "within"), [(slower(2), 30), (slower(4), 12), (with_a_tail(0.5), 30), (slower(0.4), 40)]
+)
+def test_a_provider_that_has_changed_is_noticed(after, within):
+    counts = sorted(noticed(slower(1), after, seed=seed) for seed in range(20))
+    assert counts[17] <= within
+
+
+def test_what_stays_as_it_is_raises_no_alarm():
+    assert [noticed(slower(1), slower(1), seed=seed) for seed in range(10)] == [999] * 10
+
+
+def test_what_is_not_watched_only_ages():
+    assert noticed(slower(1), slower(4), seed=1, watched=False) == 999
+
+
+def test_too_few_values_are_nothing_to_shift_from():
+    assert noticed(slower(1), slower(4), seed=1, seen=15) in range(1, 101)
+    history = History(Life(watched=True))
+    history.fold(NOW, a_delta(*[400] * 19))
+    history.summary(NOW)
+    history.fold(NOW, a_delta(*[4_000] * 19))
+    assert history.summary(NOW).n == 38
