@@ -99,7 +99,7 @@ def _parts() -> tuple[Callable, msgspec.Struct]:
     sold = {REALTIME: price_at(model, dt.datetime.now(dt.UTC))}
     names = Row.__struct_fields__
     numbers = {n: 0 for n in names if n.endswith(("_ms", "_tokens", "_pico", "_nano")) or n == "status"}
-    words = {n: "" for n in names}
+    words = dict.fromkeys(names, "")
     row = Row(**{**words, **numbers, "tags": (), "budgets": (), "choices": 1, "max_output": 0, "model": model.id,
                  "provider": model.provider, "tier": REALTIME, "outcome": "ok", "certainty": "metered", "app": "app",
                  "task": "chat"})  # fmt: skip  # a record
