@@ -29,7 +29,6 @@ from router.core.decide import (
     level,
     prompt_tokens,
 )
-from router.core.decide import missing as lacking
 from router.core.images import Flat, Image
 from router.core.values import Band, Needs
 
@@ -345,11 +344,6 @@ def test_the_hold_covers_what_is_expected(one, asked, offset):
     low, high = asked.tokens.likely_low, asked.tokens.likely_high
     count = min(low + offset, high)
     assert hold(one, asked) >= cost_of(one, asked, count)
-
-
-def test_what_an_option_cannot_do_has_names():
-    assert lacking(CHAT | TOOLS | VISION, option()) == ["vision"]
-    assert lacking(CHAT, option()) == []
 
 
 def test_a_token_range_is_exact_when_its_ends_meet():

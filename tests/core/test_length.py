@@ -95,4 +95,3 @@ def test_what_was_asked_for_caps_the_cost_also_where_no_level_holds_it():
     asked = level("the model asked for", [OTHER], headroom=False)
     new = plan_for(plan(ONE, asked=asked), FAQ, 500_000, known())
     assert new.asked.options[0].output_mean == 200
-

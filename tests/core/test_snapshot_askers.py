@@ -4,8 +4,8 @@ from catalogs import NOW, a_catalog, a_model, a_price, the_policy
 from options import facts
 
 from router.core.decide import decide
-from router.core.names import Names
 from router.core.governing import Wish
+from router.core.names import Names
 from router.core.snapshot import World, compile_snapshot
 from router.core.stats import Summary
 from router.core.values import Identity
@@ -113,4 +113,3 @@ def test_a_rule_that_another_count_may_change_is_said_of_each_request():
     assert not snapshot.route(sure, by("faq")).doubtful
     assert snapshot.route(unsure, by("faq")).doubtful
     assert not snapshot.route(sure, by("faq")).doubtful
-
