@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run demo test check lint types bench bench-peers bench-deadline soak lock clean
+.PHONY: run demo test check lint types bench bench-peers bench-deadline bench-world soak lock clean
 
 run: .venv/.run
 	@exec $(BIN)/costrouter serve
@@ -36,6 +36,9 @@ bench-peers: .venv/.dev
 
 bench-deadline: .venv/.dev
 	@$(BIN)/python benchmarks/deadline.py $(TRACE)
+
+bench-world: .venv/.dev
+	@$(BIN)/python benchmarks/world.py $(if $(TRACE),--trace $(TRACE))
 
 soak: .venv/.dev
 	@$(BIN)/python -m pytest -m soak --timeout 1800

@@ -22,14 +22,17 @@ from typing import NamedTuple
 import msgspec
 
 from router.adapters.fleet import Observations
+from router.adapters.policy_files import load_policies, packaged_policies_dir
+from router.core.decide import Option
 from router.core.length import Asker, lengthened, scale_ppm
 from router.core.options import base_option
 from router.core.pricing import REALTIME, price_at
 from router.core.series import seen, size_of
+from router.core.values import Row
+from router.core.variants import Summaries
 
 WARM_UP = 500
 TICK_MS = 1_000
-PRIOR = {"mean": 260, "p90": 700}
 
 
 class Request(NamedTuple):
@@ -63,7 +66,7 @@ def _mooncake(line: str) -> Request:
 
 def replay(requests: list[Request]) -> list[tuple[int, int, int]]:
     """(true, mean, p90) of each request after the first `WARM_UP`."""
-    option, row = _parts()
+    option, row = _model()
     observations = Observations()
     found, tick, start = [], 0, 1_800_000_000_000
     summary = observations.summary
@@ -90,21 +93,24 @@ def replay(requests: list[Request]) -> list[tuple[int, int, int]]:
     return found
 
 
-def _parts() -> tuple[Callable, msgspec.Struct]:
-    from router.adapters.policy_files import load_policies, packaged_policies_dir  # noqa: PLC0415 - reads files
-    from router.core.values import Row  # noqa: PLC0415 - as above
-
-    catalog = load_policies(packaged_policies_dir()).catalog
-    model = next(model for model in catalog.by_id("openai/gpt-4o") if catalog.providers[model.provider].spoken)
-    sold = {REALTIME: price_at(model, dt.datetime.now(dt.UTC))}
+def blank_row() -> Row:
+    """A row of a chat that was answered whole; what is measured is filled in."""
     names = Row.__struct_fields__
     numbers = {n: 0 for n in names if n.endswith(("_ms", "_tokens", "_pico", "_nano")) or n == "status"}
-    words = dict.fromkeys(names, "")
-    row = Row(**{**words, **numbers, "tags": (), "budgets": (), "choices": 1, "max_output": 0, "model": model.id,
-                 "provider": model.provider, "tier": REALTIME, "outcome": "ok", "certainty": "metered", "app": "app",
-                 "task": "chat"})  # fmt: skip  # a record
+    told = {"tags": (), "budgets": (), "choices": 1, "max_output": 0, "tier": REALTIME, "outcome": "ok",
+            "certainty": "metered", "app": "app", "task": "chat"}  # fmt: skip  # a record
+    return Row(**{**dict.fromkeys(names, ""), **numbers, **told})
+
+
+def _model() -> tuple[Callable[[Summaries], Option], Row]:
+    catalog = load_policies(packaged_policies_dir()).catalog
+    model = next(model for model in catalog.by_id("openai/gpt-4o") if catalog.providers[model.provider].spoken)
+    price = price_at(model, dt.datetime.now(dt.UTC))
+    if price is None:
+        raise SystemExit(f"{model.name} has no price today; name another in this file")
     provider = catalog.providers[model.provider]
-    return lambda summary: base_option(model, provider, sold, summary), row
+    row = msgspec.structs.replace(blank_row(), model=model.id, provider=model.provider)
+    return lambda summary: base_option(model, provider, {REALTIME: price}, summary), row
 
 
 def main() -> None:

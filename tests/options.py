@@ -108,6 +108,7 @@ def random_options(draw, number):
         price=draw(random_prices()),
         output_mean=draw(st.integers(0, 300)),
         output_p90=draw(st.integers(0, 600)),
+        tries_ppm=draw(st.sampled_from((1_000_000, 1_000_000, 1_250_000))),
     )
 
 

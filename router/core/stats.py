@@ -163,7 +163,8 @@ class Life(msgspec.Struct, frozen=True):
     """How exactly the age of an observation is known."""
     half_life_ms: int = HALF_LIFE_MS
     watched: bool = False
-    """Whether a sudden shift makes what was before it count no more."""
+    """Whether a sudden shift makes what was before it count no more, and silence that nothing is known: who was left for
+    being slow must be tried again one day."""
 
     @property
     def kept_ms(self) -> int:
@@ -172,6 +173,9 @@ class Life(msgspec.Struct, frozen=True):
 
 
 USUAL: Final = Life()
+SILENT_MS: Final = 60_000
+SILENT_GAPS: Final = 10
+"""A watched series is silent after so long, and after so many of its usual gaps between two values."""
 _FAR: Final = 256
 """Half-lives from which weights are scaled down, long before they leave a float's range."""
 
@@ -185,17 +189,22 @@ class History:
 
     def __init__(self, life: Life = USUAL) -> None:
         self._life = life
+        self._begin()
+
+    def _begin(self) -> None:
         self._counts: dict[int, int] = {}
         self._weights: dict[int, float] = {}
         self._total = 0.0
         self._landmark = 0
-        self._shift = Shift() if life.watched else None
+        self._shift = Shift() if self._life.watched else None
 
     def fold(self, at_ms: int, delta: Delta) -> None:
         """Take in a delta observed around ``at_ms`` (ms since the epoch)."""
         if self._shift is not None and (since := self._shift.see(delta)) is not None:
             self._weights, self._counts, self._total = {}, {}, 0.0
             delta = since
+        if self.silent(at_ms):
+            self._begin()
         start = at_ms - at_ms % self._life.slice_ms
         counts = self._counts
         if start not in counts:
@@ -212,8 +221,18 @@ class History:
             weights[index] = weights.get(index, 0.0) + count * weight
         self._total += delta.total * weight
 
+    def silent(self, now_ms: int) -> bool:
+        """Whether it has ended for so long that what was observed says nothing of now."""
+        if not self._life.watched or not self._counts:
+            return False
+        first, last = min(self._counts), max(self._counts) + self._life.slice_ms
+        gap = (last - first) // sum(self._counts.values())
+        return now_ms - last > max(SILENT_MS, SILENT_GAPS * gap)
+
     def summary(self, now_ms: int) -> Summary | None:
         """Decayed mean and quantiles as of ``now_ms``; None while nothing recent was observed."""
+        if self.silent(now_ms):
+            return None
         n = sum(count for start, count in self._counts.items() if now_ms - start <= self._life.kept_ms)
         if n == 0:
             return None

@@ -46,7 +46,8 @@ def cost_of(one, asked, count):
     prompt = prompt_of(one, asked, count)
     paid = [band.rates for band in one.price.bands if band.above == 0 or prompt > band.above][-1]
     output = one.output_mean if asked.max_output is None else min(one.output_mean, asked.max_output)
-    return paid.request + prompt * paid.input + asked.choices * output * paid.output
+    cost = paid.request + prompt * paid.input + asked.choices * output * paid.output
+    return cost * one.tries_ppm // 1_000_000
 
 
 def feasible(one, asked, count, caps):
@@ -349,3 +350,20 @@ def test_the_hold_covers_what_is_expected(one, asked, offset):
 def test_a_token_range_is_exact_when_its_ends_meet():
     assert tokens(7).exact
     assert not tokens(7, 1).exact
+
+
+@given(random_plans(), random_facts(), st.integers(0, 4), st.integers(1_000_000, 3_000_000))
+def test_a_dearer_option_never_makes_the_answer_cheaper(made, asked, index, tries):
+    """Monotone in prices: of the same level, what is chosen costs the same or more once an option costs more."""
+
+    def dearer(found):
+        return msgspec.structs.replace(found, tries_ppm=found.tries_ppm * tries // 1_000_000)
+
+    victim = made.candidates[index % len(made.candidates)]
+    levels = tuple(
+        level(one.relaxed, [dearer(o) if o.entry == victim.entry else o for o in one.options]) for one in made.levels
+    )
+    before, after = decide(made, asked, None), decide(msgspec.structs.replace(made, levels=levels), asked, None)
+    if before and after and before.relaxed == after.relaxed:
+        assert after.expected_pico >= before.expected_pico
+    assert after is None or before is not None

@@ -9,6 +9,7 @@ from router.core.stats import (
     HALF_LIFE_MS,
     KEPT_SLICES,
     PERCENTILES,
+    SILENT_MS,
     SLICE_MS,
     Delta,
     History,
@@ -247,3 +248,29 @@ def test_too_few_values_are_nothing_to_shift_from():
     history.summary(NOW)
     history.fold(NOW, a_delta(*[4_000] * 19))
     assert history.summary(NOW).n == 38
+
+
+# -- silence
+
+
+def test_a_watched_series_that_falls_silent_says_nothing_and_begins_anew():
+    history = History(Life(watched=True))
+    for at_ms in range(NOW, NOW + 2 * SLICE_MS, 1_000):
+        history.fold(at_ms, a_delta(900))
+    last = NOW + 2 * SLICE_MS
+    assert history.summary(last + SILENT_MS).mean == 900
+    assert history.summary(last + SILENT_MS + 1) is None
+    history.fold(last + SILENT_MS + 1, a_delta(30))
+    assert history.summary(last + SILENT_MS + 1) == Summary(n=1, mean=30, quantiles=(30,) * 5)
+
+
+def test_a_series_of_few_values_is_not_silent_between_two_of_them():
+    history = History(Life(watched=True))
+    for number in range(3):
+        history.fold(NOW + number * 4 * SLICE_MS, a_delta(900))
+    assert history.summary(NOW + 8 * SLICE_MS + 5 * SILENT_MS).n == 3
+
+
+def test_what_is_not_watched_is_never_silent():
+    assert a_history((NOW, [5])).summary(NOW + 20 * SLICE_MS).mean == 5
+    assert not History(Life(watched=True)).silent(NOW)
