@@ -117,7 +117,7 @@ def world() -> World:
 def _entry(truth: Truth) -> dict[str, Any]:
     price = {"valid_from": dt.date(2026, 1, 1), "input": truth.input, "cached_input": truth.cached,
              "output": truth.output, "source": ABOUT["source"], "checked": ABOUT["date"]}  # fmt: skip  # as above
-    dear = {k: str(float(price[k]) * truth.band) for k in ("input", "cached_input", "output")}  # type: ignore[arg-type]
+    dear = {k: str(float(str(price[k])) * truth.band) for k in ("input", "cached_input", "output")}
     return {
         "id": f"world/{truth.name}", "upstream": truth.name, "context_window": 1_000_000, "max_output": 16_000,
         "capabilities": ["chat"], "tags": ["chat"], "weights": "closed",

@@ -71,3 +71,7 @@ def test_speed_ages_in_minutes_and_length_in_hours():
     assert life_of(("ttft/1", *WHERE)).watched
     assert life_of(("output/1/faq/chat", *WHERE)).half_life_ms > 10 * life_of(("ttft", *WHERE)).half_life_ms
     assert not life_of(("output", *WHERE)).watched
+
+
+def test_an_answer_that_was_kept_teaches_nothing():
+    assert told(tier="cache", ttft_ms=7, cost_pico=5) == {}
