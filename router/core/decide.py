@@ -232,4 +232,6 @@ def missing(needs: int, option: Option) -> list[str]:
 
 
 def _least(first: int | None, second: int | None) -> int | None:
-    return second if first is None else first if second is None else min(first, second)
+    if first is None or second is None:
+        return second if first is None else first
+    return min(first, second)
