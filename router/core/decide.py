@@ -217,7 +217,8 @@ def expected_cost(option: Option, facts: Facts, tokens: int) -> int:
 def hold(option: Option, facts: Facts) -> int:
     """What to set aside for an attempt, in pico-dollars: the prompt at its likely upper end, the output at its p90.
 
-    The dearest band up to that end counts, and cache writes are taken to be billed. Never less than what is expected.
+    The dearest band up to that end counts, and cache writes are taken to be billed. Never less than one
+    try is expected to cost.
     """
     prompt = prompt_tokens(option, facts, facts.tokens.likely_high)
     output = max(option.output_p90, option.output_mean)

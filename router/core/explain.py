@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from router.core.decide import PPM, Facts, Option, Plan, expected_cost, highest_cost, window_tokens
+from router.core.decide import PPM, Facts, Option, Plan, expected_cost, highest_cost, missing, window_tokens
 from router.core.errors import RouterError
 from router.core.money import nano_ceil, usd
-from router.core.values import Needs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -116,7 +115,7 @@ def _excused(plan: Plan, option: Option) -> bool:
 
 def _obstacles(plan: Plan, option: Option, facts: Facts) -> list[Reason]:
     """What of the request itself stands in the way; nothing where `cheapest` finds the option feasible."""
-    found = [Reason(f"cannot do {name}", f"leaving out {name}", PPM) for name in _missing(facts.needs, option)]
+    found = [Reason(f"cannot do {name}", f"leaving out {name}", PPM) for name in missing(facts.needs, option)]
     if option.entry in plan.shut:
         found.append(Reason(plan.shut[option.entry], "waiting", PPM))
     lacks = facts.needs & ~option.capabilities
@@ -153,10 +152,6 @@ def _obstacles(plan: Plan, option: Option, facts: Facts) -> list[Reason]:
 def _called(option: Option) -> str:
     """For people: the model, and tier and effort where they are not the usual."""
     return f"{option.model}{option.name.removeprefix(option.entry)}"
-
-
-def _missing(needs: int, option: Option) -> list[str]:
-    return [need.name.lower() for need in Needs(needs & ~option.capabilities) if need.name]
 
 
 def _score(milli: int) -> str:
