@@ -122,7 +122,7 @@ class Chaos:
             await self._one(sdk)
         except openai.APIStatusError as error:
             self.seen.failed[f"{error.status_code} {error.code}"] += 1
-        except openai.OpenAIError as error:
+        except (openai.OpenAIError, AttributeError) as error:  # the client's own, where a socket closes as it opens
             self.seen.failed[type(error).__name__] += 1
         else:
             self.seen.answered += 1

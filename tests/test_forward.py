@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from catalogs import NOW, a_model, a_policy, a_price, compiled
 from fakes import FakeBook, FakeResponse
+from store import until
 from wired import EVENTS, SECRET, Wired, answer, ends, event, says
 
 from router.core.budget import Budget
@@ -212,7 +213,7 @@ async def test_a_cancelled_pause_leaves_nothing_held():
     never = asyncio.Event()
     wire.forwarder._pause = lambda _: never.wait()
     serving = asyncio.create_task(wire.serve())
-    await asyncio.sleep(0.01)
+    await until(lambda: wire.ledger.rows)
     serving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await serving

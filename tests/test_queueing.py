@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from fakes import FakeClock, FakeResponse
+from store import until
 from wired import Wired, answer, snapshot
 
 from router.core.budget import Budgets
@@ -156,14 +157,13 @@ async def test_a_request_waits_for_its_turn_where_its_policy_says_so():
         FakeResponse([hanging, answer()]),
         FakeResponse([answer()]),
         FakeResponse([answer()]),
-        world=snapshot(queue={"wait": "10s", "depth": 2}),
+        world=snapshot(queue={"wait": "30d", "depth": 2}),
     )
     wire.book._by_tenant["acme-inc"] = Budgets([], {}, [AT_ONCE])
     first = asyncio.ensure_future(wire.serve(request_id="r1"))
-    await asyncio.sleep(0.01)
+    await until(lambda: wire.upstream.sent)
     others = [asyncio.ensure_future(wire.serve(request_id=f"r{number}")) for number in (2, 3)]
-    await asyncio.sleep(0.01)
-    assert wire.pipeline.queued == 2
+    await until(lambda: wire.pipeline.queued == 2)
     with pytest.raises(RouterError, match="wait for it already"):
         await wire.serve(request_id="r4")
     hanging.set()
@@ -177,7 +177,7 @@ async def test_without_a_queue_the_refusal_is_instant():
     wire = Wired(FakeResponse([hanging, answer()]))
     wire.book._by_tenant["acme-inc"] = Budgets([], {}, [AT_ONCE])
     first = asyncio.ensure_future(wire.serve(request_id="r1"))
-    await asyncio.sleep(0.01)
+    await until(lambda: wire.upstream.sent)
     with pytest.raises(RouterError) as caught:
         await wire.serve(request_id="r2")
     assert caught.value.code == "rate_limited"
