@@ -85,6 +85,12 @@ def _prices() -> click.Command:
     return command
 
 
+def _policy() -> click.Command:
+    from router.cli.policy import policy as command
+
+    return command
+
+
 def _quality() -> click.Command:
     from router.cli.quality import quality as command
 
@@ -140,6 +146,7 @@ _COMMANDS: Final[dict[str, Callable[[], click.Command]]] = {
     "limits": _limits,
     "ledger": _ledger,
     "prices": _prices,
+    "policy": _policy,
     "quality": _quality,
     "keys": _keys,
     "jobs": _jobs,

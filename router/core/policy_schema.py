@@ -61,7 +61,8 @@ def _deadline(texts: list[str]) -> bool | Span:
     return words.deadlines(texts)
 
 
-def _known(name: str) -> str:
+def known_capability(name: str) -> str:
+    """A capability's name. Raises ValueError with the near miss."""
     if name not in CAPABILITIES:
         raise ValueError(f"there is no capability {name!r}{did_you_mean(name, CAPABILITIES)}")
     return name
@@ -92,7 +93,7 @@ _Efforts = Annotated[tuple[Effort, ...], _OneOrMore, _names(*get_args(Effort))]
 _Steps = Annotated[tuple[Step, ...], _OneOrMore, _names(*get_args(Step))]
 _Dollars = Annotated[Usd, WithJsonSchema({"type": ["string", "integer"], "pattern": r"^\$?\d*(\.\d+)?$"})]
 _Capabilities = Annotated[
-    tuple[Annotated[str, AfterValidator(_known)], ...],
+    tuple[Annotated[str, AfterValidator(known_capability)], ...],
     _OneOrMore,
     _names(*sorted(CAPABILITIES)),
 ]
@@ -234,18 +235,18 @@ def json_schema() -> str:
 
     It knows each key and the form of its values; what reaches across keys only ``costrouter policy check`` knows.
     """
-    text = _without_null(plain_schema("costrouter policy file", PolicySchema))
+    text = without_null(plain_schema("costrouter policy file", PolicySchema))
     return json.dumps(text, indent=2, ensure_ascii=False) + "\n"
 
 
-def _without_null(node: Any) -> Any:
+def without_null(node: Any) -> Any:
     """A key that may be left out need not be null, and an editor points closer where there is one form only."""
     if isinstance(node, list):
-        return [_without_null(item) for item in node]
+        return [without_null(item) for item in node]
     if not isinstance(node, dict):
         return node
     forms = node.get("anyOf", [])
     if {"type": "null"} in forms:
         (only,) = (form for form in forms if form != {"type": "null"})
         node = {**{key: value for key, value in node.items() if key != "anyOf"}, **only}
-    return {key: _without_null(value) for key, value in node.items()}
+    return {key: without_null(value) for key, value in node.items()}

@@ -78,6 +78,7 @@ def test_what_is_kept_is_bounded():
 
 
 def test_every_clash_is_found_once():
-    policies = [bound("a", team="x"), bound("b", team=["x", "y"]), bound("c", team="z"), bound("d", app="faq")]
+    policies = [bound("a", team="x"), bound("b", team=["x", "y"]), bound("c", team="z"), bound("d", app="faq"),
+                bound("e", team="z", app="desk"), bound("f", team="z", app="till")]  # fmt: skip
     found = {(clash.first, clash.second) for clash in clashes(policies)}
-    assert found == {("a", "b"), ("a", "d"), ("b", "d"), ("c", "d")}
+    assert found == {("a", "b"), ("a", "d"), ("b", "d"), ("c", "d"), ("c", "e"), ("c", "f")}
