@@ -24,7 +24,7 @@ from router.dialects.orders import Orders, due_ms
 from router.dialects.request import Request
 
 if TYPE_CHECKING:
-    from router.ports import TextCounter
+    from router.ports import BudgetBook, TextCounter
 
 
 class Considered(msgspec.Struct, frozen=True):
@@ -155,3 +155,9 @@ def decided(seen: Considered, plan: Plan) -> tuple[Considered, Decision | None]:
         seen = msgspec.structs.replace(seen, request=request, facts=facts)
         decision = decide(plan, facts, seen.route.baseline)
     return seen, decision
+
+
+async def budgeted(facts: Facts, wish: Wish, identity: Identity, book: BudgetBook, now_ms: int) -> Facts:
+    """The facts with how full the fullest budget is that the request falls under, whatever model serves it."""
+    dims = (identity.team, identity.app, identity.key, wish.user, "", "", wish.tags)
+    return msgspec.structs.replace(facts, budget_milli=await book.used_milli(identity.tenant, dims, now_ms))

@@ -16,7 +16,7 @@ import msgspec
 
 from router.attempt import Desk
 from router.caching import Caching
-from router.considered import Considered, in_time, prompt_size, translates, tried, wish_of
+from router.considered import Considered, budgeted, in_time, prompt_size, translates, tried, wish_of
 from router.core.delegation import on_behalf
 from router.core.errors import RouterError
 from router.core.hints import cheaper
@@ -180,6 +180,8 @@ class Pipeline:
         if orders.deadline or deadline_ms is not None:
             facts = in_time(facts, orders, self._desk.ledger.store_ms(), deadline_ms)
         wish = wish_of(orders, identity, request.user, request_id)
+        if snapshot.governing.asks_budgets(facts.asked_model, wish):
+            facts = await budgeted(facts, wish, identity, self._desk.budgets, self._desk.ledger.store_ms())
         route = snapshot.route(facts, wish)
         while True:
             decision = tried(route, facts)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import msgspec
 
@@ -215,11 +215,18 @@ class Decisions(Protocol):
         """A decision by its request's id; None when it is not kept. Raises `StoreUnavailable`."""
 
 
+USAGE_MS: Final = 1_000
+"""How old what is told of a budget's use may be."""
+
+
 class BudgetBook(Protocol):
     """Which budgets an attempt falls under, without asking the store."""
 
     def terms(self, tenant: str, dims: Dims, now_ms: int) -> Terms:
         """The budgets and their periods at an instant of the store's time."""
+
+    async def used_milli(self, tenant: str, dims: Dims, now_ms: int) -> int:
+        """What is spent and held of the fullest of them, in thousandths of its limit; at most `USAGE_MS` old."""
 
 
 class Keys(Protocol):

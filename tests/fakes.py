@@ -202,6 +202,8 @@ class FakeBook:
 
     def __init__(self, *budgets: Budget) -> None:
         self._by_tenant: dict[str, Budgets] = {}
+        self.used = 0
+        """Thousandths of the fullest budget."""
         self.put(*budgets)
 
     def put(self, *budgets: Budget) -> None:
@@ -212,6 +214,9 @@ class FakeBook:
     def terms(self, tenant: str, dims: Dims, now_ms: int) -> Terms:
         found = self._by_tenant.get(tenant)
         return NO_TERMS if found is None else found.terms(dims, now_ms)
+
+    async def used_milli(self, tenant: str, dims: Dims, now_ms: int) -> int:
+        return self.used if self.terms(tenant, dims, now_ms).terms else 0
 
 
 class FakeKeys:

@@ -9,6 +9,7 @@ from store import until
 from wired import EVENTS, SECRET, TIMEOUTS, WHO, Wired, answer, asked, ends, says, snapshot
 
 import router.dialects.openai_chat
+from router.core.budget import generated_budget
 from router.core.errors import RouterError
 from router.forward import PATIENCE_S
 from router.ports import StoreUnavailable, UpstreamFailure
@@ -352,3 +353,18 @@ async def test_rules_may_ask_how_much_time_is_left(order, rule):
     assert seen.route.plan.rule == rule
     hurried = await wired.pipeline.consider("chat", WHO, order, asked(), deadline_ms=1_000)
     assert (hurried.route.plan.rule, hurried.facts.deadline_ms) == ("now", 1_000)
+
+
+async def test_rules_may_ask_how_full_budgets_are():
+    rules = [{"name": "careful", "when": {"budget_used": ">= 80%"}}, {"name": "free"}]
+    wired = Wired(world=snapshot(rules=rules))
+
+    async def rule():
+        return (await wired.pipeline.consider("chat", WHO, {}, asked())).route.plan.rule
+
+    wired.book.used = 800
+    assert await rule() == "free", "there is no budget that it could fall under"
+    wired.book.put(generated_budget(WHO.tenant, WHO.key))
+    assert await rule() == "careful"
+    wired.book.used = 799
+    assert await rule() == "free"

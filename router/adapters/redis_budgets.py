@@ -15,11 +15,11 @@ import msgspec
 import structlog
 
 from router.adapters.store_layout import PLATFORM_BUDGETS, budget_key, tenant_prefix
-from router.core.budget import BUCKETS, NO_TERMS, Budget, Budgets, Dims, Term, Terms, term_at
+from router.core.budget import BUCKETS, MOST_KNOWN, NO_TERMS, Budget, Budgets, Dims, Term, Terms, term_at
 from router.core.catalog import did_you_mean
 from router.core.limits import BUCKETS as LIMIT_BUCKETS
 from router.core.limits import Limit
-from router.ports import StoreUnavailable
+from router.ports import USAGE_MS, StoreUnavailable
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -75,6 +75,8 @@ class RedisBudgets:
         self._refreshing = asyncio.Lock()
         self._versions: dict[bytes, bytes] = {}
         self._compiled: dict[str, Budgets] = {}
+        self._usage: dict[str, tuple[int, int]] = {}
+        """By period: thousandths that are used or held, and when that was read."""
         self.alerting: dict[tuple[str, str], Budget] = {}
         """Budgets with thresholds, by their tenant's prefix and their id."""
         for tenant in self._built_in:
@@ -84,6 +86,21 @@ class RedisBudgets:
         """The budgets that an attempt falls under, each with its period at ``now_ms``."""
         found = self._compiled.get(tenant)
         return NO_TERMS if found is None else found.terms(dims, now_ms)
+
+    async def used_milli(self, tenant: str, dims: Dims, now_ms: int) -> int:
+        """What is spent and held of the fullest of these budgets, in thousandths. What cannot be read counts as it was."""
+        terms = self.terms(tenant, dims, now_ms).terms
+        old = [term.budget for term in terms if self._usage.get(term.name, (0, 0))[1] + USAGE_MS <= now_ms]
+        if old:
+            if len(self._usage) > MOST_KNOWN:
+                self._usage.clear()
+            try:
+                for term, spent, held in await self.counted(old, now_ms):
+                    share = (spent + held) * 1000 // max(term.budget.limit_nano, 1)
+                    self._usage[term.name] = share, now_ms
+            except StoreUnavailable:
+                _log.warning("budget_use_unknown", tenant=tenant)
+        return max((self._usage.get(term.name, (0, 0))[0] for term in terms), default=0)
 
     async def refresh(self) -> None:
         """Take over what has changed in the store.

@@ -50,7 +50,7 @@ class Governing:
         now: aware; rules of other hours are left out.
     """
 
-    __slots__ = ("_binds", "_now", "_policies", "_rules", "_zones")
+    __slots__ = ("_asks", "_binds", "_now", "_policies", "_rules", "_zones")
 
     def __init__(
         self, policies: Mapping[str, Policy], binds: Binds, zones: Mapping[str, dt.tzinfo], now: dt.datetime
@@ -59,6 +59,7 @@ class Governing:
         self._binds = binds
         self._zones = zones
         self._now = now
+        self._asks = frozenset(policy.name for policy in policies.values() if policy.budgeted)
         self._rules: dict[tuple[str, str, str, str, str, tuple[str, ...]], tuple[tuple[Rule, bool], ...]] = {}
 
     def policy(self, asked: str, wish: Wish) -> Policy:
@@ -78,6 +79,10 @@ class Governing:
         if wish.who is not None and name != governing:
             self._may_name(policy, wish.who, wish.user, governing)
         return policy
+
+    def asks_budgets(self, asked: str, wish: Wish) -> bool:
+        """Whether a rule of the request's policy goes by how full its budgets are. Raises what `policy` raises."""
+        return bool(self._asks) and self.policy(asked, wish).name in self._asks
 
     def _may_name(self, policy: Policy, who: Identity, user: str, governing: str | None) -> None:
         """Raises RouterError ``not_allowed`` where a request must not leave the policy that governs it for another."""

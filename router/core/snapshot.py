@@ -104,7 +104,7 @@ class Snapshot:
         self._plans: dict[_Key, Plan] = {}
         self.by_task = any(r.when.tasks or r.floors for policy in world.policies.values() for r in policy.rules)
         """Whether anything depends on what a request is for, unless it orders a quality of its own."""
-        self._governing = Governing(world.policies, world.binds, world.zones, now)
+        self.governing = Governing(world.policies, world.binds, world.zones, now)
 
     def route(self, facts: Facts, wish: Wish) -> Route:
         """The plan that governs a request, with what is known of prompts of its size, and of its application's task.
@@ -117,10 +117,10 @@ class Snapshot:
 
     def plain_route(self, facts: Facts, wish: Wish) -> Route:
         """As `route`, with what is known of all prompts; raises the same."""
-        policy = self._governing.policy(facts.asked_model, wish)
+        policy = self.governing.policy(facts.asked_model, wish)
         if facts.task not in TASKS:
             raise RouterError("invalid_request", f"The task {facts.task!r} is none of {', '.join(TASKS)}.")
-        rule, doubtful = self._governing.rule(policy, facts, wish.tags)
+        rule, doubtful = self.governing.rule(policy, facts, wish.tags)
         if policy.probe_quality_milli or policy.probe_latency_milli:
             policy = probing(policy, wish.draw)
         order, own = facts.tier, bool(facts.needs & _OWN_EFFORT)
