@@ -197,7 +197,8 @@ class PolicyStore:
         with (self._kept / f"{KEPT}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             good = self._read()
-            if good.files == files:
+            # Who was slow must not take back what another worker has found good meanwhile: it will look again.
+            if good.files == files or self.changed():
                 return good.number
             part = self._kept / f"{KEPT}.part"
             part.write_bytes(msgspec.json.encode(_Good(good.number + 1, files)))

@@ -71,6 +71,24 @@ def test_workers_of_a_node_give_a_set_the_same_number(place):
     assert (other.load().number, place.store.load().number) == (2, 2)
 
 
+def test_a_slow_worker_does_not_take_back_what_another_found_good(place, monkeypatch):
+    slow = PolicyStore(place.policies, place.data)
+    slow.load()
+    read = slow._contents
+
+    def long_ago():
+        found = read()
+        place.put("support")
+        assert place.store.load().number == 2
+        return found
+
+    monkeypatch.setattr(slow, "_contents", long_ago)
+    assert set(modes(slow.load())) == {"default"}
+    monkeypatch.undo()
+    place.write("support", "polcy: support")
+    assert states(slow.load())["support.yaml"] == "held"
+
+
 def test_a_bad_edit_keeps_the_last_good_version(place):
     place.store.load()
     place.write("default", "version: 1\npolicy: default\nmode: lve\n")
