@@ -72,7 +72,8 @@ class HttpServer:
         prompts = {("POST", f"/v1{inbound.path}"): self._prompts(inbound) for inbound in INBOUND.values()}
         self._direct_bytes = direct_bytes
         self._table: dict[tuple[str, str], Handler] = {
-            endpoint: self._guarded(endpoint, handler) for endpoint, handler in (prompts | table).items()
+            **prompts,
+            **{endpoint: self._guarded(endpoint, handler) for endpoint, handler in table.items()},
         }
         self._paths = {path for _, path in self._table}
         self._patterns = [path.split("/") for path in self._paths if "*" in path]
@@ -127,9 +128,9 @@ class HttpServer:
             )
 
     def _guarded(self, endpoint: tuple[str, str], handler: Handler) -> Handler:
-        """The handler behind its right. Prompts ask for theirs themselves, beside what else they do with the key."""
+        """The handler behind its right. The pipeline asks for that of prompts, beside what else it does with the key."""
         right = right_of(*endpoint)
-        if right in ("public", "prompt"):
+        if right == "public":
             return handler
 
         async def guarded(request: web.BaseRequest, request_id: str) -> web.StreamResponse:

@@ -50,7 +50,7 @@ async def submitted(sdk, data, window="60s", **fields):
     return await sdk.batches.create(**asked)
 
 
-async def over(sdk, batch, bound_s=40):
+async def over(sdk, batch, bound_s=90):
     found = [batch]
 
     async def ended():

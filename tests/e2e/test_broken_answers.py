@@ -60,7 +60,9 @@ async def test_a_plain_answer_that_breaks_is_502_and_estimated(node, tenant, sdk
     with pytest.raises(openai.InternalServerError):
         await sdk.chat.completions.create(model=MODEL, messages=HI)
     row = await tenant.row()
-    assert (row.certainty, row.cost_nano) == ("estimated", row.estimated_nano)
+    assert row.certainty == "estimated"
+    # The estimate of an answer may count on more than one try; what was sent is one.
+    assert 0 < row.cost_nano <= row.estimated_nano < 2 * row.cost_nano
 
 
 @pytest.mark.parametrize("chunks", [0, 3])

@@ -105,7 +105,7 @@ def test_what_litellm_has_and_we_have_not_is_named(litellm, what):
 
 def test_what_was_migrated_serves_and_its_state_goes_in(litellm, tmp_path):
     _, folder = litellm
-    with Node(tmp_path / "node", policies=folder / "policies") as node:
+    with Node(tmp_path / "node", policies=folder / "policies", sim=True) as node:
         assert "create" in node.run("import", str(folder / "state.yaml")).stdout
         body = {"model": "fast", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5}
         answer = node.http.post(f"{node.base_url}/chat/completions", json=body, headers=bearer(node.key))
