@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from router.core.decide import Facts, Fault, Option, Plan, level
+from router.core.decide import Decision, Facts, Fault, Option, Plan, level
 from router.core.images import Flat, Image
 from router.core.stats import Summary
 from router.core.values import Band, Needs, Price, Rates, TokenRange
@@ -43,6 +43,14 @@ def option(name="acme/large", provider="acme", **changes):
             **changes,
         }
     )
+
+
+def decision(**changes):
+    """That the option with these changes serves a prompt of 100 tokens."""
+    return Decision(
+        option=option(**changes), policy="p@1", rule="r", relaxed="", prompt_tokens=100, output_tokens=10,
+        expected_pico=1, hold_pico=1, baseline=None, baseline_pico=0, runner_up_pico=0, certain=True,
+    )  # fmt: skip
 
 
 def tokens(expected, slack=0):

@@ -7,9 +7,8 @@ import pytest
 from conversations import answers, conversations
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from options import option, price
+from options import decision
 
-from router.core.decide import Decision
 from router.core.errors import RouterError
 from router.core.values import Usage
 from router.core.wire import EXPRESSES
@@ -21,14 +20,6 @@ from router.dialects.ways import INBOUND, OUTBOUND, way
 APIS = {"openai": "chat", "anthropic": "messages"}
 BOTH = pytest.mark.parametrize("dialect", APIS)
 PLAIN = {"anthropic": anthropic, "openai": openai_answer}
-
-
-def decision(**changes):
-    chosen = option(price=price(), **changes)
-    return Decision(
-        option=chosen, policy="p@1", rule="r", relaxed="", prompt_tokens=100, output_tokens=10, expected_pico=1,
-        hold_pico=1, baseline=None, baseline_pico=0, runner_up_pico=0, certain=True,
-    )  # fmt: skip
 
 
 def ordered(dialect, said, quirks=frozenset(), *, stream=False, max_output=700, **changes):
