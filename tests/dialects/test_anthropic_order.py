@@ -69,6 +69,12 @@ def test_nothing_understood_is_nothing_said():
     assert sent(None) == {"model": "large", "max_tokens": 9000, "messages": []}
 
 
+@pytest.mark.parametrize("nothing", [(), (Thought("hm"),), (Text(""),), (Thought("hm"), Text(""))])
+def test_an_assistants_turn_of_which_nothing_is_left_is_left_out(nothing):
+    said = sent(Conversation(turns=(HI, Turn("assistant", nothing), HI)))
+    assert said["messages"] == [{"role": "user", "content": "Hi"}] * 2
+
+
 @pytest.mark.parametrize(
     ("window", "limit"),
     [

@@ -53,7 +53,7 @@ def order(request: Request, decision: Decision, quirks: frozenset[str]) -> Order
     body: dict[str, Any] = {
         "model": option.upstream_model,
         "max_tokens": limit,
-        "messages": [_turn(turn) for turn in said.turns],
+        "messages": _messages(said.turns),
     }
     if said.system:
         body["system"] = _content(said.system)
@@ -137,6 +137,11 @@ def _schema(text: str) -> Any:
     if "type" in schema:
         return msgspec.Raw(text.encode())
     return {"type": "object", **schema} if schema else _NO_INPUT
+
+
+def _messages(turns: Sequence[Turn]) -> list[dict[str, Any]]:
+    """The turns. An assistant's of which nothing is left is left out: Anthropic refuses messages that are empty."""
+    return [said for said in map(_turn, turns) if said["content"] or said["role"] == "user"]
 
 
 def _turn(turn: Turn) -> dict[str, Any]:
