@@ -115,7 +115,7 @@ def _sampling(given: dict[str, Any], notes: Notes) -> dict[str, Any]:
         notes.add(Wire.PENALTIES, "a presence or frequency penalty")
     seed = given.get("seed")
     if seed is not None:
-        if not isinstance(seed, int):
+        if not isinstance(seed, int) or isinstance(seed, bool):
             wrong("seed", "a whole number")
         notes.add(Wire.SEED, "seed")
     return {
