@@ -1,0 +1,41 @@
+import pytest
+
+from router.dialects.sse import Cutter, EventReader, data_of, datas, named_event
+
+
+@pytest.mark.parametrize(
+    ("event", "data"),
+    [
+        (b"data: a", b"a"),
+        (b"data:a", b"a"),
+        (b"data:  a", b" a"),
+        (b"event: x\r\ndata: a\rdata: b\nid: 1", b"a\nb"),
+        (b": ping", b""),
+        (b"", b""),
+    ],
+)
+def test_data_are_the_lines_that_say_so(event, data):
+    assert data_of(event) == data
+
+
+def test_an_event_without_data_is_passed_over():
+    assert list(datas(b"data: a\n\n: ping\r\n\r\nevent: x\ndata: b\r\r\n\ndata: \n\n")) == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\r\n"])
+def test_what_begins_behind_a_whole_event_is_kept(end):
+    cutter = Cutter()
+    assert cutter.whole_events(b"data: a" + end + b"data:") == b"data: a" + end
+    assert cutter.whole_events(b" b") == b""
+    assert cutter.whole_events(b"\n\n") == b"data: b\n\n"
+
+
+def test_only_a_dialects_reader_knows_what_data_say():
+    reader = EventReader()
+    assert reader.feed(b": ping\n\n") == []
+    with pytest.raises(NotImplementedError):
+        reader.feed(b"data: a\n\n")
+
+
+def test_a_named_event():
+    assert named_event(b"ping", b"{}") == b"event: ping\ndata: {}\n\n"
