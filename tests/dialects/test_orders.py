@@ -142,3 +142,8 @@ def test_claims_are_read_from_headers_and_metadata_in_order():
 def test_a_claim_that_is_no_name_is_refused():
     assert "small letters" in refused(team="Search!")[1]
     assert "printable" in refused(user="a\nb")[1]
+
+
+def test_where_an_answer_is_to_be_reported_is_no_matter_of_routing():
+    assert ordered(webhook="https://example.com/done") is NONE
+    assert ordered(webhook="https://example.com/done", task="code") == Orders(task="code")
