@@ -1,13 +1,17 @@
 import json
 
+import msgspec
 import pytest
 from options import tokens
 
 from router.core.tokens import exactly
 from router.core.values import Needs
-from router.dialects.described import counted, facts_of
+from router.core.wire import Wire
+from router.dialects.described import counted, facts_of, wholly
+from router.dialects.neutral import Conversation, Text, Turn
 from router.dialects.openai_chat import read_chat, read_embeddings
 from router.dialects.orders import NONE, Orders
+from router.dialects.ways import INBOUND
 
 
 def words(text):
@@ -82,3 +86,20 @@ def test_what_it_is_for_is_told_only_where_that_matters_and_the_caller_does_not_
     assert task(endpoint="embeddings", input="Write a Python function.") == "chat"
     schema = {"type": "json_schema", "json_schema": {"name": "python", "schema": {}}}
     assert task(messages=[{"role": "user", "content": "Hello"}], response_format=schema) == "extraction"
+
+
+def test_a_chat_that_is_read_wholly_says_what_not_every_dialect_can_express():
+    seen, request = described("chat", messages=[{"role": "user", "content": "Hi"}], seed=7)
+    read, facts = wholly(INBOUND["chat"], request, seen)
+    assert read.conversation == Conversation(
+        turns=(Turn("user", (Text("Hi"),)),), seed=7, wire=Wire.SEED, notes=((Wire.SEED, "seed"),)
+    )
+    assert facts == msgspec.structs.replace(seen, needs=Needs.CHAT | Wire.SEED, notes=((Wire.SEED, "seed"),))
+    again, same = wholly(INBOUND["chat"], read, seen)
+    assert again is read, "it is read wholly once"
+    assert same is seen
+
+
+def test_embeddings_are_never_read_wholly():
+    seen, request = described("embeddings", input="Hi")
+    assert wholly(INBOUND["embeddings"], request, seen) == (request, seen)
