@@ -2,14 +2,17 @@ import base64
 import json
 import struct
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from options import option, price
 
+from router.core.decide import Decision
 from router.core.errors import RouterError
 from router.core.images import Image
 from router.core.values import Needs
-from router.dialects.openai_chat import USER_CHARS, outgoing, read_chat, read_embeddings
+from router.dialects.openai_chat import USER_CHARS, outgoing, pass_chat, pass_embeddings, read_chat, read_embeddings
 
 NO_QUIRKS = frozenset()
 SAY_HI = [{"role": "user", "content": "Hi"}]
@@ -434,6 +437,40 @@ def test_the_limit_goes_by_the_name_that_the_provider_knows(quirk, wanted, other
 def test_without_a_quirk_limits_go_on_as_they_came():
     both = {"max_completion_tokens": 7, "max_tokens": 9}
     assert {name: value for name, value in sent(chat(**both)).items() if "max" in name} == both
+
+
+@pytest.mark.parametrize(
+    ("read", "passed", "path", "more"),
+    [
+        (chat, pass_chat, "/chat/completions", {"service_tier": "flex", "reasoning_effort": "high"}),
+        (embeddings, pass_embeddings, "/embeddings", {}),
+    ],
+)
+def test_a_request_goes_to_the_place_of_its_kind(read, passed, path, more):
+    chosen = option(price=price(), upstream_model="large-1", tier_word="flex", effort="high")
+    decision = Decision(
+        option=chosen, policy="p@1", rule="r", relaxed="", prompt_tokens=1, output_tokens=1, expected_pico=1, hold_pico=1,
+        baseline=None, baseline_pico=0, runner_up_pico=0, certain=True,
+    )  # fmt: skip
+    request = read()
+    order = passed(request, decision, NO_QUIRKS)
+    assert (order.path, order.headers) == (path, ())
+    assert json.loads(order.body) == {**sent(request), **more}
+
+
+@pytest.mark.parametrize(
+    ("fields", "quirks", "limits"),
+    [
+        ({}, (), {"max_completion_tokens": 3}),
+        ({}, ("max_tokens_name",), {"max_tokens": 3}),
+        ({"max_tokens": 5}, (), {"max_tokens": 3}),
+        ({"max_tokens": 5, "max_completion_tokens": 6}, (), {"max_tokens": 3}),
+        ({"max_completion_tokens": 6}, (), {"max_completion_tokens": 3}),
+    ],
+)
+def test_a_limit_of_ours_takes_the_callers_place(fields, quirks, limits):
+    request = msgspec.structs.replace(chat(**fields), max_output=3, clamped=True)
+    assert {name: value for name, value in sent(request, *quirks).items() if "max" in name} == limits
 
 
 def test_our_metadata_stays_here():
