@@ -14,7 +14,19 @@ from router.core.values import Usage
 from router.core.wire import EXPRESSES
 from router.dialects import anthropic, openai_answer
 from router.dialects.contract import Asked
-from router.dialects.neutral import Begun, Closed, Conversation, Ended, Opened, Piece, Signed, Text, Thought, ToolUse
+from router.dialects.neutral import (
+    Answer,
+    Begun,
+    Closed,
+    Conversation,
+    Ended,
+    Opened,
+    Piece,
+    Signed,
+    Text,
+    Thought,
+    ToolUse,
+)
 from router.dialects.ways import INBOUND, OUTBOUND, way
 
 APIS = {"openai": "chat", "anthropic": "messages"}
@@ -198,6 +210,16 @@ def test_a_translated_stream_says_what_the_translated_plain_answer_says(api, dia
         shows and any(isinstance(block, Thought) for block in answer.blocks)
     )
     assert meters(reader.usage, hour=False) == meters(read.usage, hour=False) == meters(answer.usage, hour=False)
+
+
+def test_nothing_is_told_before_an_event_is_whole():
+    request = INBOUND["messages"].read(b'{"model":"m","max_tokens":9,"messages":[]}', {})
+    scanner = way("messages", ("openai",)).scanner(Asked(request, 100, 1_700_000_000), lambda _: None)
+    stream = streamed("openai", Answer("c", "m", (Text("A"),), "stop"))
+    assert scanner.feed(stream[:20]) == b""
+    assert (scanner.answered, scanner.finished, scanner.done) == (False, False, False)
+    assert b'"text":"A"' in scanner.feed(stream[20:])
+    assert (scanner.answered, scanner.finished, scanner.done) == (True, True, True)
 
 
 ANYTHING = st.recursive(
