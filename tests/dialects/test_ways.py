@@ -3,6 +3,8 @@
 import pytest
 
 from router.core.wire import EXPRESSES
+from router.dialects.contract import Asked
+from router.dialects.openai_stream import StreamScanner
 from router.dialects.ways import INBOUND, OUTBOUND, way
 
 
@@ -20,3 +22,12 @@ def test_a_provider_that_speaks_the_callers_dialect_is_spoken_to_in_it(api):
     found = way(api, (INBOUND[api].native,))
     assert found.outbound.dialect == INBOUND[api].native
     assert found.order is INBOUND[api].passed
+
+
+def test_between_those_who_speak_the_same_answers_pass_as_they_came():
+    found = way("chat", ("openai",))
+    request = INBOUND["chat"].read(b'{"model":"m","messages":[]}', {})
+    assert found.answer(b"\xff no answer", request, 7) == b"\xff no answer"
+    scanner = found.scanner(Asked(request, 100, 7), lambda _: None)
+    assert isinstance(scanner, StreamScanner)
+    assert scanner.feed(b": ping\n\n") == b": ping\n\n"
