@@ -222,6 +222,19 @@ def test_nothing_is_told_before_an_event_is_whole():
     assert (scanner.answered, scanner.finished, scanner.done) == (True, True, True)
 
 
+def test_blocks_are_numbered_anew_where_thoughts_are_not_shown():
+    request = INBOUND["messages"].read(b'{"model":"m","max_tokens":9,"messages":[]}', {})
+    scanner = way("messages", ("openai",)).scanner(Asked(request, 100, 1_700_000_000), lambda _: None)
+    blocks = (Thought("Hm"), Text("Hi"), ToolUse("t", "find", "{}"))
+    stream = scanner.feed(streamed("openai", Answer("c", "m", blocks, "tools")))
+    events, _ = read_stream("anthropic", [stream + scanner.ending() + scanner.last])
+    assert [event for event in events if isinstance(event, Opened)] == [
+        Opened(0, "text"),
+        Opened(1, "tool", "t", "find"),
+    ]
+    assert summed(events) == blocks[1:]
+
+
 ANYTHING = st.recursive(
     st.none()
     | st.booleans()
