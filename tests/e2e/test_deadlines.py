@@ -38,7 +38,7 @@ def asked(**fields):
     return {"model": "openai/gpt-4.1-mini", "messages": SAYS, **fields}
 
 
-async def finished(web, tenant, place, bound_s=30):
+async def finished(web, tenant, place, bound_s=90):
     found = {}
 
     async def ended():

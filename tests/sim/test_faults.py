@@ -223,7 +223,8 @@ async def test_a_slow_first_byte_is_late_by_its_delay(sim):
     began = loop.time()
     status, _, _ = await sim.chat("openai", "gpt-small")
     assert status == 200
-    assert loop.time() - began >= 0.15
+    # The loop tells whole milliseconds.
+    assert loop.time() - began >= 0.149
 
 
 async def test_garbage_is_200_and_no_json(sim):
