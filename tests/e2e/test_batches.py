@@ -9,6 +9,9 @@ import pytest
 from node import Node, Tenant
 from store import until
 
+# A job may take its deadline of a minute.
+pytestmark = pytest.mark.timeout(150)
+
 
 @pytest.fixture(scope="module")
 def batching_node(tmp_path_factory):

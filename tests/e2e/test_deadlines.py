@@ -12,6 +12,9 @@ from store import until
 
 SAYS = [{"role": "user", "content": "Sum up the meeting in one line."}]
 
+# A job may take its deadline of a minute.
+pytestmark = pytest.mark.timeout(150)
+
 
 @pytest.fixture(scope="module")
 def batching_node(tmp_path_factory):
