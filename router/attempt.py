@@ -14,6 +14,7 @@ import msgspec
 
 from router.core.believable import believable
 from router.core.decide import Decision, Facts, prompt_tokens
+from router.core.ending import ended_row
 from router.core.errors import RouterError
 from router.core.holds import likely_output, output_limit, worst_case
 from router.core.limit_words import limit_headers
@@ -262,19 +263,13 @@ class Attempt:
         ttft_ms = round((self.first_at - self.started) * 1000) if self.first_at else 0
         total_ms = round((self._desk.clock.monotonic() - self.started) * 1000)
         if self._sent is not None:
-            # What is known since it was sent changes no more; to put it together again costs twice as much.
-            row = msgspec.structs.replace(
+            row = ended_row(
                 self._sent,
+                usage,
+                cost,
                 outcome=outcome,
                 status=status,
                 certainty=certainty,
-                prompt_tokens=usage.prompt_tokens,
-                cached_tokens=usage.cached_tokens,
-                cache_write_tokens=usage.cache_write_tokens,
-                completion_tokens=usage.completion_tokens,
-                reasoning_tokens=usage.reasoning_tokens,
-                cost_pico=cost,
-                cost_nano=nano_ceil(cost),
                 baseline_nano=baseline_nano,
                 ttft_ms=ttft_ms,
                 total_ms=total_ms,

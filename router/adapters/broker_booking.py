@@ -17,10 +17,11 @@ import msgspec
 from router.adapters.broker_yard import encode_answer
 from router.adapters.job_records import Move
 from router.adapters.store_layout import decode_row
+from router.core.ending import ended_row
 from router.core.jobs import Answer, Event, Line, LineFate, Manifest, Parcel, after, attempt_name, custom_id
 from router.core.money import nano_ceil
 from router.core.pricing import cost_pico
-from router.core.values import Price, Row, Usage
+from router.core.values import Certainty, Outcome, Price, Row, Usage
 from router.dialects.openai_usage import usage_of
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from router.adapters.broker_yard import Yard
     from router.core.jobs import Job
 
-_OUTCOMES: Final[dict[LineFate, tuple[str, int]]] = {
+_OK: Final[tuple[Outcome, int]] = ("ok", 200)
+_OUTCOMES: Final[dict[str, tuple[Outcome, int]]] = {
     "refused": ("upstream_error", 400),
     "failed": ("upstream_error", 502),
     "expired": ("upstream_error", 504),
@@ -189,9 +191,10 @@ class Booking:
 def _row(entry: Manifest, result: _Found, now_ms: int) -> Row:
     """A try's row, from what was planned and what came back. The same for whoever books it, but for the time it took."""
     planned = decode_row(entry.row)
-    outcome, status = ("ok", 200) if result.fate == "succeeded" else _OUTCOMES[result.fate]
+    outcome, status = _OK if result.fate == "succeeded" else _OUTCOMES[result.fate]
     status = result.status or status
-    certainty, usage = "metered", result.usage
+    certainty: Certainty = "metered"
+    usage = result.usage
     if result.fate != "succeeded":
         usage = usage or Usage(0)
     if usage is None or result.fate == "missing":
@@ -200,18 +203,13 @@ def _row(entry: Manifest, result: _Found, now_ms: int) -> Row:
         certainty = "estimated"
     cost = cost_pico(entry.price, usage)
     baseline = nano_ceil(cost if entry.baseline is None else cost_pico(entry.baseline, usage))
-    return msgspec.structs.replace(
+    return ended_row(
         planned,
+        usage,
+        cost,
         outcome=outcome,
         status=status,
         certainty=certainty,
-        prompt_tokens=usage.prompt_tokens,
-        cached_tokens=usage.cached_tokens,
-        cache_write_tokens=usage.cache_write_tokens,
-        completion_tokens=usage.completion_tokens,
-        reasoning_tokens=usage.reasoning_tokens,
-        cost_pico=cost,
-        cost_nano=nano_ceil(cost),
         baseline_nano=baseline if result.fate in ("succeeded", "missing") else 0,
         total_ms=max(0, now_ms - planned.at_ms),
     )
