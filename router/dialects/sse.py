@@ -9,6 +9,7 @@ but CR LF end an event. More of them between events mean nothing and pass at onc
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Final
 
@@ -74,7 +75,7 @@ def datas(events: bytes) -> Iterator[bytes]:
             yield data
 
 
-class EventReader(Cutter):
+class EventReader(Cutter, ABC):
     """Reads a stream of events into the neutral form: the part that all such dialects share.
 
     Attributes:
@@ -106,9 +107,9 @@ class EventReader(Cutter):
                 break
         return found
 
+    @abstractmethod
     def read(self, data: bytes) -> list[Event]:
         """What one event's data says. Raises ValueError for what cannot be read."""
-        raise NotImplementedError
 
 
 def named_event(name: bytes, data: bytes) -> bytes:

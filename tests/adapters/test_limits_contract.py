@@ -171,5 +171,6 @@ async def test_a_hold_that_is_swept_frees_its_place(connection):
     other.settle(make_row("r1/1", certainty="estimated"))
     await other.flush()
     await ledger.reserve(under(AT_ONCE, attempt="r4/1"))
+    await refused(ledger, under(AT_ONCE, attempt="r5/1"))
     await ledger.close()
     await other.close()

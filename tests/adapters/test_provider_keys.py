@@ -58,4 +58,7 @@ async def test_a_change_is_taken_and_what_cannot_be_used_changes_nothing(tmp_pat
 
 
 async def test_without_a_file_there_is_nothing_to_watch():
-    await keep_read(None, lambda _: None)
+    taken = []
+    async with asyncio.timeout(5):
+        await keep_read(None, taken.append)
+    assert taken == []
