@@ -28,10 +28,12 @@ def worst_case(option: Option, facts: Facts) -> int:
     limit = option.max_output if facts.needs & _PREDICTS else output_limit(option, facts)
     answer = min(limit + LIMIT_SLACK, option.max_output)
     prompt, output = most_prompt(option, facts, text), facts.choices * answer
-    most = upper_cost(option.price, prompt, output)
+    most = upper_cost(option.price, prompt, output, an_hour=True)
     # A provider that has no room in a lesser tier may serve, and bill, the usual one.
     usual = option.prices.get(REALTIME)
-    return most if usual is None or usual is option.price else max(most, upper_cost(usual, prompt, output))
+    return (
+        most if usual is None or usual is option.price else max(most, upper_cost(usual, prompt, output, an_hour=True))
+    )
 
 
 def grown_cost(option: Option, facts: Facts, output: int) -> int:

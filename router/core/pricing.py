@@ -97,7 +97,11 @@ def cost_pico(price: Price, usage: Usage) -> int:
 
 def _hourly(price: Price, prompt_tokens: int) -> int:
     """What a token costs that is written for an hour."""
-    band = [band for band in price.bands if band.above == 0 or band.above < prompt_tokens][-1]
+    return hour_rate([band for band in price.bands if band.above == 0 or band.above < prompt_tokens][-1])
+
+
+def hour_rate(band: Band) -> int:
+    """Pico-dollars a token that a cache keeps for an hour; where a provider has no such rate, that of minutes."""
     return band.rates.cache_write if band.cache_write_1h is None else band.cache_write_1h
 
 
@@ -164,11 +168,20 @@ def _rank(row: PriceRow) -> tuple[bool, dt.datetime]:
     return row.when is not None, row.valid_from
 
 
-def upper_cost(price: Price, prompt: int, output: int) -> int:
-    """Pico-dollars for so many tokens and no more, at the dearest band that they may reach, caches written."""
-    reached = (band.rates for band in price.bands if band.above == 0 or band.above < prompt)
-    return max(_upper_cost(rates, prompt, output) for rates in reached)
+def upper_cost(price: Price, prompt: int, output: int, *, an_hour: bool = False) -> int:
+    """Pico-dollars for so many tokens and no more, at the dearest band that they may reach, caches written.
+
+    Args:
+        price: as it holds now.
+        prompt: tokens.
+        output: tokens, of all answers together.
+        an_hour: whether the caches may be written for an hour, which costs more than minutes.
+    """
+    reached = (band for band in price.bands if band.above == 0 or band.above < prompt)
+    return max(_upper_cost(band, prompt, output, an_hour=an_hour) for band in reached)
 
 
-def _upper_cost(rates: Rates, prompt: int, output: int) -> int:
-    return rates.request + prompt * max(rates.input, rates.cache_write) + output * rates.output
+def _upper_cost(band: Band, prompt: int, output: int, *, an_hour: bool) -> int:
+    rates = band.rates
+    written = max(rates.cache_write, hour_rate(band)) if an_hour else rates.cache_write
+    return rates.request + prompt * max(rates.input, written) + output * rates.output

@@ -52,6 +52,16 @@ def test_the_dearest_band_that_can_be_reached_counts():
     assert worst_case(far, facts(1, text_bytes=9, max_output=0)) == (9 + UNSEEN_TOKENS) * 125 + LIMIT_SLACK * 400
 
 
+def test_all_of_a_prompt_may_be_written_for_an_hour():
+    one = option(price=price(cache_write=125), message_overhead=0)
+    first = msgspec.structs.replace(one.price.bands[0], cache_write_1h=200)
+    kept = msgspec.structs.replace(one, price=msgspec.structs.replace(one.price, bands=(first,)))
+    asked = facts(1000, text_bytes=4_000, max_output=0)
+    assert worst_case(kept, asked) - worst_case(one, asked) == (4_000 + UNSEEN_TOKENS) * 75
+    written = Usage(4_000, 0, cache_write_tokens=4_000, cache_write_1h_tokens=4_000)
+    assert cost_pico(kept.price, written) <= worst_case(kept, asked)
+
+
 def test_limits_are_the_smaller_ones():
     one = option(max_output=100, output_p90=500)
     assert (output_limit(one, facts()), output_limit(one, facts(max_output=7))) == (100, 7)
