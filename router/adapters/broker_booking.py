@@ -179,7 +179,13 @@ class Booking:
 
     def _saved(self, row: Row, instant: Price | None) -> None:
         if row.outcome == "ok" and instant is not None:
-            usage = Usage(row.prompt_tokens, row.completion_tokens, row.cached_tokens, row.cache_write_tokens)
+            usage = Usage(
+                row.prompt_tokens,
+                row.completion_tokens,
+                row.cached_tokens,
+                row.cache_write_tokens,
+                cache_write_1h_tokens=row.cache_write_1h_tokens,
+            )
             saved = max(0, nano_ceil(cost_pico(instant, usage)) - row.cost_nano)
             self._yard.count(saved, "costrouter_tier_saved_nanodollars", row.provider, row.tier)
 

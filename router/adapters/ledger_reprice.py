@@ -35,7 +35,14 @@ if TYPE_CHECKING:
     from router.core.catalog import Catalog
     from router.core.values import Price
 
-_METERS: Final = ("prompt_tokens", "completion_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
+_METERS: Final = (
+    "prompt_tokens",
+    "completion_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
+    "reasoning_tokens",
+)
 _ZERO: Final = dict.fromkeys(
     (*_METERS, "cost_pico", "cost_nano", "estimated_nano", "baseline_nano", "runner_up_nano"), 0
 )

@@ -15,6 +15,7 @@ AMOUNTS: Final = (
     "prompt_tokens",
     "cached_tokens",
     "cache_write_tokens",
+    "cache_write_1h_tokens",
     "completion_tokens",
     "reasoning_tokens",
     "cost_pico",

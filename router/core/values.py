@@ -211,3 +211,5 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     """What it added to limits on rates when it was admitted (`router.core.limits.counted`)."""
     task: str = ""
     """What it was routed as."""
+    cache_write_1h_tokens: int = 0
+    """Of the written ones, those that are kept for an hour."""

@@ -51,7 +51,8 @@ def journal(tmp_path):
 def test_a_tail_torn_at_any_byte_costs_the_last_record_only():
     whole = frames(3)
     kept, last = b"".join(whole[:2]), whole[2]
-    for cut in range(len(last)):
+    # Zeros at its end are what an unwritten file holds: a tail without them has lost nothing.
+    for cut in range(len(last.rstrip(b"\0"))):
         records, damaged = read_frames(kept + last[:cut] + bytes(50))
         assert names(records) == ["r1/1", "r2/1"]
         assert damaged <= cut

@@ -40,6 +40,14 @@ def test_what_was_rightly_priced_needs_no_correction():
     )
 
 
+def test_what_was_written_for_an_hour_is_priced_at_its_own_rate():
+    catalog = a_catalog(a_model(prices=[a_price(cache_write="1.25", cache_write_1h="2.00")]))
+    # 100 tokens of prompt: 60 written for an hour, 30 for minutes, 10 plain; and 20 of an answer.
+    right = (60 * 2_000 + 30 * 1_250 + 10 * 1_000 + 20 * 4_000) * 1_000
+    written = {"cache_write_tokens": 90, "cache_write_1h_tokens": 60}
+    assert repriced([row(cost_nano=right // 1_000, cost_pico=right, **written)], catalog) == ([], [])
+
+
 def test_a_correction_is_the_signed_difference_at_the_price_of_the_admission():
     wrong = row(cost_nano=1, cost_pico=7, baseline_nano=3_000)
     late = row("r2/1", at_ms=HOUR * 3_600_000 + 1_800_000, baseline_nano=OLD)

@@ -28,10 +28,20 @@ def test_a_range_is_exact_when_nothing_is_left_open():
 
 def test_a_stored_row_that_lacks_newer_fields_is_still_read():
     names = Row.__struct_fields__
-    newer = ("unit", "choices", "max_output", "budgets", "correction_of", "effort", "limits", "task")
-    assert names[-8:] == newer
+    newer = (
+        "unit",
+        "choices",
+        "max_output",
+        "budgets",
+        "correction_of",
+        "effort",
+        "limits",
+        "task",
+        "cache_write_1h_tokens",
+    )
+    assert names[-9:] == newer
     kinds = {"tags": ()} | {name: 0 for name in names if name.endswith(("_ms", "_tokens", "_pico", "_nano", "status"))}
-    row = Row(**{name: kinds.get(name, name) for name in names[:-8]})
-    stored = msgspec.msgpack.encode(msgspec.msgpack.decode(msgspec.msgpack.encode(row))[:-8])
+    row = Row(**{name: kinds.get(name, name) for name in names[:-9]})
+    stored = msgspec.msgpack.encode(msgspec.msgpack.decode(msgspec.msgpack.encode(row))[:-9])
     assert msgspec.msgpack.decode(stored, type=Row) == row
-    assert [getattr(row, name) for name in newer] == ["", 1, 0, (), "", "", (), ""]
+    assert [getattr(row, name) for name in newer] == ["", 1, 0, (), "", "", (), "", 0]
