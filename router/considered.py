@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from router.attempt import Attempt, Desk
 from router.core.decide import Decision, Facts, Plan, decide, prompt_tokens
 from router.core.decision_log import Made
 from router.core.errors import RouterError
@@ -22,9 +23,10 @@ from router.dialects.contract import Inbound
 from router.dialects.described import counted, wholly
 from router.dialects.orders import Orders, due_ms
 from router.dialects.request import Request
+from router.dialects.ways import way
 
 if TYPE_CHECKING:
-    from router.ports import BudgetBook, TextCounter
+    from router.ports import BudgetBook, ProviderLink, TextCounter
 
 
 class Considered(msgspec.Struct, frozen=True):
@@ -58,6 +60,34 @@ class Considered(msgspec.Struct, frozen=True):
             self.snapshot.world.catalog,
             snapshot=self.snapshot.id,
             at=at,
+        )
+
+    def attempt(
+        self,
+        desk: Desk,
+        decision: Decision,
+        link: ProviderLink,
+        *,
+        request_id: str,
+        number: int,
+        stops: bool = False,
+        counted: frozenset[str] = frozenset(),
+    ) -> Attempt:
+        """An attempt to have it answered as decided; `Attempt` says what each argument is."""
+        return Attempt(
+            desk,
+            request_id=request_id,
+            identity=self.identity,
+            orders=self.orders,
+            request=self.request,
+            facts=self.facts,
+            decision=decision,
+            link=link,
+            snapshot=self.snapshot.id,
+            way=way(self.inbound.api, link.dialects),
+            number=number,
+            stops=stops,
+            counted=counted,
         )
 
     def explains(self, body: bytes, *, streamed: bool, at_ms: int, used: Decision | None = None) -> bytes:

@@ -23,7 +23,6 @@ from router.core.forwarding import Forwarding, Step, Trial, after, completed, wi
 from router.core.limit_words import limit_refusal
 from router.core.values import Identity
 from router.core.variants import WAITS
-from router.dialects.ways import way
 from router.exchange import Exchange, Reply
 from router.ports import ProviderLink, Timeouts
 from router.queueing import Lines
@@ -291,17 +290,11 @@ class Forwarder:
         """Reserve an attempt of its own, at its own price."""
         decision, link = self._way(admitted, decision)
         seen = admitted.seen
-        attempt = Attempt(
+        attempt = seen.attempt(
             self._desk,
+            decision,
+            link,
             request_id=admitted.call.request_id,
-            identity=seen.identity,
-            orders=seen.orders,
-            request=seen.request,
-            facts=seen.facts,
-            decision=decision,
-            link=link,
-            snapshot=seen.snapshot.id,
-            way=way(seen.inbound.api, link.dialects),
             number=number,
             stops=seen.route.plan.stops_streams,
             counted=admitted.counted,

@@ -18,7 +18,6 @@ from router.core.decide import Decision, Option, cheapest, expected_output, high
 from router.core.errors import RouterError
 from router.core.jobs import attempt_name
 from router.core.pricing import REALTIME, price_at
-from router.dialects.ways import way
 from router.ports import BudgetExceeded, PeriodOver, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -166,18 +165,11 @@ class Planner:
         raise RouterError("store_unavailable", "The ledger does not answer; try again.", retry_after_s=1)
 
     def _attempt(self, seen: Considered, decision: Decision, job: str, number: int, tries: int) -> Attempt:
-        link = self._links[decision.option.provider]
-        return Attempt(
+        return seen.attempt(
             self._desk,
+            decision,
+            self._links[decision.option.provider],
             request_id=attempt_name(job, number, tries).rpartition("/")[0],
-            identity=seen.identity,
-            orders=seen.orders,
-            request=seen.request,
-            facts=seen.facts,
-            decision=decision,
-            link=link,
-            snapshot=seen.snapshot.id,
-            way=way(seen.inbound.api, link.dialects),
             number=tries,
         )
 
