@@ -12,6 +12,7 @@ from node import bearer
 from store import stored_rows, until
 
 from router.adapters.store_layout import budget_key, tenant_prefix
+from router.core.values import Row
 from router.ports import StoreUnavailable
 
 FRESH_S = 0.6
@@ -125,3 +126,8 @@ def _billed(rows, lines, worst):
         left[model] += count
         assert cost <= worst[model], (model, cost)
     assert left <= unknown, f"billed, and in no row: {left - unknown}"
+
+
+def costs_one_try(row: Row) -> bool:
+    """Whether an estimated row has the cost of one try; the estimate that was given may count on more than one."""
+    return row.certainty == "estimated" and 0 < row.cost_nano <= row.estimated_nano < 4 * row.cost_nano
