@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 TIDY_MS: Final = 10_000
 """How often a tenant's old payloads are looked for."""
+STRAY_MS: Final = 600_000
+"""Age of a hold at which its job must have been stored, if it ever was."""
 _log: Final = structlog.get_logger(__name__)
 
 
@@ -95,6 +97,19 @@ class Ends:
             if kind == "blob":
                 await yard.vault.blobs.delete(name)
             await yard.store.forget(tenant, member)
+        await self._free_strays(tenant)
+
+    async def _free_strays(self, tenant: str) -> None:
+        """Give back what is held for jobs that nobody knows: whoever took them died before it stored them."""
+        yard = self._yard
+        strays = []
+        for attempt in await yard.ledger.held_since(tenant, yard.ledger.store_ms() - STRAY_MS):
+            job, number, _ = attempt.rsplit("/", 2)
+            if await yard.store.lines(tenant, job, [int(number)]) == [None]:
+                strays.append(attempt)
+        if strays:
+            _log.warning("job_holds_freed", tenant=tenant, holds=len(strays))
+            await yard.ledger.release(tenant, strays)
 
 
 async def cancel(yard: Yard, job: Job) -> None:

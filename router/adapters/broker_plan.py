@@ -121,8 +121,8 @@ class Planner:
     def on_time_ppm(self, seen: Considered) -> int:
         """The least chance to be on time that the policy asks for."""
         rule = rule_of(seen)
-        stated = None if rule is None else getattr(rule, "on_time_milli", None)
-        return ON_TIME_PPM if stated is None else int(stated) * (PPM // 1000)
+        stated = None if rule is None else rule.on_time_milli
+        return ON_TIME_PPM if stated is None else stated * (PPM // 1000)
 
     def attempt(self, seen: Considered, planned: Planned, job: str, number: int, tries: int) -> Attempt:
         """A try that goes by its own option."""

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from router.adapters.adoption import held_by
 from router.adapters.ledger_batch import SETTLE, Entry, batch_of, packed_row
 from router.adapters.ledger_reserve import ReserveLane
 from router.adapters.resp import Script
-from router.adapters.store_layout import JOBS_JOURNAL, tenant_prefix
+from router.adapters.store_layout import JOBS_JOURNAL, read_held, tenant_prefix
 from router.ports import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -125,6 +126,11 @@ class JobLedger:
             batch = batch_of(prefix, journal, (1, 1), [], part)
             await self._connection.script(SETTLE, batch.keys, batch.args)
             await self.forget(tenant, part[0])
+
+    async def held_since(self, tenant: str, before_ms: int) -> list[str]:
+        """Attempts of jobs for which money was set aside before this time and still is. Raises `StoreUnavailable`."""
+        found = {name: read_held(text) for name, text in (await held_by(self._connection, tenant)).items()}
+        return [name for name, held in found.items() if held.journal == JOBS_JOURNAL and held.at_ms < before_ms]
 
     async def forget(self, tenant: str, name: str) -> None:
         """Remove the mark of a parcel that nobody will book any more. Raises `StoreUnavailable`."""

@@ -7,6 +7,7 @@ import time
 
 import msgspec
 import pytest
+from jobs import QUEUED, a_job, handed_in
 from store import make_hold, make_row, stored_holds, stored_rows
 
 from router.adapters.job_ledger import JobLedger
@@ -14,10 +15,9 @@ from router.adapters.job_records import Move
 from router.adapters.job_store import JobStore
 from router.adapters.job_waits import JobWaits
 from router.core.deadlines import SLICE_MS
-from router.core.jobs import Job, Line, Manifest, Parcel
+from router.core.jobs import Manifest, Parcel
 from router.core.values import Band, Price, Rates
 
-QUEUED = Line("queued", 0, "", ("", 0, 0))
 PRICE = Price("p1", (Band(0, Rates(1, 1, 1, 1)),))
 
 
@@ -33,33 +33,9 @@ def now_ms():
     return Machine().now_ms()
 
 
-def a_job(name="job_1", tenant="acme", **changes):
-    return Job(
-        **{
-            "id": name,
-            "tenant": tenant,
-            "key": "k1",
-            "created_ms": now_ms(),
-            "deadline_ms": now_ms() + 60_000,
-            "promised_ms": now_ms() + 1_000,
-            "endpoint": "chat",
-            "kind": "request",
-            "headers": {},
-            "identity": b"",
-            "keep_ms": 1_000,
-            **changes,
-        }
-    )
-
-
 def a_parcel(name="pcl-1", **changes):
     found = Parcel(name, "acme", "openai", "openai/m@openai", "batch", "chat", "staged", now_ms(), now_ms() + 60_000, 1)
     return msgspec.structs.replace(found, **changes)
-
-
-async def handed_in(store, job, count=1):
-    lines = [(number, QUEUED, b"sealed") for number in range(count)]
-    assert await store.put(job, lines, now_ms=now_ms())
 
 
 @pytest.fixture
