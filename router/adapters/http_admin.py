@@ -6,6 +6,7 @@ Belongs here: rights of administrators, JSON answers. Does not belong here: any 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs
 
 import msgspec
 from aiohttp import web
@@ -39,6 +40,27 @@ def tenant_of(identity: Identity, asked: str | None) -> str:
     if not governs(identity, asked):
         raise RouterError("not_allowed", f"Another tenant than {identity.tenant} needs the node's own admin key.")
     return asked
+
+
+def governed_tenant(identity: Identity, request: web.BaseRequest, what: str) -> str:
+    """The tenant that a query asks for, where the caller has a say in it.
+
+    Args:
+        identity: who asks.
+        request: its query may have ``tenant``, and nothing else.
+        what: whose business it is about, such as ``budgets``.
+
+    Raises:
+        RouterError: ``invalid_request``, ``not_allowed``.
+    """
+    query = parse_qs(request.rel_url.query_string)
+    unknown = query.keys() - {"tenant"}
+    if unknown:
+        raise RouterError("invalid_request", f"{what} takes tenant, not {min(unknown)[:80]}.")
+    tenant = tenant_of(identity, query["tenant"][-1] if "tenant" in query else None)
+    if not governs(identity, tenant):
+        raise RouterError("not_allowed", f"{what.capitalize()} are an administrator's business.")
+    return tenant
 
 
 def json_reply(document: Any, request_id: str, status: int = 200) -> web.Response:

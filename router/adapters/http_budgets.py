@@ -9,13 +9,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
-from urllib.parse import parse_qs
 
 import msgspec
 from aiohttp import web
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from router.adapters.http_admin import HOME, LABEL, OPERATOR, governs, json_reply, silent_store, tenant_of
+from router.adapters.http_admin import (
+    HOME,
+    LABEL,
+    OPERATOR,
+    governed_tenant,
+    json_reply,
+    silent_store,
+    tenant_of,
+)
 from router.adapters.http_keys import admin_body
 from router.adapters.http_server import Handler
 from router.adapters.redis_budgets import RedisBudgets, zone_of
@@ -137,7 +144,7 @@ class BudgetApi:
 
     async def _list(self, request: web.BaseRequest, request_id: str) -> web.Response:
         identity = await self._pipeline.authenticate(request.headers)
-        tenant = _asked_tenant(identity, request)
+        tenant = governed_tenant(identity, request, "budgets")
         try:
             return await self._shown(await self._budgets.of_tenant(tenant), request_id)
         except StoreUnavailable:
@@ -145,7 +152,7 @@ class BudgetApi:
 
     async def _remove(self, request: web.BaseRequest, request_id: str) -> web.Response:
         identity = await self._pipeline.authenticate(request.headers)
-        tenant = _asked_tenant(identity, request)
+        tenant = governed_tenant(identity, request, "budgets")
         name = request.path.rpartition("/")[2]
         try:
             found = [budget for budget in await self._budgets.of_tenant(tenant) if budget.id == name]
@@ -248,17 +255,6 @@ def budget_body(budget: Budget) -> dict[str, Any]:
 def rank_of(who: Identity) -> SetBy:
     """Who sets or changes something: the node's operator, or a tenant's administrator."""
     return "operator" if (who.tenant, who.key) == (HOME, OPERATOR) else "tenant"
-
-
-def _asked_tenant(identity: Identity, request: web.BaseRequest) -> str:
-    query = parse_qs(request.rel_url.query_string)
-    unknown = query.keys() - {"tenant"}
-    if unknown:
-        raise RouterError("invalid_request", f"budgets takes tenant, not {min(unknown)[:80]}.")
-    tenant = tenant_of(identity, query["tenant"][-1] if "tenant" in query else None)
-    if not governs(identity, tenant):
-        raise RouterError("not_allowed", "Budgets are an administrator's business.")
-    return tenant
 
 
 def _wrong(field: str, message: str) -> RouterError:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import parse_qs
 
 import msgspec
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from router.adapters.http_admin import governs, json_reply, silent_store, tenant_of
+from router.adapters.http_admin import governed_tenant, json_reply, silent_store, tenant_of
 from router.adapters.http_budgets import BudgetApi, NewBudget, Scope, rank_of
 from router.adapters.http_keys import admin_body
 from router.core.errors import RouterError
@@ -99,13 +98,13 @@ class LimitApi:
     async def _list(self, request: web.BaseRequest, request_id: str) -> web.Response:
         who = await self._pipeline.authenticate(request.headers)
         try:
-            return await self._shown(await self._book.limits_of(_asked_tenant(who, request)), request_id)
+            return await self._shown(await self._book.limits_of(governed_tenant(who, request, "limits")), request_id)
         except StoreUnavailable:
             raise silent_store() from None
 
     async def _remove(self, request: web.BaseRequest, request_id: str) -> web.Response:
         who = await self._pipeline.authenticate(request.headers)
-        tenant, name = _asked_tenant(who, request), request.path.rpartition("/")[2]
+        tenant, name = governed_tenant(who, request, "limits"), request.path.rpartition("/")[2]
         try:
             stored = await self._stored(tenant, name)
             _check_right(who, stored)
@@ -133,14 +132,3 @@ def _check_right(who: Identity, stored: Limit | None) -> None:
             "own with another scope or period can be stricter."
         )
         raise RouterError("not_allowed", message)
-
-
-def _asked_tenant(who: Identity, request: web.BaseRequest) -> str:
-    query = parse_qs(request.rel_url.query_string)
-    unknown = query.keys() - {"tenant"}
-    if unknown:
-        raise RouterError("invalid_request", f"limits takes tenant, not {min(unknown)[:80]}.")
-    tenant = tenant_of(who, query["tenant"][-1] if "tenant" in query else None)
-    if not governs(who, tenant):
-        raise RouterError("not_allowed", "Limits are an administrator's business.")
-    return tenant

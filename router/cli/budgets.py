@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import click
 from rich.table import Table
 
-from router.cli.client import ask
+from router.cli.client import ask, of_tenant, tenant_option
 from router.cli.output import console
 
 _PATH = "/costrouter/v1/budgets"
@@ -21,9 +21,6 @@ def _one(context: click.Context, option: click.Parameter, given: tuple[str, ...]
     return given[0] if given else None
 
 
-_tenant = click.option("--tenant", help="Another tenant than the key's own.")
-
-
 @click.group(invoke_without_command=True)
 @click.pass_context
 def budgets(context: click.Context) -> None:
@@ -33,14 +30,14 @@ def budgets(context: click.Context) -> None:
 
 
 @budgets.command("list")
-@_tenant
+@tenant_option
 def list_(tenant: str | None) -> None:
     """List budgets with what is spent, held and left."""
-    _show(ask("GET", _PATH + (f"?{urlencode({'tenant': tenant})}" if tenant else ""))["data"])
+    _show(ask("GET", of_tenant(_PATH, tenant))["data"])
 
 
 @budgets.command("set")
-@_tenant
+@tenant_option
 @click.option("--team", multiple=True, callback=_one)
 @click.option("--app", multiple=True, callback=_one)
 @click.option("--key", help="A key's id.", multiple=True, callback=_one)
@@ -74,11 +71,10 @@ def set_(*, statistical: bool, stop: bool, alerts: tuple[str, ...], **given: Any
 
 @budgets.command("remove")
 @click.argument("budget")
-@_tenant
+@tenant_option
 def remove(budget: str, tenant: str | None) -> None:
     """Remove a budget by its id."""
-    query = f"?{urlencode({'tenant': tenant})}" if tenant else ""
-    ask("DELETE", f"{_PATH}/{quote(budget, safe='')}{query}")
+    ask("DELETE", of_tenant(f"{_PATH}/{quote(budget, safe='')}", tenant))
     click.echo(f"removed {budget}")
 
 

@@ -8,7 +8,8 @@ import os
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlencode
 
 import click
 
@@ -17,6 +18,14 @@ from router.settings import SettingsError, read_settings
 _PIECE = 1 << 20
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Without the proxies of the environment: none of them may see the admin key."""
+
+
+tenant_option: Final = click.option("--tenant", help="Another tenant than the key's own.")
+
+
+def of_tenant(path: str, tenant: str | None) -> str:
+    """The path, asked for a tenant; for the key's own where None is named."""
+    return path if not tenant else f"{path}?{urlencode({'tenant': tenant})}"
 
 
 def ask(method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> dict[str, Any]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import click
 from rich.table import Table
 
-from router.cli.client import ask
+from router.cli.client import ask, of_tenant, tenant_option
 from router.cli.output import console
 
 _PATH = "/costrouter/v1/limits"
-_tenant = click.option("--tenant", help="Another tenant than the key's own.")
 
 
 @click.group(invoke_without_command=True)
@@ -25,14 +24,14 @@ def limits(context: click.Context) -> None:
 
 
 @limits.command("list")
-@_tenant
+@tenant_option
 def list_(tenant: str | None) -> None:
     """List limits with what they count now."""
-    _show(ask("GET", _PATH + (f"?{urlencode({'tenant': tenant})}" if tenant else ""))["data"])
+    _show(ask("GET", of_tenant(_PATH, tenant))["data"])
 
 
 @limits.command("set")
-@_tenant
+@tenant_option
 @click.option("--team")
 @click.option("--app")
 @click.option("--key", help="A key's id.")
@@ -64,11 +63,10 @@ def set_(
 
 @limits.command("remove")
 @click.argument("limit")
-@_tenant
+@tenant_option
 def remove(limit: str, tenant: str | None) -> None:
     """Remove a limit by its id."""
-    query = f"?{urlencode({'tenant': tenant})}" if tenant else ""
-    ask("DELETE", f"{_PATH}/{quote(limit, safe='')}{query}")
+    ask("DELETE", of_tenant(f"{_PATH}/{quote(limit, safe='')}", tenant))
     click.echo(f"removed {limit}")
 
 

@@ -6,13 +6,12 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import click
 import yaml
 from rich.table import Table
 
-from router.cli.client import ask
+from router.cli.client import ask, of_tenant
 from router.cli.output import console
 
 _HEAD = """\
@@ -24,8 +23,7 @@ _HEAD = """\
 @click.option("--tenant", help="Of this tenant only.")
 def export(tenant: str | None) -> None:
     """Print keys and budgets as YAML."""
-    query = f"?{urlencode({'tenant': tenant})}" if tenant else ""
-    document = ask("GET", f"/costrouter/v1/export{query}")
+    document = ask("GET", of_tenant("/costrouter/v1/export", tenant))
     sys.stdout.write(_HEAD + yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
 
 
