@@ -42,6 +42,7 @@ TURN: Final = Script("jobs_turn")
 STAGE: Final = Script("jobs_stage")
 LEASE: Final = Script("jobs_lease")
 SAVE: Final = Script("jobs_save")
+NOTE: Final = Script("jobs_note")
 TENANTS: Final = "cr:{@}:jobtenants"
 GROUP: Final = "b"
 CHUNK: Final = 64
@@ -305,13 +306,14 @@ class JobStore:
         return [name.decode() for name in found]
 
     async def note(self, tenant: str, job: str, **notes: str | int) -> None:
-        """Write something down of a job that is there."""
-        flat = [part for pair in notes.items() for part in pair]
-        await self._connection.call("HSET", f"{tenant_prefix(tenant)}job:{job}", *flat)
+        """Write something down of a job, unless it has been deleted."""
+        flat: list[Arg] = [part for pair in notes.items() for part in pair]
+        await self._connection.script(NOTE, [f"{tenant_prefix(tenant)}job:{job}"], ["HSET", *flat])
 
     async def count(self, tenant: str, job: str, what: str, by: int) -> int:
-        """Add to a count of a job's; the sum."""
-        return int(await self._connection.call("HINCRBY", f"{tenant_prefix(tenant)}job:{job}", what, by))
+        """Add to a count of a job's; the sum, or 0 of a job that has been deleted."""
+        args: list[Arg] = ["HINCRBY", what, by]
+        return int(await self._connection.script(NOTE, [f"{tenant_prefix(tenant)}job:{job}"], args))
 
     async def ended(self, tenant: str, job: str) -> bool:
         """Whether every line has its end."""

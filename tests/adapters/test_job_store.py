@@ -142,6 +142,14 @@ async def test_what_has_had_its_time_is_told_and_forgotten(store):
     assert await store.ids("acme", 10) == []
 
 
+async def test_a_note_that_comes_late_does_not_bring_a_deleted_job_back(store):
+    await handed_in(store, a_job())
+    await store.forget("acme", "job:job_1")
+    await store.note("acme", "job_1", closed=1)
+    assert await store.count("acme", "job_1", "begun", 5) == 0
+    assert await store.tally("acme", "job_1") is None
+
+
 async def test_jobs_are_listed_newest_first_page_by_page(store):
     for number in range(4):
         await handed_in(store, a_job(f"job_{number}", created_ms=number + 1))
