@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import distributions
 from typing import TYPE_CHECKING
 
-from router.adapters.encoders import TiktokenCounter, load_encoding
+from router.adapters.counting.encoders import TiktokenCounter, load_encoding
 from router.core.tokens import estimate
 
 if TYPE_CHECKING:

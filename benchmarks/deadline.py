@@ -2,7 +2,7 @@
 
     make bench-deadline [TRACE=azure_conv_2023.csv]
 
-The choices are the router's own (`router.core.deadlines`), prices the catalog's; what is simulated is time: parcels every
+The choices are the router's own (`router.core.jobs.deadlines`), prices the catalog's; what is simulated is time: parcels every
 30 s, batches whose times differ from the prior and triple halfway, lines that are done before their batch is, and real
 time with its latencies. Rules: all in real time; batch where the deadline is a day; the router; and who knows the future.
 
@@ -24,8 +24,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from router.adapters.policy_files import load_policies, packaged_policies_dir
-from router.core.deadlines import PRIORS, SLICE_MS, Bid, Waits, cell, choose, give_up, reserve_for, waits
+from router.adapters.policies.files import load_policies, packaged_policies_dir
+from router.core.jobs.deadlines import PRIORS, SLICE_MS, Bid, Waits, cell, choose, give_up, reserve_for, waits
 from router.core.pricing import cost_pico, price_at
 from router.core.values import Usage
 

@@ -20,12 +20,12 @@ from pathlib import Path
 
 import msgspec
 
-from router.adapters.policy_files import load_policies, packaged_policies_dir
-from router.core.decide import Facts, Plan, decide, level
-from router.core.decision_log import Made, Packer
-from router.core.explanation import explanation
+from router.adapters.policies.files import load_policies, packaged_policies_dir
+from router.core.deciding.decide import Facts, Plan, decide, level
+from router.core.deciding.decision_log import Made, Packer
+from router.core.deciding.explanation import explanation
+from router.core.deciding.snapshot import World, compile_snapshot
 from router.core.names import Names
-from router.core.snapshot import World, compile_snapshot
 from router.core.values import Needs, TokenRange
 
 LIMITS = {10: 60.0, 50: 150.0}

@@ -1,7 +1,7 @@
 """What statistical budgets hold beside max_tokens holds, and how far they are passed, on recorded traffic.
 
 Belongs here: the sizes of holds on real lengths of prompts and answers, and a budget that is used up by them. Does not
-belong here: the store's speed (store_path), and random lengths (tests/adapters/test_budget_bound.py). Run it as
+belong here: the store's speed (store_path), and random lengths (tests/adapters/ledger/test_budget_bound.py). Run it as
 ``python benchmarks/holds.py --traces DIR``: a directory with ``azure_conv_2023.csv`` (Azure/AzurePublicDataset) and
 ``mooncake_conversation.jsonl.gz`` (kvcache-ai/Mooncake), or either. COSTROUTER_TRACES names it as well.
 
@@ -26,20 +26,20 @@ from pathlib import Path
 
 import uvloop
 
-from router.adapters.embedded_store import EmbeddedStore
-from router.adapters.fleet import Observations
-from router.adapters.policy_files import load_policies, packaged_policies_dir
-from router.adapters.redis_ledger import RedisLedger
-from router.adapters.resp import RespConnection
-from router.adapters.store_layout import budget_key, tenant_prefix
-from router.adapters.store_url import StoreAddress
-from router.core.budget import Budget, Terms, term_at
-from router.core.decide import Facts, TokenRange, hold
-from router.core.holds import grown_cost, likely_output, worst_case
+from router.adapters.fleet.statistics import Observations
+from router.adapters.ledger.ledger import RedisLedger
+from router.adapters.policies.files import load_policies, packaged_policies_dir
+from router.adapters.store.embedded import EmbeddedStore
+from router.adapters.store.layout import budget_key, tenant_prefix
+from router.adapters.store.resp import RespConnection
+from router.adapters.store.url import StoreAddress
+from router.core.budgets.budget import Budget, Terms, term_at
+from router.core.budgets.holds import grown_cost, likely_output, worst_case
+from router.core.deciding.decide import Facts, TokenRange, hold
+from router.core.deciding.snapshot import World, compile_snapshot
 from router.core.money import nano_ceil, usd
 from router.core.names import Names
 from router.core.pricing import cost_pico
-from router.core.snapshot import World, compile_snapshot
 from router.core.values import Hold, Needs, Row, Usage
 from router.ports import BudgetExceeded
 

@@ -21,16 +21,16 @@ from pathlib import Path
 
 import uvloop
 
-from router.adapters.archive import archive_hour
-from router.adapters.archive_files import ArchiveFiles
-from router.adapters.embedded_store import EmbeddedStore
-from router.adapters.ledger_verify import verify
-from router.adapters.redis_ledger import RedisLedger
-from router.adapters.report import report
-from router.adapters.resp import RespConnection
-from router.adapters.store_layout import hour_of
-from router.adapters.store_url import StoreAddress
-from router.core.report import Question
+from router.adapters.archive.archiver import archive_hour
+from router.adapters.archive.files import ArchiveFiles
+from router.adapters.ledger.ledger import RedisLedger
+from router.adapters.ledger.verify import verify
+from router.adapters.reports.report import report
+from router.adapters.store.embedded import EmbeddedStore
+from router.adapters.store.layout import hour_of
+from router.adapters.store.resp import RespConnection
+from router.adapters.store.url import StoreAddress
+from router.core.booking.report import Question
 from router.core.values import Row
 
 FIRST = 496_728

@@ -17,11 +17,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from router.adapters.policy_files import packaged_policies_dir
-from router.adapters.policy_store import PolicyStore
-from router.core.decide import Facts, decide
-from router.core.governing import Wish
-from router.core.snapshot import Snapshot, compile_snapshot
+from router.adapters.policies.files import packaged_policies_dir
+from router.adapters.policies.store import PolicyStore
+from router.core.deciding.decide import Facts, decide
+from router.core.deciding.snapshot import Snapshot, compile_snapshot
+from router.core.policy.governing import Wish
 from router.core.tokens import exactly
 from router.core.values import Identity, Needs
 from router.plan import world_of

@@ -21,15 +21,15 @@ from typing import NamedTuple
 
 import msgspec
 
-from router.adapters.fleet import Observations
-from router.adapters.policy_files import load_policies, packaged_policies_dir
-from router.core.decide import Option
-from router.core.length import Asker, lengthened, scale_ppm
-from router.core.options import base_option
+from router.adapters.fleet.statistics import Observations
+from router.adapters.policies.files import load_policies, packaged_policies_dir
+from router.core.deciding.decide import Option
+from router.core.deciding.options import base_option
+from router.core.deciding.variants import Summaries
 from router.core.pricing import REALTIME, price_at
-from router.core.series import seen, size_of
+from router.core.statistics.length import Asker, lengthened, scale_ppm
+from router.core.statistics.series import seen, size_of
 from router.core.values import Row
-from router.core.variants import Summaries
 
 WARM_UP = 500
 TICK_MS = 1_000

@@ -23,16 +23,16 @@ from pathlib import Path
 import redis.asyncio
 import uvloop
 
-from router.adapters.embedded_store import EmbeddedStore
-from router.adapters.journal import Journal, Numbers
-from router.adapters.ledger_batch import SETTLE, packed_row
-from router.adapters.ledger_reserve import RESERVE
-from router.adapters.ledger_settle import TRIGGER_ROWS, SettleLane
-from router.adapters.redis_ledger import RedisLedger
-from router.adapters.resp import RespConnection
-from router.adapters.store_layout import dims_text
-from router.adapters.store_url import StoreAddress
-from router.core.budget import NO_TERMS, Budget, Budgets
+from router.adapters.journal.journal import Journal, Numbers
+from router.adapters.ledger.batch import SETTLE, packed_row
+from router.adapters.ledger.ledger import RedisLedger
+from router.adapters.ledger.reserve import RESERVE
+from router.adapters.ledger.settle import TRIGGER_ROWS, SettleLane
+from router.adapters.store.embedded import EmbeddedStore
+from router.adapters.store.layout import dims_text
+from router.adapters.store.resp import RespConnection
+from router.adapters.store.url import StoreAddress
+from router.core.budgets.budget import NO_TERMS, Budget, Budgets
 from router.core.values import Hold, Row
 
 GROUPS = (1, 4, 16, 64)

@@ -4,7 +4,7 @@
     python benchmarks/tasks.py --labels DIR          also mmlu.jsonl.gz and gsm8k.jsonl.gz of DIR ({id, prompt, group})
 
 Of DIR, groups that are a task for certain are used: mathematics and statistics as maths, logic and moral scenarios as
-reasoning, and knowledge without sums as chat. Words and weights of router/core/task.py were chosen on prompts whose id has
+reasoning, and knowledge without sums as chat. Words and weights of router/core/statistics/task.py were chosen on prompts whose id has
 an even CRC-32; only the others are counted here.
 """
 
@@ -18,8 +18,8 @@ import zlib
 from collections import Counter
 from pathlib import Path
 
-from router.core.catalog import TASKS
-from router.core.task import task_of
+from router.core.catalog.catalog import TASKS
+from router.core.statistics.task import task_of
 from router.core.values import Needs
 
 _MATHS = (

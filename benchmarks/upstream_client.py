@@ -20,8 +20,8 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from router.adapters.upstream import RawUpstream
-from router.adapters.upstream_aiohttp import AiohttpUpstream
+from router.adapters.upstream.behind_proxy import AiohttpUpstream
+from router.adapters.upstream.client import RawUpstream
 from router.ports import Origin, Timeouts, UpstreamRequest
 
 CONNECTIONS = 64

@@ -27,19 +27,19 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from predictors import Request, blank_row, read_trace
 
-from router.adapters.fleet import Observations
-from router.core.catalog import Catalog
-from router.core.catalog_compile import compile_catalog
-from router.core.catalog_schema import CatalogSchema
-from router.core.decide import Decision, Facts, Option, decide
-from router.core.governing import Wish
+from router.adapters.fleet.statistics import Observations
+from router.core.catalog.catalog import Catalog
+from router.core.catalog.compile import compile_catalog
+from router.core.catalog.schema import CatalogSchema
+from router.core.deciding.decide import Decision, Facts, Option, decide
+from router.core.deciding.snapshot import Snapshot, World, compile_snapshot
 from router.core.names import Names
-from router.core.policy_compile import compile_policy
-from router.core.policy_schema import PolicySchema
+from router.core.policy.compile import compile_policy
+from router.core.policy.governing import Wish
+from router.core.policy.schema import PolicySchema
 from router.core.pricing import cost_pico
 from router.core.schema import validate
-from router.core.series import seen
-from router.core.snapshot import Snapshot, World, compile_snapshot
+from router.core.statistics.series import seen
 from router.core.tokens import exactly
 from router.core.values import Identity, Needs, Usage
 

@@ -24,44 +24,44 @@ from typing import Final
 import structlog
 import uvloop
 
-from router.adapters.archive_task import keep_archived
-from router.adapters.audit import Audit
-from router.adapters.breakers import Breakers
-from router.adapters.budget_alerts import alerts_by
-from router.adapters.decisions import StoreDecisions
-from router.adapters.encoders import TiktokenCounter
-from router.adapters.fleet import Fleet, Observations
-from router.adapters.http_admin import HOME, OPERATOR
-from router.adapters.http_api import Api, Health
-from router.adapters.http_budgets import BudgetApi
-from router.adapters.http_decisions import DecisionApi
-from router.adapters.http_doors import CLOSE_S, Doors
-from router.adapters.http_keys import KeyApi
-from router.adapters.http_limits import LimitApi
-from router.adapters.http_policies import PolicyApi
-from router.adapters.http_server import Handler, HttpServer
-from router.adapters.http_transfer import TransferApi
-from router.adapters.journal import KEPT_S, Journal
+from router.adapters.archive.task import keep_archived
+from router.adapters.counting.encoders import TiktokenCounter
+from router.adapters.fleet.budget_alerts import alerts_by
+from router.adapters.fleet.decisions import StoreDecisions
+from router.adapters.fleet.learning import Learning
+from router.adapters.fleet.metrics import Metrics, TimeLimits, limits_in
+from router.adapters.fleet.request_log import RequestLog
+from router.adapters.fleet.statistics import Fleet, Observations
+from router.adapters.fleet.webhook import Webhook
+from router.adapters.http.admin import HOME, OPERATOR
+from router.adapters.http.api import Api, Health
+from router.adapters.http.budgets import BudgetApi
+from router.adapters.http.decisions import DecisionApi
+from router.adapters.http.doors import CLOSE_S, Doors
+from router.adapters.http.keys import KeyApi
+from router.adapters.http.limits import LimitApi
+from router.adapters.http.policies import PolicyApi
+from router.adapters.http.server import Handler, HttpServer
+from router.adapters.http.transfer import TransferApi
+from router.adapters.journal.journal import KEPT_S, Journal
+from router.adapters.journal.upkeep import Upkeep
 from router.adapters.kept_answers import KeptAnswers
-from router.adapters.learning import Learning
-from router.adapters.metrics import Metrics, TimeLimits, limits_in
-from router.adapters.policy_store import PolicySet
-from router.adapters.policy_watch import PolicyWatch
-from router.adapters.provider_keys import keep_read
-from router.adapters.redis_budgets import RedisBudgets
-from router.adapters.redis_keys import RedisKeys
-from router.adapters.redis_ledger import FLUSH_S, RedisLedger
-from router.adapters.request_log import RequestLog
-from router.adapters.store_connection import StoreConnection, connection_to
-from router.adapters.store_url import parse_store_url
-from router.adapters.upkeep import Upkeep
-from router.adapters.upstream import RawUpstream
-from router.adapters.upstream_aiohttp import AiohttpUpstream
-from router.adapters.webhook import Webhook
+from router.adapters.keys.audit import Audit
+from router.adapters.keys.keys import RedisKeys
+from router.adapters.ledger.budgets import RedisBudgets
+from router.adapters.ledger.ledger import FLUSH_S, RedisLedger
+from router.adapters.policies.store import PolicySet
+from router.adapters.policies.watch import PolicyWatch
+from router.adapters.store.connection import StoreConnection, connection_to
+from router.adapters.store.url import parse_store_url
+from router.adapters.upstream.behind_proxy import AiohttpUpstream
+from router.adapters.upstream.breakers import Breakers
+from router.adapters.upstream.client import RawUpstream
+from router.adapters.upstream.provider_keys import keep_read
 from router.attempt import Desk
 from router.caching import Caching
-from router.core.forwarding import Forwarding
-from router.core.snapshot import Snapshot, compile_snapshot
+from router.core.deciding.snapshot import Snapshot, compile_snapshot
+from router.core.forwarding.forwarding import Forwarding
 from router.core.values import Identity
 from router.exchange import Exchange
 from router.forward import Forwarder

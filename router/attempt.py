@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from router.core.believable import believable
-from router.core.decide import Decision, Facts, prompt_tokens
-from router.core.ending import ended_row
+from router.core.booking.believable import believable
+from router.core.booking.ending import ended_row
+from router.core.budgets.holds import likely_output, output_limit, worst_case
+from router.core.budgets.limit_words import limit_headers
+from router.core.budgets.limits import counted
+from router.core.deciding.decide import Decision, Facts, prompt_tokens
 from router.core.errors import RouterError
-from router.core.holds import likely_output, output_limit, worst_case
-from router.core.limit_words import limit_headers
-from router.core.limits import counted
 from router.core.money import nano_ceil, usd
 from router.core.pricing import cost_pico
 from router.core.values import Certainty, Hold, Identity, Outcome, Row, Usage

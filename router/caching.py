@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from router.attempt import Headers
-from router.core.decide import Decision
+from router.core.deciding.decide import Decision
 from router.core.money import usd
-from router.core.policy import CacheRule
+from router.core.policy.policy import CacheRule
 from router.core.pricing import CACHED
 from router.core.values import Row
 from router.dialects.cacheable import (
@@ -35,7 +35,7 @@ from router.ports import StoreUnavailable
 if TYPE_CHECKING:
     from router.attempt import Attempt, Desk
     from router.considered import Considered
-    from router.core.snapshot import World
+    from router.core.deciding.snapshot import World
     from router.forward import Call
     from router.ports import AnswerStore
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from router.attempt import Attempt, Desk
-from router.core.decide import Decision, Facts, Plan, decide, prompt_tokens
-from router.core.decision_log import Made
+from router.core.deciding.decide import Decision, Facts, Plan, decide, prompt_tokens
+from router.core.deciding.decision_log import Made
+from router.core.deciding.explanation import explanation
+from router.core.deciding.snapshot import Route, Snapshot
 from router.core.errors import RouterError
-from router.core.explanation import explanation
-from router.core.governing import Wish
-from router.core.snapshot import Route, Snapshot
+from router.core.policy.governing import Wish
 from router.core.values import Identity
 from router.dialects.contract import Inbound
 from router.dialects.described import counted, wholly

@@ -14,9 +14,9 @@ import msgspec
 
 from router.attempt import Attempt, Headers
 from router.core.errors import RouterError
-from router.core.retry_after import retry_after_ms
+from router.core.forwarding.retry_after import retry_after_ms
 from router.core.values import Usage
-from router.dialects.openai_errors import provider_error
+from router.dialects.openai.errors import provider_error
 from router.ports import (
     Clock,
     JournalUnavailable,

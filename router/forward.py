@@ -1,7 +1,7 @@
 """The one place where a request is tried again: same candidate, next candidate, or the honest last error.
 
 Belongs here: the order of attempts of one request. Part of the pipeline's layer. Does not belong here: what an error
-says about going on (core/forwarding.py), one attempt's exchange (exchange.py) and its reservation (reserving.py).
+says about going on (core/forwarding/forwarding.py), one attempt's exchange (exchange.py) and its reservation (reserving.py).
 After the first byte has gone to the caller nothing is tried again.
 """
 
@@ -16,13 +16,13 @@ import msgspec
 
 from router.attempt import Attempt, Desk
 from router.considered import Considered, decided
-from router.core.decide import Decision, Plan, decide
+from router.core.budgets.limit_words import limit_refusal
+from router.core.deciding.decide import Decision, Plan, decide
+from router.core.deciding.explain import refusal
+from router.core.deciding.variants import WAITS
 from router.core.errors import RouterError
-from router.core.explain import refusal
-from router.core.forwarding import Forwarding, Step, Trial, after, completed, without
-from router.core.limit_words import limit_refusal
+from router.core.forwarding.forwarding import Forwarding, Step, Trial, after, completed, without
 from router.core.values import Identity
-from router.core.variants import WAITS
 from router.exchange import Exchange, Reply
 from router.ports import ProviderLink, Timeouts
 from router.queueing import Lines

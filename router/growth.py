@@ -13,9 +13,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from router.core.budget_words import budget_refusal
-from router.core.decide import PPM
-from router.core.holds import grown_cost, likely_output, output_limit
+from router.core.budgets.holds import grown_cost, likely_output, output_limit
+from router.core.budgets.words import budget_refusal
+from router.core.deciding.decide import PPM
 from router.core.money import nano_ceil
 from router.ports import BudgetExceeded, NotHeld, PeriodOver, StoreUnavailable
 

@@ -3,7 +3,7 @@
     authenticate → describe → decide → reserve → forward → meter → settle → report
 
 Belongs here: the order of things and what happens when one fails. Does not belong here: wire formats (dialects/),
-choices (core/decide.py), one attempt's figures (attempt.py), sockets and files (adapters/).
+choices (core/deciding/decide.py), one attempt's figures (attempt.py), sockets and files (adapters/).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import msgspec
 from router.attempt import Desk
 from router.caching import Caching
 from router.considered import Considered, budgeted, in_time, prompt_size, translates, tried, wish_of
-from router.core.delegation import on_behalf
+from router.core.access.delegation import on_behalf
+from router.core.access.rights import MAY, refused
+from router.core.deciding.hints import cheaper
+from router.core.deciding.snapshot import Snapshot
 from router.core.errors import RouterError
-from router.core.hints import cheaper
-from router.core.rights import MAY, refused
-from router.core.snapshot import Snapshot
 from router.core.values import Identity
 from router.dialects.described import counted, facts_of, wholly
 from router.dialects.orders import read_orders

@@ -14,24 +14,24 @@ from typing import Final
 
 import msgspec
 
-from router.adapters.encoders import Encoders
-from router.adapters.http_admin import HOME, OPERATOR
-from router.adapters.key_files import KeyFileError, kept_key
-from router.adapters.policy_files import Loaded, catalog_dir, packaged_policies_dir
-from router.adapters.policy_store import PolicySet, PolicyStore
-from router.adapters.provider_keys import read_keys
-from router.adapters.providers import ProviderError, needed, reachable, real_links, simulated_link
-from router.adapters.request_log import configure
-from router.adapters.yaml_document import PolicyFileError
-from router.core.binding import Binds
-from router.core.budget import Budget, generated_budget
-from router.core.catalog import Provider
-from router.core.decide import Facts, decide
+from router.adapters.counting.encoders import Encoders
+from router.adapters.fleet.request_log import configure
+from router.adapters.http.admin import HOME, OPERATOR
+from router.adapters.keys.key_files import KeyFileError, kept_key
+from router.adapters.policies.files import Loaded, catalog_dir, packaged_policies_dir
+from router.adapters.policies.store import PolicySet, PolicyStore
+from router.adapters.policies.yaml_document import PolicyFileError
+from router.adapters.upstream.provider_keys import read_keys
+from router.adapters.upstream.providers import ProviderError, needed, reachable, real_links, simulated_link
+from router.core.budgets.budget import Budget, generated_budget
+from router.core.catalog.catalog import Provider
+from router.core.deciding.decide import Facts, decide
+from router.core.deciding.explain import refusal
+from router.core.deciding.snapshot import Snapshot, World, compile_snapshot
 from router.core.errors import RouterError
-from router.core.explain import refusal
-from router.core.governing import DEFAULT_POLICY, Wish
 from router.core.names import AUTO, Names
-from router.core.snapshot import Snapshot, World, compile_snapshot
+from router.core.policy.binding import Binds
+from router.core.policy.governing import DEFAULT_POLICY, Wish
 from router.core.tokens import exactly
 from router.core.values import Needs
 from router.dialects.ways import INBOUND
@@ -163,7 +163,7 @@ def world_of(loaded: Loaded, offered: Iterable[str]) -> World:
 
 
 def _checked(redis_url: str) -> list[str]:
-    from router.adapters.store_check import StoreUnfitError, check_store  # noqa: PLC0415 - redis-py takes a while to load
+    from router.adapters.store.check import StoreUnfitError, check_store  # noqa: PLC0415 - redis-py takes a while to load
 
     try:
         return check_store(redis_url)

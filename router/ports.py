@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 import msgspec
 
 if TYPE_CHECKING:
-    from router.core.budget import Dims, Term, Terms
-    from router.core.decision_log import Made
+    from router.core.budgets.budget import Dims, Term, Terms
+    from router.core.budgets.limits import Limit
+    from router.core.deciding.decision_log import Made
     from router.core.errors import RouterError
-    from router.core.limits import Limit
     from router.core.values import Hold, Identity, Outcome, Row
 
 UpstreamFault = Literal["connect", "tls", "timeout", "reset", "protocol", "too_large"]

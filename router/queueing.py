@@ -15,10 +15,10 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from router.core.errors import RouterError
-from router.core.forwarding import PRIORITIES
+from router.core.forwarding.forwarding import PRIORITIES
 
 if TYPE_CHECKING:
-    from router.core.forwarding import Queueing
+    from router.core.forwarding.forwarding import Queueing
     from router.ports import Clock
 
 LOOK_S: Final = 0.25

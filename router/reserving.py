@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from router.core.budget_words import budget_refusal
+from router.core.budgets.limit_words import limit_refusal
+from router.core.budgets.words import budget_refusal
 from router.core.errors import RouterError
-from router.core.limit_words import limit_refusal
 from router.exchange import to_send
 from router.ports import BudgetExceeded, LimitReached, PeriodOver, StoreUnavailable
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from router.core.errors import RouterError
 from router.core.money import usd
-from router.dialects.openai_errors import reported_error
+from router.dialects.openai.errors import reported_error
 from router.growth import Growth
 from router.ports import UpstreamFailure
 

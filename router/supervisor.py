@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from router.adapters.embedded_store import EmbeddedStore, EmbeddedStoreError
-from router.adapters.http_doors import IDLE_S
-from router.adapters.node_file import NodeFacts, NodeFile
+from router.adapters.fleet.node_file import NodeFacts, NodeFile
+from router.adapters.http.doors import IDLE_S
+from router.adapters.store.embedded import EmbeddedStore, EmbeddedStoreError
 from router.app import AFTER_DRAIN_S, REPLACED, run_worker
 from router.plan import Plan, prepare, renewed
 from router.processes import await_end, await_ready, ended, fork, open_door, reserve_port, send

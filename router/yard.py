@@ -11,31 +11,31 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from router.adapters.batch_api import batch_apis
-from router.adapters.blobs_directory import DirectoryBlobs
-from router.adapters.blobs_s3 import S3Blobs, bucket_of
-from router.adapters.broker import Broker
-from router.adapters.broker_batches import Batches
-from router.adapters.broker_ends import Ends
-from router.adapters.broker_plan import Planner
-from router.adapters.broker_yard import Yard
-from router.adapters.file_store import FileStore
-from router.adapters.http_batches import BatchesApi
-from router.adapters.http_defer import Deferral
-from router.adapters.http_files import FilesApi
-from router.adapters.http_jobs import JobsApi
-from router.adapters.job_ledger import JobLedger
-from router.adapters.job_store import LEASE_MS, JobStore
-from router.adapters.job_waits import JobWaits
-from router.adapters.key_files import kept_key
-from router.adapters.vault import Vault
+from router.adapters.broker.batches import Batches
+from router.adapters.broker.broker import Broker
+from router.adapters.broker.ends import Ends
+from router.adapters.broker.planner import Planner
+from router.adapters.broker.yard import Yard
+from router.adapters.http.batches import BatchesApi
+from router.adapters.http.defer import Deferral
+from router.adapters.http.files import FilesApi
+from router.adapters.http.jobs import JobsApi
+from router.adapters.jobs.batch_api import batch_apis
+from router.adapters.jobs.blobs_directory import DirectoryBlobs
+from router.adapters.jobs.blobs_s3 import S3Blobs, bucket_of
+from router.adapters.jobs.files import FileStore
+from router.adapters.jobs.ledger import JobLedger
+from router.adapters.jobs.store import LEASE_MS, JobStore
+from router.adapters.jobs.vault import Vault
+from router.adapters.jobs.waits import JobWaits
+from router.adapters.keys.key_files import kept_key
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, MutableMapping
     from typing import Any
 
-    from router.adapters.http_server import Handler
-    from router.adapters.store_connection import StoreConnection
+    from router.adapters.http.server import Handler
+    from router.adapters.store.connection import StoreConnection
     from router.attempt import Desk
     from router.pipeline import Pipeline
     from router.plan import Plan

@@ -11,7 +11,7 @@ from collections import Counter
 from node import bearer
 from store import stored_rows, until
 
-from router.adapters.store_layout import budget_key, tenant_prefix
+from router.adapters.store.layout import budget_key, tenant_prefix
 from router.core.values import Row
 from router.ports import StoreUnavailable
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import datetime as dt
 
-from router.adapters.store_layout import budget_key, tenant_prefix
-from router.core.budget import Budget, Terms, budget_id, term_at
+from router.adapters.store.layout import budget_key, tenant_prefix
+from router.core.budgets.budget import Budget, Terms, budget_id, term_at
 
 
 def a_budget(limit_nano=10_000, *, tenant="acme", scope=(), period="total", rolling=False, zone="UTC", **changes):

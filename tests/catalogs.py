@@ -2,11 +2,11 @@
 
 import datetime as dt
 
-from router.core.catalog import Catalog
-from router.core.catalog_compile import compile_catalog
-from router.core.catalog_schema import CatalogSchema
-from router.core.policy_compile import compile_policy
-from router.core.policy_schema import PolicySchema
+from router.core.catalog.catalog import Catalog
+from router.core.catalog.compile import compile_catalog
+from router.core.catalog.schema import CatalogSchema
+from router.core.policy.compile import compile_policy
+from router.core.policy.schema import PolicySchema
 from router.core.schema import validate
 
 NOW = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)

@@ -10,9 +10,9 @@ import datetime as dt
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from router.core.budget import BUCKETS, NO_TERMS, Budget, Budgets
-from router.core.limits import BUCKETS as LIMIT_BUCKETS
-from router.core.limits import Limit, corrections, counted
+from router.core.budgets.budget import BUCKETS, NO_TERMS, Budget, Budgets
+from router.core.budgets.limits import BUCKETS as LIMIT_BUCKETS
+from router.core.budgets.limits import Limit, corrections, counted
 from router.ports import (
     BlobMissing,
     BudgetExceeded,
@@ -27,7 +27,7 @@ from router.ports import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from router.core.budget import Dims, Term, Terms
+    from router.core.budgets.budget import Dims, Term, Terms
     from router.core.errors import RouterError
     from router.core.values import Hold, Identity, Row
     from router.ports import ProviderLink, UpstreamRequest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from store import now_ms
 
-from router.core.jobs import Job, Line
+from router.core.jobs.jobs import Job, Line
 
 QUEUED = Line("queued", 0, "", ("", 0, 0))
 

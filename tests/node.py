@@ -21,12 +21,12 @@ import httpx2
 import openai
 from store import connect, stored_holds, stored_rows, until
 
-from router.adapters.policy_files import packaged_policies_dir
+from router.adapters.policies.files import packaged_policies_dir
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from router.adapters.resp import RespConnection
+    from router.adapters.store.resp import RespConnection
     from router.core.values import Row
 
 ROOT = Path(__file__).parent.parent

@@ -2,9 +2,9 @@
 
 from hypothesis import strategies as st
 
-from router.core.decide import Decision, Facts, Fault, Option, Plan, level
+from router.core.deciding.decide import Decision, Facts, Fault, Option, Plan, level
 from router.core.images import Flat, Image
-from router.core.stats import Summary
+from router.core.statistics.stats import Summary
 from router.core.values import Band, Needs, Price, Rates, TokenRange
 
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from router.adapters.embedded_store import EmbeddedStore
-from router.adapters.resp import RespConnection
-from router.adapters.store_layout import decode_row, tenant_prefix
-from router.adapters.store_url import StoreAddress
+from router.adapters.store.embedded import EmbeddedStore
+from router.adapters.store.layout import decode_row, tenant_prefix
+from router.adapters.store.resp import RespConnection
+from router.adapters.store.url import StoreAddress
 from router.core.values import Hold, Row
 
 if TYPE_CHECKING:

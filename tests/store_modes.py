@@ -14,9 +14,9 @@ import redis
 from store import PATIENT_S
 from store_servers import Cluster, SentinelSet, Single, Store, Tls
 
-from router.adapters.embedded_store import EmbeddedStore
-from router.adapters.store_connection import StoreConnection, connection_to
-from router.adapters.store_url import parse_store_url
+from router.adapters.store.connection import StoreConnection, connection_to
+from router.adapters.store.embedded import EmbeddedStore
+from router.adapters.store.url import parse_store_url
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import redis
 
-from router.adapters.cluster_slots import SLOTS, slot_of
-from router.adapters.embedded_store import EmbeddedStore
+from router.adapters.store.cluster_slots import SLOTS, slot_of
+from router.adapters.store.embedded import EmbeddedStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable

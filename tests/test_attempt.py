@@ -6,10 +6,10 @@ from options import facts, option, plan
 from wired import TIMEOUTS, WHO, asked
 
 from router.attempt import Attempt, Desk
-from router.core.decide import decide
+from router.core.deciding.decide import decide
 from router.core.errors import RouterError
 from router.core.values import Usage
-from router.dialects.openai_chat import read_chat
+from router.dialects.openai.chat import read_chat
 from router.dialects.orders import NONE
 from router.dialects.ways import way
 from router.ports import Origin, ProviderLink, StoreUnavailable

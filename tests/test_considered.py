@@ -6,9 +6,9 @@ from options import facts, option, plan, price
 from wired import WHO, asked, snapshot
 
 from router.considered import Considered
-from router.core.decide import decide
-from router.core.snapshot import Route
-from router.dialects.openai_chat import read_chat
+from router.core.deciding.decide import decide
+from router.core.deciding.snapshot import Route
+from router.dialects.openai.chat import read_chat
 from router.dialects.orders import NONE
 from router.dialects.ways import INBOUND
 

@@ -8,14 +8,14 @@ from fakes import FakeBook, FakeResponse
 from store import until
 from wired import EVENTS, SECRET, Wired, answer, ends, event, says
 
-from router.core.budget import Budget
-from router.core.catalog import Catalog
+from router.core.budgets.budget import Budget
+from router.core.catalog.catalog import Catalog
+from router.core.deciding.snapshot import World, compile_snapshot
 from router.core.errors import RouterError
 from router.core.names import Names
-from router.core.policy_compile import compile_policy
-from router.core.policy_schema import PolicySchema
+from router.core.policy.compile import compile_policy
+from router.core.policy.schema import PolicySchema
 from router.core.schema import validate
-from router.core.snapshot import World, compile_snapshot
 from router.forward import SETTLING_S
 from router.ports import BudgetExceeded, UpstreamFailure
 

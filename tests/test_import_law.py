@@ -56,8 +56,8 @@ MAY_IMPORT["yard"] = MAY_IMPORT["plan"] | {"plan"}
 MAY_IMPORT["app"] = MAY_IMPORT["app"] | {"yard"}
 MAY_IMPORT["supervisor"] = MAY_IMPORT["app"] | {"app", "supervisor"}
 MAY_IMPORT["cli"] = MAY_IMPORT["supervisor"] | {"cli"}
-SERVING = ("adapters.http_", "adapters.broker")
-"""How the names of those adapters begin that drive the pipeline."""
+SERVING = ("adapters.http", "adapters.broker")
+"""Those adapters that drive the pipeline."""
 
 WORLDLY = frozenset(
     [
@@ -202,45 +202,53 @@ def test_the_package_itself_imports_nothing_of_ours():
 @pytest.mark.parametrize(
     ("file", "source", "why"),
     [
-        ("core/decide.py", "import time", "core must not touch the world: time"),
-        ("core/decide.py", "def f():\n    from os import path", "core must not touch the world: os.path"),
+        ("core/deciding/decide.py", "import time", "core must not touch the world: time"),
+        ("core/deciding/decide.py", "def f():\n    from os import path", "core must not touch the world: os.path"),
         (
-            "core/decide.py",
+            "core/deciding/decide.py",
             "from urllib.request import urlopen",
             "core must not touch the world: urllib.request.urlopen",
         ),
-        ("core/decide.py", "import urllib.request as r", "core must not touch the world: urllib.request"),
-        ("core/decide.py", "import aiohttp", "core must not touch the world: aiohttp"),
+        ("core/deciding/decide.py", "import urllib.request as r", "core must not touch the world: urllib.request"),
+        ("core/deciding/decide.py", "import aiohttp", "core must not touch the world: aiohttp"),
         (
-            "core/decide.py",
+            "core/deciding/decide.py",
             "from router.dialects.orders import Orders",
             "core must not import router.dialects.orders.Orders",
         ),
-        ("core/decide.py", "from router import ports", "core must not import router.ports"),
-        ("core/decide.py", "from ..adapters import resp", "core must not import router.adapters.resp"),
-        ("core/decide.py", "import pydantic", "pydantic is for core's schemas only"),
-        ("core/decide.py", "x = __import__('time')", "imports by name"),
-        ("core/decide.py", "import importlib\nx = importlib.import_module('time')", "imports by name"),
+        ("core/deciding/decide.py", "from router import ports", "core must not import router.ports"),
+        (
+            "core/deciding/decide.py",
+            "from ...adapters.store import resp",
+            "core must not import router.adapters.store.resp",
+        ),
+        ("core/deciding/decide.py", "import pydantic", "pydantic is for core's schemas only"),
+        ("core/deciding/decide.py", "x = __import__('time')", "imports by name"),
+        ("core/deciding/decide.py", "import importlib\nx = importlib.import_module('time')", "imports by name"),
         ("core/sub/__init__.py", "from ... import ports", "core must not import router.ports"),
-        ("dialects/openai_chat.py", "import asyncio", "dialects must not touch the world: asyncio"),
-        ("dialects/openai_chat.py", "import router.ports", "dialects must not import router.ports"),
+        ("dialects/openai/chat.py", "import asyncio", "dialects must not touch the world: asyncio"),
+        ("dialects/openai/chat.py", "import router.ports", "dialects must not import router.ports"),
         ("dialects/schema.py", "import pydantic", "pydantic is for core's schemas only"),
         ("ports.py", "from router.dialects import orders", "ports must not import router.dialects.orders"),
-        ("pipeline.py", "from router.adapters import resp", "pipeline must not import router.adapters.resp"),
+        (
+            "pipeline.py",
+            "from router.adapters.store import resp",
+            "pipeline must not import router.adapters.store.resp",
+        ),
         (
             "attempt.py",
             "if TYPE_CHECKING:\n    from router.app import Plan",
             "pipeline must not import router.app.Plan",
         ),
-        ("adapters/resp.py", "from router.pipeline import Call", "adapters must not import router.pipeline.Call"),
-        ("adapters/resp.py", "from router.streaming import X", "adapters must not import router.streaming.X"),
+        ("adapters/store/resp.py", "from router.pipeline import Call", "adapters must not import router.pipeline.Call"),
+        ("adapters/store/resp.py", "from router.streaming import X", "adapters must not import router.streaming.X"),
         (
-            "adapters/resp.py",
+            "adapters/store/resp.py",
             "from router.settings import Settings",
             "adapters must not import router.settings.Settings",
         ),
-        ("adapters/resp.py", "from . import http_api", "adapters must not import router.adapters.http_api"),
-        ("adapters/http_api.py", "from router.app import Plan", "serving must not import router.app.Plan"),
+        ("adapters/store/resp.py", "from ..http import api", "adapters must not import router.adapters.http.api"),
+        ("adapters/http/api.py", "from router.app import Plan", "serving must not import router.app.Plan"),
         ("settings.py", "from router.core import money", "settings must not import router.core.money"),
         ("sim/bill.py", "from router.core import pricing", "sim must not import router.core.pricing"),
         ("app.py", "from router.cli import main", "app must not import router.cli.main"),
@@ -264,20 +272,20 @@ def test_a_planted_breach_is_found(tmp_path, file, source, why):
     ("file", "source"),
     [
         (
-            "core/decide.py",
+            "core/deciding/decide.py",
             "from __future__ import annotations\nimport re, math, msgspec, datetime as dt\nfrom urllib.parse import quote",
         ),
-        ("core/decide.py", "from router.core import money"),
+        ("core/deciding/decide.py", "from router.core import money"),
         ("core/sub/one.py", "from .. import money"),
-        ("core/policy_schema.py", "from pydantic import Field"),
+        ("core/policy/schema.py", "from pydantic import Field"),
         ("dialects/orders.py", "from router.core.money import parse_usd\nimport router.dialects.json_object"),
         ("streaming.py", "import asyncio\nfrom router.ports import Upstream\nfrom router.attempt import Attempt"),
         (
-            "adapters/http_server.py",
-            "import aiohttp\nfrom router.pipeline import Pipeline\nfrom router.adapters.http_api import Api",
+            "adapters/http/server.py",
+            "import aiohttp\nfrom router.pipeline import Pipeline\nfrom router.adapters.http.api import Api",
         ),
         ("sim/bill.py", "import time\nfrom router.sim import world"),
-        ("app.py", "import os\nfrom router.settings import Settings\nfrom router.adapters.http_api import Api"),
+        ("app.py", "import os\nfrom router.settings import Settings\nfrom router.adapters.http.api import Api"),
         ("supervisor.py", "from router.app import Plan"),
         ("core/errors.py", "from router import __version__"),
         ("cli/serve.py", "from router import supervisor\nfrom router.plan import prepare"),

@@ -8,8 +8,8 @@ from fakes import FakeResponse
 from store import until
 from wired import EVENTS, SECRET, TIMEOUTS, WHO, Wired, answer, asked, ends, says, snapshot
 
-import router.dialects.openai_chat
-from router.core.budget import generated_budget
+import router.dialects.openai.chat
+from router.core.budgets.budget import generated_budget
 from router.core.errors import RouterError
 from router.forward import PATIENCE_S
 from router.ports import StoreUnavailable, UpstreamFailure
@@ -187,7 +187,7 @@ async def test_a_body_that_cannot_be_put_together_leaves_no_hold(monkeypatch):
     def fails(*_, **__):
         raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
 
-    monkeypatch.setattr(router.dialects.openai_chat, "outgoing", fails)
+    monkeypatch.setattr(router.dialects.openai.chat, "outgoing", fails)
     wired = Wired()
     with pytest.raises(UnicodeDecodeError):
         await wired.serve()

@@ -7,11 +7,11 @@ from fakes import FakeClock, FakeResponse
 from store import until
 from wired import Wired, answer, snapshot
 
-from router.core.budget import Budgets
+from router.core.budgets.budget import Budgets
+from router.core.budgets.limit_words import limit_refusal
+from router.core.budgets.limits import Limit
 from router.core.errors import RouterError
-from router.core.forwarding import Queueing
-from router.core.limit_words import limit_refusal
-from router.core.limits import Limit
+from router.core.forwarding.forwarding import Queueing
 from router.queueing import Lines, priority_of
 
 AT_ONCE = Limit("lc-abc", "acme-inc", (), "concurrency", 1)

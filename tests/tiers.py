@@ -4,12 +4,12 @@ import datetime as dt
 
 from catalogs import NOW, a_model, a_policy, a_price, compiled
 
-from router.core.catalog import Catalog
+from router.core.catalog.catalog import Catalog
+from router.core.deciding.snapshot import World, compile_snapshot
 from router.core.names import Names
-from router.core.policy_compile import compile_policy
-from router.core.policy_schema import PolicySchema
+from router.core.policy.compile import compile_policy
+from router.core.policy.schema import PolicySchema
 from router.core.schema import validate
-from router.core.snapshot import World, compile_snapshot
 
 SOLD = {"flex": {"factor": "0.5"}, "priority": {"factor": "2"}, "batch": {"factor": "0.4"}}
 ABOUT = {"source": "a page", "date": dt.date(2026, 11, 22)}

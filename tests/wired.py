@@ -13,13 +13,13 @@ from catalogs import NOW, a_model, a_policy, compiled
 from fakes import FakeBook, FakeClock, FakeCounter, FakeKeys, FakeLedger, FakeListener, FakeUpstream, FakeWays
 
 from router.attempt import Desk
-from router.core.catalog import Catalog
-from router.core.forwarding import Forwarding
+from router.core.catalog.catalog import Catalog
+from router.core.deciding.snapshot import World, compile_snapshot
+from router.core.forwarding.forwarding import Forwarding
 from router.core.names import Names
-from router.core.policy_compile import compile_policy
-from router.core.policy_schema import PolicySchema
+from router.core.policy.compile import compile_policy
+from router.core.policy.schema import PolicySchema
 from router.core.schema import validate
-from router.core.snapshot import World, compile_snapshot
 from router.core.values import Identity
 from router.exchange import Exchange
 from router.forward import Forwarder

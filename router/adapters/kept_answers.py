@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from router.adapters.resp import Script
-from router.adapters.store_layout import tenant_prefix
+from router.adapters.store.layout import tenant_prefix
+from router.adapters.store.resp import Script
 from router.ports import Claim
 
 if TYPE_CHECKING:
-    from router.adapters.store_connection import StoreConnection
+    from router.adapters.store.connection import StoreConnection
 
 CLAIM: Final = Script("claim")
 KEEP: Final = Script("keep")

@@ -27,7 +27,7 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from router.adapters.node_file import NodeFacts, running_node
+from router.adapters.fleet.node_file import NodeFacts, running_node
 from router.cli.client import ask_at
 from router.cli.output import console
 from router.cli.store import settings_or_fail

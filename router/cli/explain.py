@@ -1,7 +1,7 @@
 """`costrouter explain`: where a request would go, or where one went, and why.
 
 Belongs here: telling ids from files, and the table. Does not belong here: deciding and explaining (the server does,
-`router.core.explanation`).
+`router.core.deciding.explanation`).
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from router.cli.client import ask
 from router.cli.output import console
-from router.core.rights import ROLES
+from router.core.access.rights import ROLES
 
 _PATH = "/costrouter/v1/keys"
 

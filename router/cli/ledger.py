@@ -1,6 +1,6 @@
 """`costrouter ledger`: look after the rows themselves. One file of this folder a longer subcommand.
 
-Belongs here: options and words. Does not belong here: what is done (`router.adapters.archive`, `ledger_verify`, …).
+Belongs here: options and words. Does not belong here: what is done (`router.adapters.archive.archiver`, `ledger_verify`, …).
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import time
 
 import click
 
-from router.adapters.finance_extra import has_finance
-from router.adapters.http_spend import MOST_HOURS, span
-from router.adapters.journal_rows import noted_rows
-from router.adapters.ledger_verify import Checked, verify
-from router.adapters.report import open_archive
-from router.adapters.spend import tenants
-from router.adapters.store_connection import StoreConnection
+from router.adapters.archive.finance_extra import has_finance
+from router.adapters.http.spend import MOST_HOURS, span
+from router.adapters.journal.rows import noted_rows
+from router.adapters.ledger.verify import Checked, verify
+from router.adapters.reports.report import open_archive
+from router.adapters.reports.spend import tenants
+from router.adapters.store.connection import StoreConnection
 from router.cli.ledger_reprice import reprice
 from router.cli.ledger_tail import tail
 from router.cli.store import with_store
-from router.core.catalog import did_you_mean
+from router.core.catalog.catalog import did_you_mean
 from router.core.money import usd
 from router.settings import Settings
 
@@ -46,7 +46,7 @@ def archive(after: int | None, *, quiet: bool, nice: bool) -> None:
 
     async def work(connection: StoreConnection, settings: Settings) -> None:
         files = await open_archive(settings.archive_place)
-        from router.adapters.archive import archive_tenant  # noqa: PLC0415 - an optional part
+        from router.adapters.archive.archiver import archive_tenant  # noqa: PLC0415 - an optional part
 
         parts = rows = nano = 0
         for tenant in await tenants(connection):

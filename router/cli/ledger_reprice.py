@@ -10,15 +10,15 @@ from typing import Final
 
 import click
 
-from router.adapters.finance_extra import has_finance
-from router.adapters.http_spend import span
-from router.adapters.ledger_reprice import apply, hour_rows, repriced, repricing
-from router.adapters.ledger_rows import hours_with_rows
-from router.adapters.report import open_archive
-from router.adapters.spend import tenants
-from router.adapters.store_connection import StoreConnection
+from router.adapters.archive.finance_extra import has_finance
+from router.adapters.http.spend import span
+from router.adapters.ledger.reprice import apply, hour_rows, repriced, repricing
+from router.adapters.ledger.rows import hours_with_rows
+from router.adapters.reports.report import open_archive
+from router.adapters.reports.spend import tenants
+from router.adapters.store.connection import StoreConnection
 from router.cli.store import settings_or_fail, with_store
-from router.core.catalog import Catalog, did_you_mean
+from router.core.catalog.catalog import Catalog, did_you_mean
 from router.core.money import usd
 from router.core.values import Row
 from router.settings import Settings
@@ -42,7 +42,7 @@ def reprice(since: str, until: str, models: tuple[str, ...], tenant: str | None,
     table = _Table()
 
     async def work(connection: StoreConnection, settings: Settings) -> None:
-        from router.adapters.redis_ledger import RedisLedger  # noqa: PLC0415 - other commands should not load it
+        from router.adapters.ledger.ledger import RedisLedger  # noqa: PLC0415 - other commands should not load it
         from router.app import SystemClock  # noqa: PLC0415 - as above
 
         files = await open_archive(settings.archive_place) if has_finance() else None
@@ -74,8 +74,8 @@ def _wanted(row: Row, models: tuple[str, ...]) -> bool:
 
 
 def _catalog(settings: Settings) -> Catalog:
-    from router.adapters.policy_files import load_policies, packaged_policies_dir  # noqa: PLC0415 - as above
-    from router.adapters.yaml_document import PolicyFileError  # noqa: PLC0415 - as above
+    from router.adapters.policies.files import load_policies, packaged_policies_dir  # noqa: PLC0415 - as above
+    from router.adapters.policies.yaml_document import PolicyFileError  # noqa: PLC0415 - as above
 
     try:
         return load_policies(settings.policies or packaged_policies_dir()).catalog

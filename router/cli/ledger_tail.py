@@ -11,10 +11,10 @@ from typing import Final
 import click
 import msgspec
 
-from router.adapters.ledger_rows import hours_with_rows, stream_rows
-from router.adapters.report_format import UNATTRIBUTED
-from router.adapters.spend import tenants
-from router.adapters.store_connection import StoreConnection
+from router.adapters.ledger.rows import hours_with_rows, stream_rows
+from router.adapters.reports.format import UNATTRIBUTED
+from router.adapters.reports.spend import tenants
+from router.adapters.store.connection import StoreConnection
 from router.cli.store import with_store
 from router.core.money import usd
 from router.core.values import Row

@@ -1,6 +1,6 @@
 """`costrouter prices machines`: what machines of one's own cost a token, and what they get out of a dollar and a joule.
 
-Belongs here: the table and its JSON. Does not belong here: the arithmetic (`router.core.self_hosted`).
+Belongs here: the table and its JSON. Does not belong here: the arithmetic (`router.core.catalog.self_hosted`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from router.core.self_hosted import (
+from router.core.catalog.self_hosted import (
     average_usd,
     marginal_usd,
     tokens_per_dollar,
@@ -19,7 +19,7 @@ from router.core.self_hosted import (
 )
 
 if TYPE_CHECKING:
-    from router.core.catalog import Catalog, Model
+    from router.core.catalog.catalog import Catalog, Model
 
 _MILLION = Decimal(1_000_000)
 

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import click
 import yaml
 
-from router.adapters.policy_files import packaged_policies_dir
-from router.core.catalog import Catalog, did_you_mean
+from router.adapters.policies.files import packaged_policies_dir
+from router.core.catalog.catalog import Catalog, did_you_mean
 from router.core.names import Names
 
 

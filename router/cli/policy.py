@@ -9,12 +9,12 @@ from typing import TypeVar
 
 import click
 
-from router.adapters.policy_files import load_policies, packaged_policies_dir
-from router.adapters.policy_tests import lint as linted
-from router.adapters.policy_tests import read_tests, run_tests, summary
-from router.adapters.yaml_document import PolicyFileError
-from router.core.policy_schema import json_schema
-from router.core.policy_test_schema import json_schema as tests_schema
+from router.adapters.policies.cases import lint as linted
+from router.adapters.policies.cases import read_tests, run_tests, summary
+from router.adapters.policies.files import load_policies, packaged_policies_dir
+from router.adapters.policies.yaml_document import PolicyFileError
+from router.core.policy.cases_schema import json_schema as tests_schema
+from router.core.policy.schema import json_schema
 from router.settings import SettingsError, read_settings
 
 Read = TypeVar("Read")

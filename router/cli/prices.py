@@ -1,7 +1,7 @@
 """`costrouter prices`: what models cost on a day, what changed, and a newer price list put in place.
 
-Belongs here: options, tables and JSON. Does not belong here: comparing and doubting (`router.core.price_list`), fetching
-and writing (`router.adapters.price_source`). Nothing here asks a running server.
+Belongs here: options, tables and JSON. Does not belong here: comparing and doubting (`router.core.catalog.price_list`), fetching
+and writing (`router.adapters.policies.price_source`). Nothing here asks a running server.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from typing import Any
 import click
 from rich.table import Table
 
-from router.adapters.policy_files import (
+from router.adapters.policies.files import (
     file_of,
     load_catalog,
     load_policies,
     packaged_policies_dir,
 )
-from router.adapters.price_source import SourceError, fetch, replace_file
-from router.adapters.yaml_document import PolicyFileError
+from router.adapters.policies.price_source import SourceError, fetch, replace_file
+from router.adapters.policies.yaml_document import PolicyFileError
 from router.cli.machines import machine_records, machine_table
 from router.cli.output import console
-from router.core.catalog import Catalog, did_you_mean
-from router.core.catalog_schema import json_schema
-from router.core.price_list import Change, Doubt, Listed, difference, doubts, price_list
+from router.core.catalog.catalog import Catalog, did_you_mean
+from router.core.catalog.price_list import Change, Doubt, Listed, difference, doubts, price_list
+from router.core.catalog.schema import json_schema
 from router.settings import SettingsError, read_settings
 
 _SHOWN = ("input", "cached_input", "cache_write", "cache_write_1h", "output")

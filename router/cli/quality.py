@@ -1,6 +1,6 @@
 """`costrouter quality`: how good models are, by task, and what that rests on.
 
-Belongs here: options, the table, JSON. Does not belong here: scores themselves (`router.core.quality`). Nothing here asks
+Belongs here: options, the table, JSON. Does not belong here: scores themselves (`router.core.statistics.quality`). Nothing here asks
 a running server.
 """
 
@@ -14,13 +14,13 @@ from typing import Any
 import click
 from rich.table import Table
 
-from router.adapters.policy_files import load_scored, packaged_policies_dir
-from router.adapters.yaml_document import PolicyFileError
+from router.adapters.policies.files import load_scored, packaged_policies_dir
+from router.adapters.policies.yaml_document import PolicyFileError
 from router.cli.output import console
-from router.core.catalog import TASKS, Catalog, Model, did_you_mean
-from router.core.policy import CONFIDENCES, lower_bound
-from router.core.quality import Score, fitted
-from router.core.quality_schema import json_schema
+from router.core.catalog.catalog import TASKS, Catalog, Model, did_you_mean
+from router.core.policy.policy import CONFIDENCES, lower_bound
+from router.core.statistics.quality import Score, fitted
+from router.core.statistics.quality_schema import json_schema
 from router.settings import SettingsError, read_settings
 
 _CONFIDENCES = {f"{milli / 10:g}%": milli for milli in CONFIDENCES}

@@ -7,14 +7,14 @@ import time
 import click
 import msgspec
 
-from router.adapters.http_spend import question, span
-from router.adapters.journal_rows import NotedRows, noted_rows
-from router.adapters.report import report as answer
-from router.adapters.report_format import FORMATS, as_csv, as_table, json_text
-from router.adapters.store_connection import StoreConnection
+from router.adapters.http.spend import question, span
+from router.adapters.journal.rows import NotedRows, noted_rows
+from router.adapters.reports.format import FORMATS, as_csv, as_table, json_text
+from router.adapters.reports.report import report as answer
+from router.adapters.store.connection import StoreConnection
 from router.cli.store import with_store
+from router.core.booking.report import GROUPS, HOUR_MS, MOST_LINES, Question, Report
 from router.core.money import usd
-from router.core.report import GROUPS, HOUR_MS, MOST_LINES, Question, Report
 from router.settings import Settings
 
 

@@ -8,7 +8,7 @@ import time
 
 import click
 
-from router.adapters.node_file import NodeFacts, running_node
+from router.adapters.fleet.node_file import NodeFacts, running_node
 from router.cli.store import settings_or_fail
 
 WAIT_S = 120.0

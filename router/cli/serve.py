@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.command()
 def serve() -> None:
     """Serve until interrupted. Settings come from COSTROUTER_* variables."""
-    from router.adapters.embedded_store import EmbeddedStoreError  # noqa: PLC0415 - `--help` should not load the server
+    from router.adapters.store.embedded import EmbeddedStoreError  # noqa: PLC0415 - `--help` should not load the server
     from router.supervisor import Supervisor  # noqa: PLC0415 - as above
 
     try:

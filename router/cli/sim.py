@@ -20,7 +20,7 @@ def sim(  # noqa: PLR0917 - click passes them by name
     host: str, port: int, catalog: Path | None, seed: int, speed: float, batch_speed: float
 ) -> None:
     """Play every provider of the catalog, each under its name: http://HOST:PORT/PROVIDER/v1."""
-    from router.adapters.policy_files import packaged_policies_dir  # noqa: PLC0415 - `--help` should not load it
+    from router.adapters.policies.files import packaged_policies_dir  # noqa: PLC0415 - `--help` should not load it
     from router.sim.server import run  # noqa: PLC0415 - as above
 
     folder = catalog or packaged_policies_dir() / "catalog"

@@ -13,11 +13,11 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from router.adapters.embedded_store import EmbeddedStore, EmbeddedStoreError
-from router.adapters.finance_extra import ArchiveError, FinanceMissingError
-from router.adapters.ledger_reprice import RepricingError
-from router.adapters.store_connection import StoreConnection, connection_to
-from router.adapters.store_url import parse_store_url
+from router.adapters.archive.finance_extra import ArchiveError, FinanceMissingError
+from router.adapters.ledger.reprice import RepricingError
+from router.adapters.store.connection import StoreConnection, connection_to
+from router.adapters.store.embedded import EmbeddedStore, EmbeddedStoreError
+from router.adapters.store.url import parse_store_url
 from router.core.errors import RouterError
 from router.ports import StoreUnavailable
 from router.settings import Settings, SettingsError, read_settings

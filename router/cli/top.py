@@ -1,7 +1,7 @@
 """`costrouter top`: what a running fleet does right now, from /metrics of one worker.
 
 Belongs here: reading metrics twice and showing what happened in between. Does not belong here: what is counted
-(adapters/metrics.py).
+(adapters/fleet/metrics.py).
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def _read(file: Path) -> Any:
 
 
 def _migrate(source: str, file: Path, into: Path, *, dry_run: bool) -> None:
-    from router.adapters.policy_files import load_catalog, packaged_policies_dir  # noqa: PLC0415 - an import needs no catalog
+    from router.adapters.policies.files import load_catalog, packaged_policies_dir  # noqa: PLC0415 - an import needs no catalog
     from router.cli import migrate_litellm, migrate_openrouter  # noqa: PLC0415 - as above
     from router.cli.migration import Migration, MigrationError  # noqa: PLC0415 - as above
 

@@ -1,7 +1,7 @@
 """What a caller's `model` means: a model of the catalog, asked for by its canonical id or by a bare name.
 
 Belongs here: names to catalog entries, in constant time for any name. Does not belong here: whether a policy allows
-the model or puts another in its place (snapshot.py).
+the model or puts another in its place (deciding/snapshot.py).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from router.core.catalog import Catalog, Model
+from router.core.catalog.catalog import Catalog, Model
 
 AUTO: Final = "auto"
 _DATED: Final = re.compile(r"(.+?)(?:-(?:\d{4}-\d{2}-\d{2}|\d{8}|latest))")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from router.core.values import Band, Price, Rates, Usage
 
 if TYPE_CHECKING:
-    from router.core.catalog import Model, PriceRow
+    from router.core.catalog.catalog import Model, PriceRow
 
 REALTIME: Final = "realtime"
 CACHED: Final = "cache"

@@ -1,7 +1,7 @@
 """What the schemas of policies and catalog share: strict models, field types, and problems with a place and a hint.
 
 Belongs here: turning pydantic's errors into sentences, and field types that both schemas use. Does not belong
-here: files, lines and columns (`router.adapters.policy_files` adds them to a problem's path).
+here: files, lines and columns (`router.adapters.policies.files` adds them to a problem's path).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, TypeVar, get_args
 import msgspec
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
 
-from router.core.catalog import did_you_mean
+from router.core.catalog.catalog import did_you_mean
 from router.core.money import parse_usd, pico_per_token
 
 Path = tuple[str | int, ...]

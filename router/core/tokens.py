@@ -1,7 +1,7 @@
 """How many tokens a prompt has: certain bounds, safe cuts, an estimate, and what templates add.
 
 Belongs here: arithmetic over texts, with the counting function handed in. Does not belong here: the encoder and
-its threads (`router.adapters.encoders`), image formulas (`router.core.images`), which model has which ratio.
+its threads (`router.adapters.counting.encoders`), image formulas (`router.core.images`), which model has which ratio.
 
 What is said of bytes and cuts holds for o200k_base and cl100k_base: both split a text by a pattern, then merge
 the bytes of each piece into tokens.

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from router.core.stats import PERCENTILES
+from router.core.statistics.stats import PERCENTILES
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", re.ASCII)
 _MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}

@@ -12,8 +12,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from router.core.budget import NO_TERMS, Terms
-from router.core.rights import Role
+from router.core.access.rights import Role
+from router.core.budgets.budget import NO_TERMS, Terms
 
 Endpoint = Literal["chat", "embeddings"]
 Certainty = Literal["metered", "counted", "estimated"]
@@ -208,7 +208,7 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     effort: str = ""
     """The reasoning effort that was chosen here; "" where the caller's, or the model's own, was left alone."""
     limits: tuple[str, ...] = ()
-    """What it added to limits on rates when it was admitted (`router.core.limits.counted`)."""
+    """What it added to limits on rates when it was admitted (`router.core.budgets.limits.counted`)."""
     task: str = ""
     """What it was routed as."""
     cache_write_1h_tokens: int = 0

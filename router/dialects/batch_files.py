@@ -1,7 +1,7 @@
 """Batches over files of lines, as OpenAI, Groq, Together and Mistral have them: what is sent, and what comes back.
 
 Belongs here: bytes in, values out, and one row a provider of what they call things. Does not belong here: when to ask
-(adapters/broker.py), sending it (adapters/batch_api.py), and batches without files.
+(adapters/broker/broker.py), sending it (adapters/jobs/batch_api.py), and batches without files.
 
 Sources: the types of the official SDKs (openai 2.54, groq 1.7, mistralai 3.7, together 3.1).
 """
@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from router.core.jobs import Event, LineFate, fate_of
+from router.core.jobs.jobs import Event, LineFate, fate_of
 
 PARCEL: Final = "costrouter_parcel"
 """Our own id in a batch's metadata: by it a batch is found whose creation was not answered."""

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from router.core.decide import Decision
+from router.core.deciding.decide import Decision
 from router.core.errors import RouterError
 from router.core.values import Endpoint, Usage
 from router.dialects.neutral import Answer, Conversation, Event, Order

@@ -1,7 +1,7 @@
 """A request as the decision sees it: facts, from what a dialect has read and what the caller ordered.
 
 Belongs here: putting facts together, with a guess at the prompt's tokens first and with the real count later. Does not
-belong here: reading bodies (the dialects) and counting itself (tokens.py, encoders.py).
+belong here: reading bodies (the dialects) and counting itself (tokens.py, adapters/counting/encoders.py).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Final
 
 import msgspec
 
-from router.core.catalog import Task
-from router.core.decide import Facts
-from router.core.task import task_of
+from router.core.catalog.catalog import Task
+from router.core.deciding.decide import Facts
+from router.core.statistics.task import task_of
 from router.core.tokens import byte_length, estimate, exactly, fixed_overhead, shifted
 from router.core.values import Endpoint, Needs, TokenRange
 from router.dialects.contract import Inbound

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from genai_prices.data import providers
 
-from router.adapters.policy_files import load_policies, packaged_policies_dir
+from router.adapters.policies.files import load_policies, packaged_policies_dir
 from router.core.pricing import rows_at
 
 NOON = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)

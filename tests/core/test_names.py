@@ -1,7 +1,7 @@
 import pytest
 from catalogs import a_model, a_provider, compiled
 
-from router.core.catalog import Catalog
+from router.core.catalog.catalog import Catalog
 from router.core.names import Names
 
 

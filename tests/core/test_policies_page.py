@@ -7,10 +7,10 @@ from pathlib import Path
 import yaml
 from catalogs import NOW
 
-from router.adapters.policy_files import load_policies, packaged_policies_dir
-from router.core.policy_compile import compile_policy
-from router.core.policy_schema import PolicySchema, json_schema
-from router.core.policy_test_schema import CasesSchema
+from router.adapters.policies.files import load_policies, packaged_policies_dir
+from router.core.policy.cases_schema import CasesSchema
+from router.core.policy.compile import compile_policy
+from router.core.policy.schema import PolicySchema, json_schema
 from router.core.schema import validate
 
 PAGE = (Path(__file__).parents[2] / "docs" / "policies.md").read_text()

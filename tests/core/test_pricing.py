@@ -7,7 +7,7 @@ from catalogs import a_price, the_model
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from router.adapters.policy_files import load_policies, packaged_policies_dir
+from router.adapters.policies.files import load_policies, packaged_policies_dir
 from router.core.money import PICO_PER_USD, parse_usd
 from router.core.pricing import cost_per_meaningful_response, cost_pico, price_at, rates_for
 from router.core.values import Band, Price, Rates, Usage

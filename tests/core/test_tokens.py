@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.adapters.encoders import TiktokenCounter, load_encoding, token_bytes
+from router.adapters.counting.encoders import TiktokenCounter, load_encoding, token_bytes
 from router.core.tokens import (
     EXACT_BYTES,
     LONGEST_TOKEN,

@@ -1,6 +1,6 @@
 """What dialects can express: the bits and the catalog's use of them."""
 
-from router.core.catalog import SPOKEN
+from router.core.catalog.catalog import SPOKEN
 from router.core.values import Needs
 from router.core.wire import EXPRESSES, Wire, able
 

@@ -13,7 +13,7 @@ from router.dialects.cacheable import (
     wishes,
 )
 from router.dialects.json_object import TopLevel
-from router.dialects.openai_chat import read_chat
+from router.dialects.openai.chat import read_chat
 
 FUNCTION = {"type": "function", "function": {"name": "f"}}
 

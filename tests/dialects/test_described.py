@@ -9,7 +9,7 @@ from router.core.values import Needs
 from router.core.wire import Wire
 from router.dialects.described import counted, facts_of, wholly
 from router.dialects.neutral import Conversation, Text, Turn
-from router.dialects.openai_chat import read_chat, read_embeddings
+from router.dialects.openai.chat import read_chat, read_embeddings
 from router.dialects.orders import NONE, Orders
 from router.dialects.ways import INBOUND
 

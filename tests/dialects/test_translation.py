@@ -12,7 +12,7 @@ from options import decision
 from router.core.errors import RouterError
 from router.core.values import Usage
 from router.core.wire import EXPRESSES
-from router.dialects import anthropic, openai_answer
+from router.dialects import anthropic
 from router.dialects.contract import Asked
 from router.dialects.neutral import (
     Answer,
@@ -27,6 +27,7 @@ from router.dialects.neutral import (
     Thought,
     ToolUse,
 )
+from router.dialects.openai import answer as openai_answer
 from router.dialects.ways import INBOUND, OUTBOUND, way
 
 APIS = {"openai": "chat", "anthropic": "messages"}

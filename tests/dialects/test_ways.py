@@ -4,7 +4,7 @@ import pytest
 
 from router.core.wire import EXPRESSES
 from router.dialects.contract import Asked
-from router.dialects.openai_stream import StreamScanner
+from router.dialects.openai.stream import StreamScanner
 from router.dialects.ways import INBOUND, OUTBOUND, way
 
 

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from node import ROOT
 
-from router.adapters.metrics import exposed
-from router.adapters.policy_files import load_policies
+from router.adapters.fleet.metrics import exposed
+from router.adapters.policies.files import load_policies
 from router.settings import Settings, read_settings
 
 DEPLOY = ROOT / "deploy"

@@ -8,8 +8,9 @@ import pytest
 from fakes import FakeResponse
 from wired import SECRET, Wired, answer, asked
 
-from router.adapters import http_connection, http_server
-from router.adapters.http_server import HttpServer
+from router.adapters.http import connection as http_connection
+from router.adapters.http import server as http_server
+from router.adapters.http.server import HttpServer
 
 BODY = asked()
 HEAD = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {SECRET}\r\nContent-Length: %d\r\n\r\n"

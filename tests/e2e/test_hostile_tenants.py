@@ -8,7 +8,7 @@ import json
 import pytest
 from node import bearer
 
-from router.core.rights import ENDPOINTS, ROLES
+from router.core.access.rights import ENDPOINTS, ROLES
 
 ASKED = {"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}], "max_completion_tokens": 5}
 MARK = "victim-marker"

@@ -11,7 +11,7 @@ import yaml
 from node import Node, bearer
 from store import until
 
-from router.core.rights import ENDPOINTS, MAY, ROLES
+from router.core.access.rights import ENDPOINTS, MAY, ROLES
 
 ASKED = {"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}], "max_completion_tokens": 5}
 BODIES = {

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from node import COMMAND, Node, bearer, clean_environment, run
 
-from router.adapters.policy_files import load_policies
+from router.adapters.policies.files import load_policies
 
 LITELLM = """
 model_list:

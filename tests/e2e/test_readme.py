@@ -12,7 +12,7 @@ import pytest
 from node import COMMAND, ROOT, run
 from store import until
 
-from router.adapters.policy_files import load_policies
+from router.adapters.policies.files import load_policies
 from router.settings import Settings
 
 README = (ROOT / "README.md").read_text()

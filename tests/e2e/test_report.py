@@ -12,9 +12,9 @@ import pytest
 from node import Node, bearer
 from store import PATIENT_S, Machine, make_row, until
 
-from router.adapters.journal import Journal
-from router.adapters.redis_ledger import RedisLedger
-from router.adapters.store_layout import encode_row
+from router.adapters.journal.journal import Journal
+from router.adapters.ledger.ledger import RedisLedger
+from router.adapters.store.layout import encode_row
 
 HOUR = 496_000
 """2026-08-01 16:00 UTC."""

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from store import make_row
 
-from router.adapters.metrics import GAUGES, Metrics, render
+from router.adapters.fleet.metrics import GAUGES, Metrics, render
 from router.cli.output import console
 from router.cli.top import TTFT, Between, read_sample, view
 

@@ -15,7 +15,7 @@ import pytest
 from node import Node, Tenant
 from store import until
 
-from router.adapters.store_layout import tenant_prefix
+from router.adapters.store.layout import tenant_prefix
 from router.ports import StoreUnavailable
 
 MODELS = ("openai/gpt-4.1-mini", "openai/gpt-4o-mini", "openai/gpt-6-luna")

@@ -1,7 +1,7 @@
 """Errors in Anthropic's shape: ours on their way out.
 
 Belongs here: bodies. Does not belong here: a provider's errors on their way in, which are read alike in every dialect
-(`router.dialects.openai_errors`).
+(`router.dialects.openai.errors`).
 """
 
 from __future__ import annotations

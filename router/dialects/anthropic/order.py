@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from router.core.decide import Decision, Option
+from router.core.deciding.decide import Decision, Option
 from router.core.values import Needs
 from router.dialects.anthropic.request import VERSION
 from router.dialects.effort import BUDGETS, LEAST_BUDGET, an_effort

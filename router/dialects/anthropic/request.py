@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from router.core.decide import Decision
+from router.core.deciding.decide import Decision
 from router.core.errors import RouterError
 from router.core.images import Image, base64_dimensions
 from router.core.tokens import PromptShape

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from router.core.values import Usage
-from router.dialects.openai_usage import a_count
+from router.dialects.openai.usage import a_count
 
 _FIELDS: Final = (
     "input_tokens",

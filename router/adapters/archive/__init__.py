@@ -1,0 +1,1 @@
+"""Closed hours as Parquet: moved out of the store, looked after, and read again."""

@@ -1,0 +1,126 @@
+"""Lines that are answered in real time: those whose way that is, and those whose way out it is.
+
+Belongs here: one run from its binding to its answer. Does not belong here: which way a line goes (planner.py), and
+attempts within a run (the pipeline's).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import msgspec
+
+from router.adapters.jobs.records import Move
+from router.core.errors import RouterError
+from router.core.jobs.jobs import MOST_TRIES, Answer, attempt_name, pause_ms
+from router.core.money import parse_usd
+from router.dialects.ways import INBOUND
+from router.pipeline import Call
+from router.ports import BlobsUnavailable, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from router.adapters.broker.yard import Yard
+    from router.adapters.jobs.records import Taken
+    from router.core.jobs.jobs import Job, Line
+    from router.core.values import Identity
+
+URGENT: Final = 16
+"""Runs at a time of lines whose deadline is near."""
+PATIENT: Final = 4
+"""Runs at a time of all others: they must not crowd out those who wait for their answer."""
+NEAR_MS: Final = 120_000
+KEEP_S: Final = 10.0
+"""How often a run says that it goes on."""
+PAUSES_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""Before each further attempt to keep an answer."""
+_T = TypeVar("_T")
+_TOLD: Final = frozenset({"x-costrouter-model", "x-costrouter-provider", "x-costrouter-tier", "x-costrouter-policy"})
+
+
+class Runs:
+    """Runs lines, few at a time."""
+
+    def __init__(self, yard: Yard) -> None:
+        self._yard = yard
+        self._urgent = asyncio.Semaphore(URGENT)
+        self._patient = asyncio.Semaphore(PATIENT)
+
+    async def run(self, job: Job, taken: Taken, identity: Identity) -> None:
+        """Answer a line now. It is off the queue once its answer is kept, or once it is queued again."""
+        near = job.deadline_ms - self._yard.now_ms() <= NEAR_MS
+        keeping = asyncio.get_running_loop().create_task(self._keep(job.tenant, taken.entry))
+        try:
+            async with self._urgent if near else self._patient:
+                await self._bound(job, taken, identity)
+            await self._yard.store.drop(job.tenant, [taken.entry])
+        finally:
+            keeping.cancel()
+
+    async def _keep(self, tenant: str, entry: str) -> None:
+        while True:
+            await asyncio.sleep(KEEP_S / min(self._yard.pace, 10))
+            await self._yard.store.keep(tenant, [entry])
+
+    async def _bound(self, job: Job, taken: Taken, identity: Identity) -> None:
+        yard, line = self._yard, taken.line
+        tries = line.tries + 1
+        bound = msgspec.structs.replace(line, state="bound", bound=f"run:{yard.name}", tries=tries)
+        (mine,) = await yard.store.move(job.tenant, [Move(job.id, taken.number, line, bound)], yard.now_ms())
+        if not mine:
+            return
+        name = attempt_name(job.id, taken.number, tries)
+        # A run may make several attempts, each with a row of its own; the first takes over what is held.
+        await yard.ledger.hand_on(job.tenant, [(name, f"{name}/1")])
+        body = await yard.body(job, taken.number, line)
+
+        async def read() -> bytes:
+            return body
+
+        # The same rule is to govern it as governed the plan.
+        due = dt.datetime.fromtimestamp(max(job.deadline_ms, yard.now_ms() + 1_000) / 1000, dt.UTC)
+        headers = {**job.headers, "x-costrouter-deadline": due.isoformat(timespec="milliseconds")}
+        call = Call(api=job.endpoint, headers=headers, read=read, request_id=name, identity=identity)
+        try:
+            reply = await yard.pipeline.serve(call)
+        except RouterError as error:
+            await self._failed(job, taken.number, bound, error)
+            return
+        reply.after()
+        told = dict(reply.headers)
+        answer = Answer(200, {key: value for key, value in told.items() if key in _TOLD}, reply.body)
+        cost_nano = parse_usd(told.get("x-costrouter-cost-usd", "0")) // 1000
+        await self._done(job, taken.number, bound, answer, cost_nano)
+
+    async def _done(self, job: Job, number: int, bound: Line, answer: Answer, cost_nano: int) -> None:
+        yard = self._yard
+        answer = msgspec.structs.replace(answer, headers={**answer.headers, "x-costrouter-cost-nano": str(cost_nano)})
+        place, sealed = await _surely(lambda: yard.kept(job, number, answer))
+        then = msgspec.structs.replace(
+            bound, state="succeeded", bound="", status=200, result=place, ended_ms=yard.now_ms()
+        )
+        move = Move(job.id, number, bound, then, result=sealed, cost_nano=cost_nano)
+        await _surely(lambda: yard.store.move(job.tenant, [move], yard.now_ms()))
+
+    async def _failed(self, job: Job, number: int, bound: Line, error: RouterError) -> None:
+        yard, now_ms = self._yard, self._yard.now_ms()
+        pause = round(error.retry_after_s * 1000) if error.retry_after_s is not None else pause_ms(bound.tries)
+        if error.retryable and bound.tries < MOST_TRIES and now_ms + pause < job.deadline_ms:
+            then = msgspec.structs.replace(bound, state="queued", bound="", waits_ms=now_ms + pause)
+            await yard.store.move(job.tenant, [Move(job.id, number, bound, then, queue=True)], now_ms)
+            return
+        answer = Answer(error.status, {}, INBOUND[job.endpoint].error_body(error))
+        await yard.refuse(job, number, bound, answer, error.code)
+
+
+async def _surely(work: Callable[[], Awaitable[_T]]) -> _T:
+    """Do it, again and again while the store does not answer: an answer that is not kept would be paid for once more."""
+    for pause_s in PAUSES_S:
+        try:
+            return await work()
+        except (StoreUnavailable, BlobsUnavailable):
+            await asyncio.sleep(pause_s)
+    return await work()

@@ -1,0 +1,1 @@
+"""Token counts: the encodings, and prose word by word."""

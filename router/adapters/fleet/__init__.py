@@ -1,0 +1,1 @@
+"""What workers tell each other, the platform and its people: statistics, metrics, log, decisions, alerts."""

@@ -1,0 +1,356 @@
+"""Requests with a deadline: handed in as jobs where that is cheaper, and their answers awaited or promised.
+
+Belongs here: what a caller with a deadline gets, by convention: held and answered 200, or with ``Prefer: respond-async``
+(RFC 7240) 202 and a place to look. Does not belong here: which way it goes (broker/planner.py) and doing it (broker/broker.py).
+
+A held connection gets bytes that keep it alive only while real time can still answer in time: once they are out the
+status is 200, and no error could be told behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from router.adapters.broker.ends import cancel
+from router.adapters.broker.yard import SMALL, encode_identity
+from router.core.deciding.explain import refusal
+from router.core.errors import CODES, RouterError
+from router.core.jobs.jobs import Job, Line
+from router.core.money import nano_ceil, usd
+from router.dialects.orders import due_ms
+from router.dialects.ways import INBOUND
+from router.pipeline import Reply
+from router.ports import BlobMissing, BlobsUnavailable, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from router.adapters.broker.broker import Broker
+    from router.adapters.broker.planner import Planned
+    from router.adapters.broker.yard import Yard
+    from router.attempt import Headers
+    from router.considered import Considered
+    from router.core.values import Identity
+    from router.pipeline import Call
+
+ASYNC_MS: Final = 3_600_000
+"""The deadline of what is answered later and states none."""
+MOST_DEADLINE_MS: Final = 30 * 86_400_000
+KEEP_MS: Final = 7 * 86_400_000
+"""How long an answer is kept after its job's end."""
+_DAY_MS: Final = 86_400_000
+_MOST_HINTS: Final = 1_000
+QUIET_S: Final = 20.0
+"""How long a held connection may be silent."""
+_FIRST_LOOK_S: Final = 0.05
+_LAST_LOOK_S: Final = 1.0
+_CARRIED: Final = ("anthropic-version", "anthropic-beta")
+_LEFT_OUT: Final = frozenset({"x-costrouter-deadline", "x-costrouter-webhook"})
+
+
+class Deferral:
+    """Takes requests that may wait.
+
+    Args:
+        yard: the broker's place of work.
+        broker: woken when there is something new; None where brokers run elsewhere.
+        hold_ms: how long a connection is held, at most.
+    """
+
+    def __init__(self, yard: Yard, broker: Broker | None, *, hold_ms: int) -> None:
+        self._yard = yard
+        self._broker = broker
+        self._hold_ms = hold_ms
+        self._hints: dict[tuple[str, str, str, str, bool], str] = {}
+        self._hinted = 0
+
+    async def take(self, call: Call, identity: Identity, seen: Considered, body: bytes) -> Reply | None:
+        """An answer, or a promise of one; None for what is best answered at once, on the usual way.
+
+        Raises:
+            RouterError: it cannot be done; nothing was handed in.
+        """
+        later = prefers_async(call.headers)
+        deadline = seen.orders.deadline
+        if not later and not deadline:
+            return None
+        if seen.request.stream:
+            if later:
+                raise RouterError(
+                    "invalid_request", "What is answered later cannot be streamed: leave out stream.", param="stream"
+                )
+            return None
+        now_ms = self._yard.now_ms()
+        at_ms = _deadline(deadline, now_ms)
+        until_ms = at_ms if later else min(at_ms, now_ms + self._hold_ms)
+        planned = self._yard.planner.plan(seen, until_ms - now_ms)
+        if planned is None:
+            raise refusal(seen.route.plan, seen.facts)
+        if not later and not planned.batched and not planned.wait_ms:
+            return None
+        job = await self._handed_in(call, identity, seen, body, planned, until_ms)
+        if later:
+            with contextlib.suppress(StoreUnavailable):
+                await self._yard.store.durable()
+            return promised(job, planned, now_ms)
+        return await self._held(call, job)
+
+    def estimate(self, seen: Considered) -> dict[str, Any] | None:
+        """What would be done with a request that states a deadline; None where nothing is feasible.
+
+        Raises:
+            RouterError: the deadline cannot be.
+        """
+        now_ms = self._yard.now_ms()
+        planned = self._yard.planner.plan(seen, _deadline(seen.orders.deadline, now_ms) - now_ms)
+        if planned is None:
+            return None
+        return {
+            "model": planned.option.model,
+            "provider": planned.option.provider,
+            "tier": planned.option.tier,
+            "estimated_cost_usd": usd(nano_ceil(planned.chosen.expected_pico)),
+            "promised_s": planned.chosen.promised_ms // 1000,
+            "on_time": f"{planned.chosen.on_time_ppm / 10_000:.2f}%",
+        }
+
+    def hint(self, seen: Considered) -> str:
+        """What a day's time would save such a request, in a few words; "" for nothing. Worked out once a minute for each
+        choice: the share is that of the request that was first.
+        """
+        decision, plan = seen.decision, seen.route.plan
+        if decision is None or decision.expected_pico <= 0:
+            return ""
+        key = (plan.policy, plan.rule, decision.option.name, seen.inbound.api, seen.request.stream)
+        minute = self._yard.now_ms() // 60_000
+        if minute != self._hinted:
+            self._hints, self._hinted = {}, minute
+        found = self._hints.get(key)
+        if found is None:
+            if len(self._hints) >= _MOST_HINTS:
+                self._hints.clear()
+            found = self._hints[key] = self._worked_out(seen, decision.expected_pico)
+        return found
+
+    def _worked_out(self, seen: Considered, pico: int) -> str:
+        planned = self._yard.planner.plan(seen, _DAY_MS)
+        if planned is None or planned.chosen.expected_pico >= pico:
+            return ""
+        percent = 100 - 100 * planned.chosen.expected_pico // pico
+        return f"24h deadline: {planned.option.model} {planned.option.tier} about -{percent}%"
+
+    async def _handed_in(  # noqa: PLR0917 - all that a job is made of
+        self, call: Call, identity: Identity, seen: Considered, body: bytes, planned: Planned, until_ms: int
+    ) -> Job:
+        yard, now_ms = self._yard, self._yard.now_ms()
+        job = Job(
+            id=f"job_{secrets.token_hex(12)}",
+            tenant=identity.tenant,
+            key=identity.key,
+            created_ms=now_ms,
+            deadline_ms=until_ms,
+            promised_ms=now_ms + min(planned.chosen.promised_ms, until_ms - now_ms),
+            endpoint=call.api,
+            kind="request",
+            headers=carried(call.headers),
+            identity=encode_identity(identity),
+            keep_ms=KEEP_MS,
+            webhook=webhook_of(call.headers),
+        )
+        try:
+            if planned.batched:
+                # Refused here and now rather than hours later, where a budget has no room.
+                await yard.planner.hold(seen, planned, job.id, 0, 1)
+            name, place, sealed = yard.blob(job.tenant, "request", job.id), ("", 0, 0), b""
+            if len(body) <= SMALL:
+                sealed = yard.vault.seal(f"{job.id}/0", 0, body)
+            else:
+                place = await yard.vault.put(name, body)
+                await yard.store.expire(job.tenant, until_ms + job.keep_ms, f"blob:{name}")
+            line = Line(state="queued", tries=0, bound="", payload=place)
+            await yard.store.put(job, [(0, line, sealed)], now_ms=now_ms)
+        except StoreUnavailable:
+            raise RouterError("store_unavailable", "The store does not answer; try again.", retry_after_s=1) from None
+        except BlobsUnavailable as failure:
+            raise RouterError("store_unavailable", f"Payloads cannot be kept: {failure}.", retry_after_s=5) from None
+        if self._broker is not None:
+            self._broker.wake()
+        return job
+
+    async def _held(self, call: Call, job: Job) -> Reply:
+        """Wait for the answer, silently at first."""
+        loop = asyncio.get_running_loop()
+        quiet_until = loop.time() + QUIET_S
+        look = _FIRST_LOOK_S
+        while True:
+            answer = await self.answer(job)
+            if answer is not None:
+                return answer
+            if call.gone():
+                await cancel(self._yard, job)
+                raise ConnectionResetError("the caller has gone")
+            if loop.time() >= quiet_until and self._can_still_make_it(job):
+                stream = HeldAnswer(self, job)
+                return Reply(headers=_job_headers(job, "application/json"), body=b" ", stream=stream)
+            await asyncio.sleep(look)
+            look = min(look * 1.3, _LAST_LOOK_S)
+
+    def _can_still_make_it(self, job: Job) -> bool:
+        return self._yard.now_ms() < job.deadline_ms
+
+    async def answer(self, job: Job) -> Reply | None:
+        """The answer, once there is one.
+
+        Raises:
+            RouterError: there will be none, and why.
+        """
+        try:
+            if not await self._yard.store.ended(job.tenant, job.id):
+                return None
+            (line,) = await self._yard.store.lines(job.tenant, job.id, [0])
+            if line is None:
+                raise RouterError("internal_error", f"{job.id} is gone.")
+            found = await self._yard.answer(job, 0, line)
+        except (StoreUnavailable, BlobsUnavailable):
+            return None  # it is asked for again until the store answers
+        except BlobMissing as missing:
+            raise RouterError("internal_error", f"The answer is gone: {missing}.") from None
+        if line.state != "succeeded":
+            raise told_error(found.status, found.body, line.error)
+        headers = _job_headers(job, "application/json")
+        headers += [(name, value) for name, value in found.headers.items() if name != "x-costrouter-cost-nano"]
+        cost = found.headers.get("x-costrouter-cost-nano")
+        if cost is not None:
+            headers.append(("x-costrouter-cost-usd", usd(int(cost))))
+        return Reply(headers=headers, body=found.body)
+
+    async def leave(self, job: Job) -> None:
+        """Whoever waited has gone."""
+        await cancel(self._yard, job)
+
+
+class HeldAnswer:
+    """A held connection once bytes keep it alive: white space until the answer is there, which JSON allows before it."""
+
+    def __init__(self, deferral: Deferral, job: Job) -> None:
+        self._deferral = deferral
+        self._job = job
+        self._over = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether the answer has been given."""
+        return self._over
+
+    async def next_part(self) -> bytes:
+        """The next bytes; b"" at the end. Raises `RouterError` where there will be no answer: the connection is cut."""
+        if self._over:
+            return b""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + QUIET_S
+        while loop.time() < until:
+            answer = await self._deferral.answer(self._job)
+            if answer is not None:
+                self._over = True
+                return answer.body
+            await asyncio.sleep(_LAST_LOOK_S)
+        return b" "
+
+    def cut(self, error: RouterError) -> bytes:
+        """What stands where the answer would have stood."""
+        return b"" if self._over else INBOUND[self._job.endpoint].error_body(error)
+
+    async def abandon(self) -> None:
+        """The caller has gone."""
+        if not self._over:
+            await self._deferral.leave(self._job)
+
+
+def prefers_async(headers: Mapping[str, str]) -> bool:
+    """Whether the caller asks to be answered later (RFC 7240)."""
+    asked = headers.get("prefer", "")
+    return (
+        any(part.partition(";")[0].strip().lower() == "respond-async" for part in asked.split(",")) if asked else False
+    )
+
+
+def promised(job: Job, planned: Planned, now_ms: int) -> Reply:
+    """202: where to look, and when."""
+    wait_s = max(1, round((job.promised_ms - now_ms) / 1000))
+    document: dict[str, Any] = {
+        "id": job.id,
+        "object": "costrouter.job",
+        "status": "queued",
+        "created_at": job.created_ms // 1000,
+        "deadline_at": job.deadline_ms // 1000,
+        "promised_at": job.promised_ms // 1000,
+        "model": planned.option.model,
+        "provider": planned.option.provider,
+        "tier": planned.option.tier,
+        "estimated_cost_usd": usd(nano_ceil(planned.chosen.expected_pico)),
+        "at_once_cost_usd": usd(nano_ceil(planned.instant_pico)),
+        "on_time": f"{planned.chosen.on_time_ppm / 10_000:.2f}%",
+    }
+    headers = [
+        *_job_headers(job, "application/json"),
+        ("location", f"/costrouter/v1/jobs/{job.id}"),
+        ("retry-after", str(min(wait_s, 3600))),
+        ("preference-applied", "respond-async"),
+    ]
+    return Reply(headers=headers, body=msgspec.json.encode(document), status=202)
+
+
+def carried(headers: Mapping[str, str]) -> dict[str, str]:
+    """The caller's headers that a job goes by: orders to us, and what belongs to the body. No credentials."""
+    lower = {name.lower(): value for name, value in headers.items()}
+    return {
+        name: value
+        for name, value in lower.items()
+        if (name.startswith("x-costrouter-") and name not in _LEFT_OUT) or name in _CARRIED
+    }
+
+
+def webhook_of(headers: Mapping[str, str]) -> str:
+    """Where the end of the job is to be told; "" for nowhere.
+
+    Raises:
+        RouterError: ``invalid_request``.
+    """
+    url = headers.get("x-costrouter-webhook", "").strip()
+    if url and (not url.startswith(("https://", "http://")) or len(url) > 2_000 or not url.isprintable() or " " in url):
+        name = "x-costrouter-webhook"
+        raise RouterError("invalid_request", f"{name}: write a URL such as https://example.com/hook", param=name)
+    return url
+
+
+def told_error(status: int, body: bytes, code: str) -> RouterError:
+    """The error that a job ended with, to be told anew."""
+    try:
+        said = msgspec.json.decode(body).get("error")
+    except (msgspec.DecodeError, AttributeError):
+        said = None
+    said = said if isinstance(said, dict) else {}
+    words = said.get("message")
+    kind = code if code in CODES else "invalid_request" if 400 <= status < 500 else "upstream_error"
+    message = words if isinstance(words, str) and words else f"No try was answered ({code or status})."
+    return RouterError(kind, message, status=status if 400 <= status < 600 else None)
+
+
+def _job_headers(job: Job, kind: str) -> Headers:
+    return [("x-request-id", job.id), ("x-costrouter-request-id", job.id), ("content-type", kind)]
+
+
+def _deadline(text: str, now_ms: int) -> int:
+    name = "x-costrouter-deadline"
+    at_ms = due_ms(text, now_ms) if text else now_ms + ASYNC_MS
+    if at_ms <= now_ms:
+        raise RouterError("invalid_request", f"{name}: {text} has passed.", param=name)
+    if at_ms > now_ms + MOST_DEADLINE_MS:
+        raise RouterError("invalid_request", f"{name}: a deadline lies at most 30 days ahead.", param=name)
+    return at_ms

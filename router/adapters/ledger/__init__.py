@@ -1,0 +1,1 @@
+"""The ledger in the store: reserving, settling, reading and proving rows; budgets and the spend cube."""

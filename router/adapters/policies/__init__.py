@@ -1,0 +1,1 @@
+"""Policies, catalogs and their tests as files: read, watched, kept in force."""

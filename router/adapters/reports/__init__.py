@@ -1,0 +1,1 @@
+"""Spend for people: questions answered from cubes, rows and archive, and shown."""

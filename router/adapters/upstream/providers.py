@@ -1,0 +1,124 @@
+"""Which providers can be called from here, and how: from the catalog and the environment.
+
+Belongs here: base URLs, keys and headers. Does not belong here: the calls (client.py), and which models they serve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from router.dialects.ways import OUTBOUND
+from router.ports import Origin, ProviderLink, Timeouts
+
+if TYPE_CHECKING:
+    from router.core.catalog.catalog import Provider
+
+
+NORMAL: Final = Timeouts()
+MOST_KEYS: Final = 9
+MOST_WEIGHT: Final = 9_999
+
+
+class ProviderError(Exception):
+    """A provider's variable that cannot work; the message names it and says what would be right."""
+
+
+def needed(provider: Provider) -> str:
+    """The variable without which a provider does not exist here: its address if that is in one, else its key."""
+    return provider.base_url_env or provider.key_env
+
+
+def reachable(provider: Provider, environment: Mapping[str, str]) -> bool:
+    """Whether the environment has what it takes and its dialect is spoken. With an address of one's own, the key is optional."""
+    name = needed(provider)
+    if not provider.spoken:
+        return False
+    return bool(environment.get(name, "").strip()) if name else bool(provider.base_url)
+
+
+def real_links(
+    provider: Provider, environment: Mapping[str, str], timeouts: Timeouts = NORMAL
+) -> tuple[ProviderLink, ...]:
+    """How a reachable provider is called: once for each key, those of ``KEY``, ``KEY_2`` … ``KEY_9``, with the shares of
+    calls that ``KEY_WEIGHT``, ``KEY_2_WEIGHT`` … give them, 1 by default; 0 puts a key out of use.
+
+    Raises:
+        ProviderError: its address, a key or a weight cannot be used.
+    """
+    base = provider.base_url or environment[provider.base_url_env].strip()
+    origin = _origin(base, provider.base_url_env or provider.name)
+    names = [provider.key_env, *(f"{provider.key_env}_{number}" for number in range(2, MOST_KEYS + 1))]
+    keys = [(name, key, _weight(name, environment)) for name in names if (key := _key(name, environment))]
+    links = [_link(provider, origin, key, timeouts, name=name, weight=weight) for name, key, weight in keys if weight]
+    if keys and not links:
+        raise ProviderError(f"every key of {provider.name} has the weight 0, so none could be used")
+    return tuple(links) or (_link(provider, origin, "", timeouts),)
+
+
+def simulated_link(provider: Provider, port: int, timeouts: Timeouts = NORMAL) -> ProviderLink:
+    """How the simulator on this machine is called in a provider's place."""
+    origin = _origin(f"http://127.0.0.1:{port}/{provider.name}/v1", provider.name)
+    return _link(provider, origin, "simulated", timeouts, name="simulated")
+
+
+def _weight(name: str, environment: Mapping[str, str]) -> int:
+    text = environment.get(f"{name}_WEIGHT", "").strip() or "1"
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(MOST_WEIGHT))):
+        raise ProviderError(f"{name}_WEIGHT must be a whole number from 0 to {MOST_WEIGHT}")
+    return int(text)
+
+
+def _key(name: str, environment: Mapping[str, str]) -> str:
+    # A file with Windows line ends leaves a carriage return behind every value.
+    key = environment.get(name, "").strip()
+    if not all("!" <= character <= "~" for character in key):
+        raise ProviderError(f"{name} must be printable ASCII without spaces, as it travels in a header")
+    return key
+
+
+def _origin(base: str, variable: str) -> Origin:
+    try:
+        parts = urlsplit(base)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    tidy = base.isascii() and base.isprintable() and " " not in base
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or not tidy
+        or "@" in parts.netloc
+        or parts.query
+        or parts.fragment
+    ):
+        # The value is not repeated: it may hold a password.
+        raise ProviderError(f"{variable} must be http(s)://host[:port]/path, without user, query or spaces")
+    return Origin(
+        scheme="https" if parts.scheme == "https" else "http",
+        host=parts.hostname,
+        port=port or (443 if parts.scheme == "https" else 80),
+        base_path=parts.path.rstrip("/"),
+    )
+
+
+def _link(
+    provider: Provider, origin: Origin, key: str, timeouts: Timeouts, *, name: str = "", weight: int = 1
+) -> ProviderLink:
+    headers = [(b"content-type", b"application/json")]
+    if key:
+        headers += OUTBOUND[provider.dialect].credentials(key)
+    return ProviderLink(
+        name=provider.name,
+        origin=origin,
+        headers=tuple(headers),
+        key=name,
+        weight=weight,
+        dialects=provider.dialects,
+        quirks=provider.quirks,
+        bills_after_disconnect=provider.bills_after_disconnect,
+        timeouts=msgspec.structs.replace(timeouts, **provider.timeouts),
+    )

@@ -1,0 +1,1 @@
+"""An attempt's row at its end, corrected later, and added up."""

@@ -1,0 +1,1 @@
+"""Limits on money and on rates, and what is held under them."""

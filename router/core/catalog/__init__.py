@@ -1,0 +1,1 @@
+"""Providers, models and prices: what a catalog may say, and what that becomes."""

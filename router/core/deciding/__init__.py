@@ -1,0 +1,1 @@
+"""Choosing an option, and saying why."""

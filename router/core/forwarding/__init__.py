@@ -1,0 +1,1 @@
+"""What follows from a failed attempt, and when a provider is left alone."""

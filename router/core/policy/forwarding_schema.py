@@ -1,0 +1,73 @@
+"""``timeouts``, ``retry`` and ``queue`` in a policy file: what a platform engineer may write, and what it becomes.
+
+Does not belong here: what the bounds mean (`forwarding`), the rest of a policy file (`policy_schema`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from pydantic import Field, WithJsonSchema
+
+from router.core.forwarding.forwarding import Forwarding, Queueing
+from router.core.schema import Strict, written
+from router.core.units import milliseconds
+
+_DURATION: Final = WithJsonSchema(
+    {"type": "string", "pattern": r"^\d+(\.\d+)?\s*(ms|s|m|h|d)$", "examples": ["800ms", "30s"]}
+)
+_Time = Annotated[int, written(milliseconds), _DURATION]
+
+
+class TimeoutsSchema(Strict):
+    """``timeouts``: bounds on one request; what is left out is the provider's own."""
+
+    connect: _Time | None = None
+    first_byte: _Time | None = None
+    """Until a stream begins."""
+    between_chunks: _Time | None = None
+    total: _Time | None = None
+    """All attempts together."""
+
+
+class RetrySchema(Strict):
+    """``retry``: what follows a failed attempt; what is left out is the settings'."""
+
+    attempts: Annotated[int, Field(ge=1, le=10)] | None = None
+    """Most attempts, the first among them."""
+    same: Annotated[int, Field(ge=0, le=9)] = 1
+    """How often the candidate that failed is tried again while another one could serve."""
+    within: _Time | None = None
+    """No attempt but the first begins later than this."""
+    backoff: _Time = 250
+    backoff_most: _Time = 8_000
+
+
+class QueueSchema(Strict):
+    """``queue``: waiting for room under a limit, instead of an instant 429."""
+
+    wait: _Time
+    depth: Annotated[int, Field(ge=1, le=10_000)] = 100
+    priority: Annotated[str, Field(pattern=r"^tag/[A-Za-z0-9_.-]{1,32}$")] | None = None
+    """The tag whose value (high, normal, low, or a whole number) orders the line."""
+
+
+def forwarding_of(
+    timeouts: TimeoutsSchema | None, retry: RetrySchema | None, queue: QueueSchema | None
+) -> Forwarding | None:
+    """A policy's bounds; None where it states none. An unstated bound of the settings is 0."""
+    if timeouts is None and retry is None and queue is None:
+        return None
+    times, again = timeouts or TimeoutsSchema(), retry or RetrySchema()
+    return Forwarding(
+        attempts=again.attempts or 0,
+        same=again.same,
+        within_ms=again.within or 0,
+        backoff_ms=again.backoff,
+        backoff_most_ms=again.backoff_most,
+        connect_ms=times.connect,
+        first_byte_ms=times.first_byte,
+        between_chunks_ms=times.between_chunks,
+        total_ms=times.total,
+        queue=None if queue is None else Queueing(queue.wait, queue.depth, (queue.priority or "").removeprefix("tag/")),
+    )

@@ -1,0 +1,208 @@
+"""OpenAI chat streams to and from the neutral form.
+
+Belongs here: one chunk after another, both ways, for streams that are translated. Does not belong here: streams that pass
+untouched (stream.py), and cutting bytes into events (sse.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+
+from router.core.values import Usage
+from router.dialects.neutral import Begun, Closed, Ended, Event, Finish, Opened, Piece
+from router.dialects.openai.answer import FINISHES, REASONS, usage_object
+from router.dialects.openai.usage import usage_of
+from router.dialects.sse import EventReader
+
+_DONE: Final = b"[DONE]"
+_LAST: Final = b"data: [DONE]\n\n"
+_WORDS: Final = {"text": "content", "thought": "reasoning_content"}
+_NO_ERROR: Final = (None, False, "")
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _Call(msgspec.Struct):
+    index: int = 0
+    id: str | None = None
+    function: _Function | None = None
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[_Call] | None = None
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    delta: _Delta | None = None
+    finish_reason: str | None = None
+
+
+class _Chunk(msgspec.Struct):
+    id: str | None = None
+    model: str | None = None
+    choices: list[_Choice] | None = None
+    error: Any = None
+    x_groq: Any = None
+
+
+_CHUNK: Final = msgspec.json.Decoder(_Chunk)
+
+
+class ChatReader(EventReader):
+    """Reads a chat stream of one choice."""
+
+    __slots__ = ("_at", "_begun", "_calls", "_ended", "_kind", "_refused")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._begun = False
+        self._ended = False
+        self._at = -1
+        """Number of the block that opened last."""
+        self._kind = ""
+        """Its kind while it is open."""
+        self._calls: dict[int, int] = {}
+        """Blocks by the index of the tool call."""
+        self._refused = False
+
+    def read(self, data: bytes) -> list[Event]:
+        """What a chunk says.
+
+        Raises:
+            ValueError: it is no chunk.
+        """
+        if data.strip() == _DONE:
+            self.done = True
+            return []
+        try:
+            chunk = _CHUNK.decode(data)
+        except RecursionError:
+            raise ValueError("a chunk is nested too deeply") from None
+        groq = chunk.x_groq
+        if chunk.error not in _NO_ERROR or (isinstance(groq, dict) and groq.get("error") not in _NO_ERROR):
+            self.failed = True
+            self.error = data
+            return []
+        if b'"usage"' in data:
+            self.usage = usage_of(data) or self.usage
+        events: list[Event] = []
+        if not self._begun and chunk.choices:
+            self._begun = True
+            events.append(Begun(chunk.id or "", chunk.model or ""))
+        for choice in chunk.choices or ():
+            if choice.index == 0 and not self._ended:
+                self._choice(choice, events)
+        return events
+
+    def _choice(self, choice: _Choice, events: list[Event]) -> None:
+        delta = choice.delta
+        if delta is not None:
+            thought = delta.reasoning_content or delta.reasoning
+            if thought:
+                self._words("thought", thought, events)
+            for text in (delta.content, delta.refusal):
+                if text:
+                    self._words("text", text, events)
+            self._refused = self._refused or bool(delta.refusal)
+            for call in delta.tool_calls or ():
+                self._call(call, events)
+        if choice.finish_reason:
+            self._ended = True
+            self._close(events)
+            finish: Finish = FINISHES.get(choice.finish_reason, "stop")
+            # Some servers say `stop` behind calls of tools.
+            if finish == "stop" and self._calls:
+                finish = "tools"
+            events.append(Ended("refusal" if self._refused else finish))
+
+    def _words(self, kind: str, text: str, events: list[Event]) -> None:
+        if self._kind != kind:
+            self._open(Opened(self._at + 1, "thought" if kind == "thought" else "text"), events)
+        events.append(Piece(self._at, text))
+
+    def _call(self, call: _Call, events: list[Event]) -> None:
+        function = call.function or _Function()
+        at = self._calls.get(call.index)
+        if at is None:
+            at = self._calls[call.index] = self._at + 1
+            self._open(Opened(at, "tool", call.id or f"call_{call.index}", function.name or ""), events)
+        if function.arguments:
+            events.append(Piece(at, function.arguments))
+
+    def _open(self, block: Opened, events: list[Event]) -> None:
+        self._close(events)
+        self._at, self._kind = block.at, block.kind
+        events.append(block)
+
+    def _close(self, events: list[Event]) -> None:
+        if self._kind:
+            events.append(Closed(self._at))
+            self._kind = ""
+
+
+class ChatWriter:
+    """Writes a chat stream of one choice.
+
+    Args:
+        at_s: seconds since the epoch, for ``created``.
+        wants_usage: whether the caller asked for the usage event.
+    """
+
+    __slots__ = ("_at_s", "_calls", "_head", "_kinds", "_wants_usage", "last")
+
+    def __init__(self, at_s: int, *, wants_usage: bool) -> None:
+        self._at_s = at_s
+        self._wants_usage = wants_usage
+        self._head = b""
+        self._kinds: dict[int, str] = {}
+        self._calls: dict[int, int] = {}
+        self.last = _LAST
+
+    def write(self, events: Iterable[Event]) -> bytes:
+        """These events."""
+        return b"".join(self._event(event) for event in events)
+
+    def ending(self, usage: Usage | None, cost: str | None) -> bytes:
+        """The usage event, if it was asked for and is known."""
+        if usage is None or not self._wants_usage:
+            return b""
+        return self._head + b'],"usage":' + msgspec.json.encode(usage_object(usage, cost)) + b"}\n\n"
+
+    def _event(self, event: Event) -> bytes:
+        if isinstance(event, Piece):
+            kind = self._kinds[event.at]
+            if kind == "tool":
+                call = {"index": self._calls[event.at], "function": {"arguments": event.text}}
+                return self._chunk({"tool_calls": [call]})
+            return self._chunk({_WORDS[kind]: event.text})
+        if isinstance(event, Begun):
+            shared = {"id": event.id, "object": "chat.completion.chunk", "created": self._at_s, "model": event.model}
+            self._head = b"data: " + msgspec.json.encode(shared)[:-1] + b',"choices":['
+            return self._chunk({"role": "assistant", "content": ""})
+        if isinstance(event, Opened):
+            self._kinds[event.at] = event.kind
+            if event.kind != "tool":
+                return b""
+            number = self._calls[event.at] = len(self._calls)
+            function = {"name": event.name, "arguments": ""}
+            return self._chunk(
+                {"tool_calls": [{"index": number, "id": event.id, "type": "function", "function": function}]}
+            )
+        if isinstance(event, Ended):
+            return self._chunk({}, msgspec.json.encode(REASONS[event.finish]))
+        return b""  # a block's end, and a signature: chat completions have no place for them
+
+    def _chunk(self, delta: dict[str, Any], finish: bytes = b"null") -> bytes:
+        said = msgspec.json.encode(delta)
+        return self._head + b'{"index":0,"delta":' + said + b',"finish_reason":' + finish + b"}]}\n\n"

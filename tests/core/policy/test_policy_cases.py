@@ -1,0 +1,146 @@
+import json
+
+import jsonschema
+import msgspec
+import pytest
+from catalogs import NOW, a_catalog, a_model, a_price, a_score, the_policy
+
+from router.core.deciding.snapshot import World
+from router.core.names import Names
+from router.core.policy.binding import Binds
+from router.core.policy.cases import run_case
+from router.core.policy.cases_schema import CaseSchema, CasesSchema, GivenSchema, json_schema
+from router.core.schema import SchemaError, validate
+
+AT = {"at": "2026-11-23T12:00:00Z"}
+LARGE = a_model("acme/large", quality={"chat": a_score("0.900", "0.010")})
+SMALL = a_model(
+    "acme/small", quality={"chat": a_score("0.700", "0.010")}, prices=[a_price(input="0.10", output="0.40")]
+)
+
+
+def a_world(**changes):
+    embed = a_model("acme/embed", capabilities=["embeddings"], tags=["vectors"], quality={}, max_output=0,
+                    output={"mean": 0, "p90": 0})  # fmt: skip
+    catalog = a_catalog(LARGE, SMALL, embed)
+    policy = the_policy(catalog, policy="default", candidates={"include": ["*"]}, **changes).policy
+    world = World(catalog=catalog, policies={"default": policy}, names=Names(catalog), offered=frozenset({"acme"}))
+    return msgspec.structs.replace(world, binds=Binds([policy]))
+
+
+def failures(expect, request=None, world=None, **given):
+    case = validate(CaseSchema, {"name": "c", "request": request or {}, "expect": expect})
+    return run_case(world or a_world(), validate(GivenSchema, {**AT, **given}), case).failures
+
+
+SERVED = {
+    "policy": "default",
+    "rule": "everyday",
+    "model": "acme/small",
+    "tier": "realtime",
+    "effort": "",
+    "relaxed": "",
+    "cost_usd": "<= 0.001",
+}
+
+
+def test_a_case_that_goes_as_expected():
+    assert failures(SERVED) == ()
+    assert failures({"model": "acme/small@acme", "cost_usd": ">= 0.0001"}) == ()
+
+
+@pytest.mark.parametrize(
+    ("expect", "said"),
+    [
+        ({"policy": "other"}, "policy: expected other, found default"),
+        ({"rule": "rest"}, "rule: expected rest, found everyday"),
+        ({"model": "acme/large"}, "model: expected acme/large, found acme/small@acme"),
+        ({"tier": "flex"}, "tier: expected flex, found realtime"),
+        ({"effort": "low"}, "effort: expected low, found none"),
+        ({"relaxed": "relax ttft"}, "relaxed: expected relax ttft, found none"),
+        ({"cost_usd": "<= 0.0001"}, "cost_usd: expected <= 0.000100000, found 0.000200300"),
+        ({"cost_usd": ">= 0.1"}, "cost_usd: expected >= 0.100000000, found 0.000200300"),
+        ({"refused": "no_feasible_model"}, "refused: expected no_feasible_model, found acme/small@acme"),
+        ({"rejected": {"acme/large": "quality"}}, "rejected: acme/large would do"),
+        ({"rejected": {"acme/huge": "quality"}}, "rejected: acme/huge is no candidate"),
+    ],
+)
+def test_what_is_not_as_expected_is_told(expect, said):
+    assert failures(expect) == (said,)
+
+
+def test_reasons_are_compared_by_a_word():
+    floor = a_world(rules=[{"name": "everyday", "require": {"quality": "0.85"}}])
+    assert failures({"rejected": {"acme/small": "quality"}, "model": "acme/large"}, world=floor) == ()
+    (said,) = failures({"rejected": {"acme/small@acme": "ttft"}}, world=floor)
+    assert said == "rejected: acme/small@acme for quality .687 below .850, not for ttft"
+
+
+def test_a_refusal_may_be_what_is_expected():
+    narrow = {"max_cost_usd": "0.0000001"}
+    assert failures({"refused": "no_feasible_model"}, narrow) == ()
+    assert failures({}, narrow) == ("refused, no_feasible_model: no candidate can serve this",)
+    assert failures({"refused": "unknown_policy"}, {"policy": "other"}) == ()
+    assert failures({"refused": "not_allowed"}, {"policy": "x"}) == (
+        "refused: expected not_allowed, found unknown_policy",
+    )
+
+
+def test_what_is_given_is_the_world_of_the_case():
+    rules = [
+        {"name": "full", "when": {"budget_used": ">= 80%"}},
+        {"name": "late", "when": {"deadline": ">= 1h"}},
+        {"name": "tools", "when": {"capability": "tools"}},
+        {"name": "long", "when": {"input_tokens": "> 50k"}},
+        {"name": "rest"},
+    ]
+    world = a_world(rules=rules)
+    assert failures({"rule": "full"}, world=world, budget_used="85%") == ()
+    assert failures({"rule": "late"}, {"deadline": "2h"}, world) == ()
+    assert failures({"rule": "tools"}, {"capability": "tools"}, world) == ()
+    assert failures({"rule": "long"}, {"input_tokens": "60k"}, world) == ()
+    assert failures({"rule": "rest"}, {"max_output": 100}, world) == ()
+    assert failures({"model": "acme/embed"}, {"endpoint": "embeddings", "model": "embed"}, world) == ()
+
+
+def test_statistics_are_those_that_are_given():
+    world = a_world(rules=[{"name": "everyday", "require": {"ttft": "p95 <= 1s"}}])
+    slow = {"acme/small@acme": {"ttft": "1500ms", "tpot": "10ms", "n": 50, "output": 300}}
+    assert failures({"model": "acme/large", "rejected": {"acme/small": "ttft"}}, world=world, stats=slow) == ()
+    assert failures({"model": "acme/small"}, world=world, stats={"acme/small@acme": {"output": 10}}) == ()
+    assert failures({}, stats={"acme/smal@acme": {}}) == ("there is no entry 'acme/smal@acme' to have stats of",)
+
+
+def test_only_the_providers_given_can_be_called():
+    assert failures({"refused": "no_feasible_model"}, providers=["beta"]) == ()
+    assert failures({"model": "acme/small"}, providers="acme") == ()
+
+
+def test_a_case_may_have_a_world_of_its_own():
+    case = validate(CaseSchema, {"name": "c", "given": {**AT, "team": "a"}, "expect": {"policy": "default"}})
+    world = a_world(bind={"team": "a"})
+    assert run_case(world, validate(GivenSchema, AT), case).failures == ()
+    assert run_case(world, validate(GivenSchema, AT), case).chosen == "acme/small@acme"
+
+
+@pytest.mark.parametrize(
+    ("case", "said"),
+    [
+        ({"expect": {"cost_usd": "0.01"}}, "is not a bound; write one such as <= 0.0002"),
+        ({"expect": {}, "request": {"capability": "tols"}}, "did you mean tools"),
+        ({"expect": {"modle": "x"}}, "did you mean model"),
+        ({"expect": {}, "request": {"deadline": "soon"}}, "not a duration"),
+    ],
+)
+def test_what_no_case_can_say(case, said):
+    with pytest.raises(SchemaError, match=said):
+        validate(CaseSchema, {"name": "c", **case})
+
+
+def test_editors_are_told_what_tests_may_say():
+    check = jsonschema.Draft202012Validator(json.loads(json_schema()))
+    document = {"given": AT, "cases": [{"name": "c", "request": {"input_tokens": "2k"}, "expect": SERVED}]}
+    assert list(check.iter_errors(document)) == []
+    assert validate(CasesSchema, document).given.at == NOW
+    document["cases"][0]["expect"] = {"modle": "x"}
+    assert [list(error.absolute_path) for error in check.iter_errors(document)] == [["cases", 0, "expect"]]
