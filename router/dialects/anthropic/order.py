@@ -55,8 +55,9 @@ def order(request: Request, decision: Decision, quirks: frozenset[str]) -> Order
         "max_tokens": limit,
         "messages": _messages(said.turns),
     }
-    if said.system:
-        body["system"] = _content(said.system)
+    system = _content(said.system)
+    if system:
+        body["system"] = system
     if said.tools:
         body["tools"] = [_tool(tool) for tool in said.tools]
         if said.choice or said.one_tool:
@@ -140,8 +141,8 @@ def _schema(text: str) -> Any:
 
 
 def _messages(turns: Sequence[Turn]) -> list[dict[str, Any]]:
-    """The turns. An assistant's of which nothing is left is left out: Anthropic refuses messages that are empty."""
-    return [said for said in map(_turn, turns) if said["content"] or said["role"] == "user"]
+    """The turns. One of which nothing is left is left out: Anthropic refuses messages that are empty."""
+    return [said for said in map(_turn, turns) if said["content"]]
 
 
 def _turn(turn: Turn) -> dict[str, Any]:
@@ -152,12 +153,13 @@ def _turn(turn: Turn) -> dict[str, Any]:
 
 def _content(blocks: Sequence[Block]) -> str | list[dict[str, Any]]:
     if len(blocks) == 1 and isinstance(blocks[0], Text) and not blocks[0].kept:
-        return blocks[0].text
+        return "" if _empty(blocks[0]) else blocks[0].text
     return [_block(block) for block in blocks if not _empty(block)]
 
 
 def _empty(block: Block) -> bool:
-    return isinstance(block, Text) and not block.text
+    """Whether it is a text that Anthropic would refuse: it wants something other than white space."""
+    return isinstance(block, Text) and not block.text.strip()
 
 
 def _block(block: Block) -> dict[str, Any]:

@@ -225,7 +225,13 @@ def _messages(given: list[Any], notes: Notes) -> tuple[tuple[Text, ...], tuple[T
             turns.append((side, blocks))
     if not turns or turns[-1][0] == "assistant":
         notes.add(_ONLY, "a last message that is the assistant's")
+    if any(side == "user" and not any(map(_says_something, blocks)) for side, blocks in turns):
+        notes.add(_ONLY, "a user's turn that says nothing")
     return tuple(system), tuple(Turn(side, tuple(blocks)) for side, blocks in turns)
+
+
+def _says_something(block: Block) -> bool:
+    return not isinstance(block, Text) or bool(block.text.strip())
 
 
 def _other(message: dict[str, Any], notes: Notes) -> list[Block]:

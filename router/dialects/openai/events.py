@@ -7,7 +7,7 @@ untouched (stream.py), and cutting bytes into events (sse.py).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -59,28 +59,55 @@ class _Chunk(msgspec.Struct):
 _CHUNK: Final = msgspec.json.Decoder(_Chunk)
 
 
-class ChatReader(EventReader):
-    """Reads a chat stream of one choice."""
+class _Block:
+    """A block of an answer, from its first delta on. Only one at a time is open for those who read the neutral form."""
 
-    __slots__ = ("_at", "_begun", "_calls", "_ended", "_kind", "_refused")
+    __slots__ = ("closed", "opened", "said")
+
+    def __init__(self, opened: Opened) -> None:
+        self.opened = opened
+        self.said: list[str] = []
+        """All of a tool's arguments; of words, those that wait for their turn."""
+        self.closed = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing more is to be expected, once another block has begun: words go on only in a block of their own,
+        a tool's arguments until they are JSON.
+        """
+        if self.opened.kind != "tool":
+            return True
+        try:
+            msgspec.json.decode("".join(self.said))
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            return False
+        return True
+
+
+class ChatReader(EventReader):
+    """Reads a chat stream of one choice. Where calls of tools come interleaved, those that began later wait for their
+    turn: other dialects tell one block after the other.
+    """
+
+    __slots__ = ("_begun", "_blocks", "_calls", "_ended", "_refused", "_waiting")
 
     def __init__(self) -> None:
         super().__init__()
         self._begun = False
         self._ended = False
-        self._at = -1
-        """Number of the block that opened last."""
-        self._kind = ""
-        """Its kind while it is open."""
-        self._calls: dict[int, int] = {}
-        """Blocks by the index of the tool call."""
+        self._blocks = 0
+        """How many have begun."""
+        self._waiting: list[_Block] = []
+        """The block that is open, and those behind it."""
+        self._calls: dict[int, _Block] = {}
+        """By the index of the tool call."""
         self._refused = False
 
     def read(self, data: bytes) -> list[Event]:
         """What a chunk says.
 
         Raises:
-            ValueError: it is no chunk.
+            ValueError: it is no chunk, or goes on with a call that was whole.
         """
         if data.strip() == _DONE:
             self.done = True
@@ -119,36 +146,64 @@ class ChatReader(EventReader):
                 self._call(call, events)
         if choice.finish_reason:
             self._ended = True
-            self._close(events)
+            while self._waiting:
+                self._close(events)
             finish: Finish = FINISHES.get(choice.finish_reason, "stop")
             # Some servers say `stop` behind calls of tools.
             if finish == "stop" and self._calls:
                 finish = "tools"
             events.append(Ended("refusal" if self._refused else finish))
 
-    def _words(self, kind: str, text: str, events: list[Event]) -> None:
-        if self._kind != kind:
-            self._open(Opened(self._at + 1, "thought" if kind == "thought" else "text"), events)
-        events.append(Piece(self._at, text))
+    def _words(self, kind: Literal["text", "thought"], text: str, events: list[Event]) -> None:
+        last = self._waiting[-1] if self._waiting else None
+        if last is None or last.opened.kind != kind:
+            last = self._begin(Opened(self._blocks, kind), events)
+        self._more(last, text, events)
 
     def _call(self, call: _Call, events: list[Event]) -> None:
         function = call.function or _Function()
-        at = self._calls.get(call.index)
-        if at is None:
-            at = self._calls[call.index] = self._at + 1
-            self._open(Opened(at, "tool", call.id or f"call_{call.index}", function.name or ""), events)
+        block = self._calls.get(call.index)
+        if block is None:
+            opened = Opened(self._blocks, "tool", call.id or f"call_{call.index}", function.name or "")
+            block = self._calls[call.index] = self._begin(opened, events)
         if function.arguments:
-            events.append(Piece(at, function.arguments))
+            self._more(block, function.arguments, events)
 
-    def _open(self, block: Opened, events: list[Event]) -> None:
-        self._close(events)
-        self._at, self._kind = block.at, block.kind
-        events.append(block)
+    def _begin(self, opened: Opened, events: list[Event]) -> _Block:
+        block = _Block(opened)
+        self._blocks += 1
+        self._waiting.append(block)
+        if len(self._waiting) == 1:
+            events.append(opened)
+        self._go_on(events)
+        return block
+
+    def _more(self, block: _Block, text: str, events: list[Event]) -> None:
+        if block.closed:
+            if text.strip():
+                raise ValueError("a call of a tool goes on after its arguments were whole")
+            return
+        is_open = block is self._waiting[0]
+        if is_open:
+            events.append(Piece(block.opened.at, text))
+        if not is_open or block.opened.kind == "tool":
+            block.said.append(text)
+        self._go_on(events)
+
+    def _go_on(self, events: list[Event]) -> None:
+        while len(self._waiting) > 1 and self._waiting[0].whole:
+            self._close(events)
 
     def _close(self, events: list[Event]) -> None:
-        if self._kind:
-            events.append(Closed(self._at))
-            self._kind = ""
+        """The open block has ended; the next one says what it has said meanwhile."""
+        block = self._waiting.pop(0)
+        block.closed = True
+        events.append(Closed(block.opened.at))
+        if self._waiting:
+            following = self._waiting[0]
+            events.append(following.opened)
+            if following.said:
+                events.append(Piece(following.opened.at, "".join(following.said)))
 
 
 class ChatWriter:

@@ -263,6 +263,8 @@ def _text(block: dict[str, Any], at: str) -> None:
         raise wrong(f"{at}.text", "Input should be a valid string")
     if not block["text"]:
         raise wrong(at, "text content blocks must be non-empty")
+    if not block["text"].strip():
+        raise wrong(at, "text content blocks must contain non-whitespace text")
 
 
 def _source(source: Any, at: str, mimes: tuple[str, ...]) -> None:

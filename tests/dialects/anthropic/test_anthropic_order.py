@@ -33,9 +33,9 @@ def asked(**fields):
 
 
 def written(*blocks):
-    """The content that blocks become."""
-    (turn,) = sent(Conversation(turns=(Turn("user", blocks),)))["messages"]
-    return turn["content"]
+    """The content that blocks become; None where nothing is sent of them."""
+    turns = sent(Conversation(turns=(Turn("user", blocks),)))["messages"]
+    return turns[0]["content"] if turns else None
 
 
 # -- the whole
@@ -213,8 +213,8 @@ def test_the_form_of_the_answer_stands_beside_the_effort():
     ("block", "content"),
     [
         (Text("Hi"), "Hi"),
-        (Text(""), ""),
-        (Text("", "5m"), []),
+        (Text(""), None),
+        (Text("", "5m"), None),
         (Text("Hi", "5m"), [{"type": "text", "text": "Hi", "cache_control": {"type": "ephemeral"}}]),
         (Text("Hi", "1h"), [{"type": "text", "text": "Hi", "cache_control": {"type": "ephemeral", "ttl": "1h"}}]),
         (
@@ -226,7 +226,7 @@ def test_the_form_of_the_answer_stands_beside_the_effort():
             Media("file", url="https://x", name="Report"),
             [{"type": "document", "source": {"type": "url", "url": "https://x"}, "title": "Report"}],
         ),
-        (Thought("hm"), []),
+        (Thought("hm"), None),
         (Thought("hm", "s"), [{"type": "thinking", "thinking": "hm", "signature": "s"}]),
         (Thought("", "xyz", hidden=True), [{"type": "redacted_thinking", "data": "xyz"}]),
         (ToolUse("t", "f", '{"q":1}'), [{"type": "tool_use", "id": "t", "name": "f", "input": {"q": 1}}]),
@@ -254,3 +254,26 @@ def test_each_kind_of_block_is_written(block, content):
 
 def test_of_several_blocks_empty_texts_are_left_out():
     assert written(Text("a"), Text(""), Text("b")) == [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+
+
+def test_texts_of_white_space_are_left_out_and_turns_of_nothing_else():
+    said = Conversation(
+        system=(Text(" "),),
+        turns=(
+            Turn("user", (Text("Hi"),)),
+            Turn("assistant", (Text("\n\n"), ToolUse("t", "f", "{}"))),
+            Turn("user", (ToolResult("t", (Text("1"),)),)),
+            Turn("assistant", (Text(" "),)),
+            Turn("user", (Text(""), Text(" "))),
+        ),
+    )
+    body = sent(said)
+    assert "system" not in body
+    assert body["messages"] == [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {}}]},
+        {
+            "role": "user",
+            "content": [{"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text", "text": "1"}]}],
+        },
+    ]

@@ -300,7 +300,7 @@ def test_a_call_that_stays_here(call, blocks, notes):
     ("part", "blocks", "notes"),
     [
         ({"type": "text", "text": "x"}, (Text("x"),), []),
-        ({"type": "text", "text": ""}, (), []),
+        ({"type": "text", "text": ""}, (), [(Wire.CHAT_ONLY, "a user's turn that says nothing")]),
         ({"type": "text", "text": "x", "hue": 1}, (Text("x"),), [(Wire.CHAT_ONLY, "the field messages.content.hue")]),
         ({"type": "image_url", "image_url": PNG}, (Media("image", "image/png", "iVBO"),), []),
         (
@@ -378,3 +378,17 @@ def test_a_field_that_cannot_be_read_is_named(fields, message):
         heard(**fields)
     assert (caught.value.code, caught.value.param) == ("invalid_request", message.partition(" ")[0])
     assert caught.value.message == message
+
+
+@pytest.mark.parametrize(
+    ("messages", "noted"),
+    [
+        ([{"role": "user", "content": ""}], True),
+        ([{"role": "user", "content": [{"type": "text", "text": " \n"}]}], True),
+        ([{"role": "user", "content": ""}, HI], False),
+        ([HI, {"role": "assistant", "content": "Yes?"}, {"role": "user", "content": ""}], True),
+        ([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": PNG}}]}], False),
+    ],
+)
+def test_a_users_turn_that_says_nothing_is_sent_to_nobody_else(messages, noted):
+    assert (said(*messages).notes == ((Wire.CHAT_ONLY.value, "a user's turn that says nothing"),)) == noted

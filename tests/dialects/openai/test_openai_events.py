@@ -62,6 +62,18 @@ def told(*documents):
             [Opened(0, "text"), Piece(0, "Wait."), Closed(0), Opened(1, "tool", "t", "find"), Piece(1, "{}"), Closed(1),
              Opened(2, "tool", "u", "see"), Piece(2, "[]")],
         ),
+        (
+            [calling(0, '{"a":', id="t", name="find"), calling(1, '{"b":', id="u", name="see"), calling(0, "1}"),
+             calling(1, "2}"), calling(0, " ")],
+            [Opened(0, "tool", "t", "find"), Piece(0, '{"a":'), Piece(0, "1}"), Closed(0),
+             Opened(1, "tool", "u", "see"), Piece(1, '{"b":'), Piece(1, "2}")],
+        ),
+        (
+            [calling(0, id="t", name="find"), calling(1, "{}", id="u", name="see"), {"content": "Well"}, {"content": "?"},
+             calling(0, "{}")],
+            [Opened(0, "tool", "t", "find"), Piece(0, "{}"), Closed(0), Opened(1, "tool", "u", "see"), Piece(1, "{}"),
+             Closed(1), Opened(2, "text"), Piece(2, "Well?")],
+        ),
         ([calling(3)], [Opened(0, "tool", "call_3", "")]),
         ([{"tool_calls": [{"index": 0, "id": "t"}]}], [Opened(0, "tool", "t", "")]),
     ],
@@ -86,6 +98,30 @@ def test_deltas_become_blocks(deltas, events):
 )
 def test_an_answer_ends_for_a_reason(delta, finish, ended):
     assert told(chunk(delta), chunk({}, finish))[-2:] == [Closed(0), Ended(ended)]
+
+
+def test_calls_that_wait_for_their_turn_are_told_at_the_end_at_the_latest():
+    said = [
+        calling(0, "{", id="t", name="find"),
+        calling(1, '{"b":2}', id="u", name="see"),
+        calling(2, id="v", name="go"),
+    ]
+    assert told(*map(chunk, said), chunk({}, "length")) == [
+        Opened(0, "tool", "t", "find"),
+        Piece(0, "{"),
+        Closed(0),
+        Opened(1, "tool", "u", "see"),
+        Piece(1, '{"b":2}'),
+        Closed(1),
+        Opened(2, "tool", "v", "go"),
+        Closed(2),
+        Ended("length"),
+    ]
+
+
+def test_a_call_that_goes_on_after_it_was_whole_cannot_be_read():
+    with pytest.raises(ValueError, match="goes on after its arguments were whole"):
+        told(*map(chunk, [calling(0, "{}", id="t"), calling(1, "", id="u"), calling(0, "{}")]))
 
 
 def test_an_answer_without_words_ends_without_blocks():
