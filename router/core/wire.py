@@ -50,6 +50,8 @@ class Wire(IntFlag):
     DETAIL = 1 << 38
     """A resolution for an image of the caller's own choice."""
     STRICT_TOOLS = 1 << 39
+    TWO_SAMPLERS = 1 << 40
+    """A temperature and a top_p together."""
 
 
 EXPRESSES: Final[dict[str, Wire]] = {
@@ -63,7 +65,8 @@ EXPRESSES: Final[dict[str, Wire]] = {
     | Wire.NO_TOOL
     | Wire.VERBOSITY
     | Wire.DETAIL
-    | Wire.STRICT_TOOLS,
+    | Wire.STRICT_TOOLS
+    | Wire.TWO_SAMPLERS,
     "anthropic": Wire.MESSAGES_ONLY
     | Wire.TOP_K
     | Wire.STOP

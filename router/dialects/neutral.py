@@ -58,6 +58,8 @@ class ToolUse(msgspec.Struct, frozen=True, tag=True):
     name: str
     arguments: str
     kept: Kept = ""
+    signature: str = ""
+    """What its provider wants back with the call, marked as its own (signatures.py)."""
 
 
 class ToolResult(msgspec.Struct, frozen=True, tag=True):
@@ -159,6 +161,8 @@ class Opened(msgspec.Struct, frozen=True, tag=True):
     """``hidden``: a thought without words, only a signature (``id``)."""
     id: str = ""
     name: str = ""
+    signature: str = ""
+    """A tool's, as in `ToolUse`."""
 
 
 class Piece(msgspec.Struct, frozen=True, tag=True):

@@ -49,8 +49,9 @@ class Request(msgspec.Struct, frozen=True):
     """Our metadata keys without their prefix: the same names as our headers."""
     passed: tuple[tuple[bytes, bytes], ...] = ()
     """The caller's headers that belong to the body, such as a version of its format; lower-case names."""
-    unsigned: bool = False
-    """Whether it holds thoughts of a model that signed nothing (`anthropic/request.py`)."""
+    strange: bool = False
+    """Whether it holds what another provider gave, and what those of its own dialect would refuse: thoughts that they have
+    not signed, signatures of calls. That is taken out where it is passed on."""
     conversation: Conversation | None = None
     """The body in neutral form, once it has been read wholly because it is put into another dialect."""
 

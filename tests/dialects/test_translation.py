@@ -12,7 +12,7 @@ from options import decision
 from router.core.errors import RouterError
 from router.core.values import Usage
 from router.core.wire import EXPRESSES
-from router.dialects import anthropic
+from router.dialects import anthropic, signatures
 from router.dialects.contract import Asked
 from router.dialects.neutral import (
     Answer,
@@ -135,7 +135,7 @@ def read_stream(dialect, chunks):
 
 def unsigned(dialect, blocks):
     """Blocks as they look where nobody signs."""
-    placed = anthropic.request.UNSIGNED if dialect == "anthropic" else ""
+    placed = signatures.UNSIGNED if dialect == "anthropic" else ""
     return tuple(
         msgspec.structs.replace(block, signature=block.signature or placed) if isinstance(block, Thought) else block
         for block in blocks

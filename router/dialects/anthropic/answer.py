@@ -10,10 +10,10 @@ from typing import Any, Final
 import msgspec
 
 from router.core.values import Usage
-from router.dialects.anthropic.request import UNSIGNED
 from router.dialects.anthropic.usage import usage_object, usage_of
 from router.dialects.neutral import Answer, Finish, Text, Thought, ToolUse
 from router.dialects.reading import json_object, json_text
+from router.dialects.signatures import UNSIGNED
 
 FINISHES: Final[dict[str, Finish]] = {
     "end_turn": "stop",

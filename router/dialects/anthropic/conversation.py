@@ -15,7 +15,6 @@ from typing import Any, Final, Literal
 import msgspec
 
 from router.core.wire import Wire
-from router.dialects.anthropic.request import UNSIGNED
 from router.dialects.effort import an_effort, effort_of
 from router.dialects.neutral import (
     Block,
@@ -34,6 +33,7 @@ from router.dialects.neutral import (
 )
 from router.dialects.reading import Notes, a_list, a_text, an_object, json_text, optional_text, wrong
 from router.dialects.request import Request
+from router.dialects.signatures import UNSIGNED, foreign
 
 _ONLY: Final = Wire.MESSAGES_ONLY
 _FIELDS: Final = frozenset(
@@ -237,7 +237,8 @@ def _block(block: dict[str, Any], notes: Notes) -> Block | None:
         signature = a_text(block.get("data" if hidden else "signature"), f"{where}.signature")
         if signature == UNSIGNED:
             return Thought(optional_text(block.get("thinking"), f"{where}.thinking"))
-        notes.add(Wire.SIGNED_THOUGHT, "thinking that its provider signed")
+        if not foreign(signature):
+            notes.add(Wire.SIGNED_THOUGHT, "thinking that its provider signed")
         return Thought(optional_text(block.get("thinking"), f"{where}.thinking"), signature, hidden)
     if kind == "tool_use":
         plain = {k: v for k, v in block.items() if k != "caller" or v != {"type": "direct"}}

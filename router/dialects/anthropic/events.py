@@ -13,10 +13,10 @@ import msgspec
 
 from router.core.values import Usage
 from router.dialects.anthropic.answer import FINISHES, reason
-from router.dialects.anthropic.request import UNSIGNED
 from router.dialects.anthropic.usage import merged, normal, usage_object
 from router.dialects.neutral import Begun, Closed, Ended, Event, Opened, Piece, Signed
 from router.dialects.reading import json_text
+from router.dialects.signatures import UNSIGNED
 from router.dialects.sse import EventReader, named_event
 
 LAST: Final = named_event(b"message_stop", b'{"type":"message_stop"}')

@@ -34,6 +34,7 @@ from router.dialects.neutral import (
     Turn,
 )
 from router.dialects.request import Request
+from router.dialects.signatures import foreign
 
 _HEADERS: Final = ((b"anthropic-version", VERSION),)
 _CHOICES: Final = {"": "auto", "auto": "auto", "required": "any", "tool": "tool", "none": "none"}
@@ -107,10 +108,14 @@ def _calls_without_thought(said: Conversation) -> bool:
     for turn in reversed(said.turns):
         if turn.role == "assistant":
             calls = any(isinstance(block, ToolUse) for block in turn.blocks)
-            return calls and not any(isinstance(block, Thought) and block.signature for block in turn.blocks)
+            return calls and not any(isinstance(block, Thought) and _signed(block) for block in turn.blocks)
         if not any(isinstance(block, ToolResult) for block in turn.blocks):
             return False
     return False
+
+
+def _signed(thought: Thought) -> bool:
+    return bool(thought.signature) and not foreign(thought.signature)
 
 
 def _choice(said: Conversation) -> dict[str, Any]:
@@ -147,7 +152,7 @@ def _messages(turns: Sequence[Turn]) -> list[dict[str, Any]]:
 
 def _turn(turn: Turn) -> dict[str, Any]:
     """A turn. Thoughts that nobody signed are left out: Anthropic takes none but its own."""
-    blocks = [block for block in turn.blocks if not isinstance(block, Thought) or block.signature]
+    blocks = [block for block in turn.blocks if not isinstance(block, Thought) or _signed(block)]
     return {"role": turn.role, "content": _content(blocks)}
 
 

@@ -21,12 +21,10 @@ from router.core.wire import Wire
 from router.dialects.json_object import TopLevel
 from router.dialects.neutral import Order
 from router.dialects.request import USER_CHARS, Request, decode, foreign_metadata, own_metadata
+from router.dialects.signatures import foreign
 
 VERSION: Final = b"2023-06-01"
 """The version of bodies that are written here: it still has sampling parameters, which 2026-10-21 took away."""
-UNSIGNED: Final = "costrouter.unsigned"
-"""Stands where a signature would, in what a model thought that signs nothing. Anthropic refuses signatures that it does
-not know, so such blocks are taken out before a request goes there."""
 _VERSION: Final = re.compile(r"\d{4}-\d\d-\d\d")
 _BETAS: Final = re.compile(r"[A-Za-z0-9_., -]{1,2000}")
 _ELSEWHERE: Final = frozenset({"url", "file"})
@@ -92,14 +90,14 @@ _BLOCKS: Final = list[_Block]
 class _Seen:
     """What a walk over all blocks gathers."""
 
-    __slots__ = ("audio", "closed", "images", "needs", "texts", "unsigned")
+    __slots__ = ("audio", "closed", "images", "needs", "strange", "texts")
 
     def __init__(self) -> None:
         self.texts: list[str] = []
         self.images: list[Image] = []
         self.needs = 0
         self.closed = True
-        self.unsigned = False
+        self.strange = False
 
     def content(self, given: str | list[_Block] | None) -> None:
         if isinstance(given, str):
@@ -128,7 +126,7 @@ class _Seen:
             self.content(_nested(block.content))
         elif kind in ("thinking", "redacted_thinking"):
             self.texts.append(block.thinking or block.data or "")
-            self.unsigned = self.unsigned or block.signature == UNSIGNED
+            self.strange = self.strange or foreign(block.signature)
         elif kind:
             self.texts.append(msgspec.json.encode(block.content).decode())
             self.closed = False
@@ -189,7 +187,7 @@ def read_messages(body: bytes, headers: Mapping[str, str]) -> Request:
         text_bytes=len(body) if seen.closed and not needs & Needs.WEB_SEARCH.value else None,
         own=own_metadata(metadata) if metadata else {},
         passed=_passed(headers),
-        unsigned=seen.unsigned,
+        strange=seen.strange,
     )
 
 
@@ -206,7 +204,7 @@ def pass_messages(request: Request, decision: Decision, quirks: frozenset[str]) 
     if option.effort:
         output = msgspec.json.decode(request.top.get("output_config") or b"{}", type=dict[str, msgspec.Raw] | None)
         changes["output_config"] = msgspec.json.encode({**(output or {}), "effort": option.effort})
-    if request.unsigned:
+    if request.strange:
         changes["messages"] = _signed_only(request.top.get("messages") or b"[]")
     return Order("/messages", request.top.edited(changes), request.passed)
 
@@ -270,12 +268,12 @@ def _passed(headers: Mapping[str, str]) -> tuple[tuple[bytes, bytes], ...]:
 
 
 def _signed_only(raw: bytes) -> bytes:
-    """The messages without thoughts that nobody signed; a message that has nothing else is left out."""
+    """The messages without thoughts that Anthropic has not signed; a message that has nothing else is left out."""
     kept = []
     for message in msgspec.json.decode(raw):
         content = message["content"]
         if isinstance(content, list):
-            blocks = [block for block in content if block.get("signature") != UNSIGNED]
+            blocks = [block for block in content if not foreign(block.get("signature"))]
             if content and not blocks:
                 continue
             kept.append({**message, "content": blocks})

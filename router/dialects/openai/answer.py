@@ -11,6 +11,7 @@ import msgspec
 
 from router.core.values import Usage
 from router.dialects.neutral import Answer, Finish, Text, Thought, ToolUse
+from router.dialects.openai.extra import extra
 from router.dialects.openai.usage import usage_of
 
 FINISHES: Final[dict[str, Finish]] = {
@@ -79,6 +80,7 @@ def write_answer(answer: Answer, at_s: int) -> bytes:
     if calls:
         message["tool_calls"] = [
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments or "{}"}}
+            | extra(call.signature)
             for call in calls
         ]
     document: dict[str, Any] = {

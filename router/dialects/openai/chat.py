@@ -20,6 +20,7 @@ from router.core.tokens import PromptShape
 from router.core.values import Needs
 from router.dialects.json_object import TopLevel
 from router.dialects.neutral import Order
+from router.dialects.openai.extra import EXTRA, without_extra
 from router.dialects.request import USER_CHARS, Request, decode, foreign_metadata, own_metadata
 
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
@@ -124,6 +125,7 @@ def read_chat(body: bytes, headers: Mapping[str, str] = _NO_HEADERS) -> Request:
     images: list[Image] = []
     audio = 0
     closed = True
+    strange = False
     for message in chat.messages:
         content = message.content
         if isinstance(content, str):
@@ -136,7 +138,9 @@ def read_chat(body: bytes, headers: Mapping[str, str] = _NO_HEADERS) -> Request:
                 texts += [text for text in (part.text, part.refusal) if isinstance(text, str)]
                 if part.type == "image_url":
                     images.append(_image(part.image_url))
-        texts += [_text(call) for call in (message.tool_calls, message.function_call) if call is not None]
+        calls = [_text(call) for call in (message.tool_calls, message.function_call) if call is not None]
+        strange = strange or any(EXTRA in call for call in calls)
+        texts += calls
     definitions = (chat.tools or []) + (chat.functions or [])
     texts += map(_text, definitions)
     if needs & _JSON_SCHEMA:
@@ -161,6 +165,7 @@ def read_chat(body: bytes, headers: Mapping[str, str] = _NO_HEADERS) -> Request:
         text_bytes=len(body) if closed and not needs & _ELSEWHERE else None,
         tier=_ORDERS[chat.service_tier] if chat.service_tier else "",
         own=own_metadata(chat.metadata) if chat.metadata else {},
+        strange=strange,
     )
 
 
@@ -240,6 +245,8 @@ def outgoing(
             # The limit that was decided and held by, whichever of the two names it came under.
             changes[wanted] = msgspec.json.encode(request.max_output) if request.max_output else None
             changes[other] = None
+    if request.strange:
+        changes["messages"] = without_extra(request.top.get("messages") or b"[]")
     if "no_stream_options" in quirks and "stream_options" in members:
         changes["stream_options"] = None
     return request.top.edited(changes)

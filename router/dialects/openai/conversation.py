@@ -28,6 +28,7 @@ from router.dialects.neutral import (
     ToolUse,
     Turn,
 )
+from router.dialects.openai.extra import signature_of
 from router.dialects.reading import (
     Notes,
     a_list,
@@ -110,7 +111,7 @@ def _sampling(given: dict[str, Any], notes: Notes) -> dict[str, Any]:
     if temperature is not None and temperature > 1:
         notes.add(Wire.HOT, "a temperature above 1")
     if temperature is not None and top_p is not None:
-        notes.add(_ONLY, "temperature and top_p together")
+        notes.add(Wire.TWO_SAMPLERS, "temperature and top_p together")
     if presence is not None or frequency is not None:
         notes.add(Wire.PENALTIES, "a presence or frequency penalty")
     seed = given.get("seed")
@@ -265,6 +266,7 @@ def _assistant(message: dict[str, Any], notes: Notes) -> list[Block]:
                 a_text(call.get("id"), "messages.tool_calls.id"),
                 a_text(function.get("name"), "messages.tool_calls.function.name"),
                 arguments,
+                signature=signature_of(call),
             )
         )
     return blocks

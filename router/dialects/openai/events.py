@@ -14,6 +14,7 @@ import msgspec
 from router.core.values import Usage
 from router.dialects.neutral import Begun, Closed, Ended, Event, Finish, Opened, Piece
 from router.dialects.openai.answer import FINISHES, REASONS, usage_object
+from router.dialects.openai.extra import extra
 from router.dialects.openai.usage import usage_of
 from router.dialects.sse import EventReader
 
@@ -251,9 +252,8 @@ class ChatWriter:
                 return b""
             number = self._calls[event.at] = len(self._calls)
             function = {"name": event.name, "arguments": ""}
-            return self._chunk(
-                {"tool_calls": [{"index": number, "id": event.id, "type": "function", "function": function}]}
-            )
+            call = {"index": number, "id": event.id, "type": "function", "function": function}
+            return self._chunk({"tool_calls": [call | extra(event.signature)]})
         if isinstance(event, Ended):
             return self._chunk({}, msgspec.json.encode(REASONS[event.finish]))
         return b""  # a block's end, and a signature: chat completions have no place for them

@@ -4,8 +4,8 @@ import pytest
 
 from router.core.values import Usage
 from router.dialects.anthropic.answer import UNPARSED, answered_text, is_answer, read_answer, reason, write_answer
-from router.dialects.anthropic.request import UNSIGNED
 from router.dialects.neutral import Answer, Text, Thought, ToolUse
+from router.dialects.signatures import UNSIGNED
 
 DEEP = b'{"content":' + b"[" * 5000
 

@@ -5,8 +5,9 @@ import pytest
 from router.core.errors import RouterError
 from router.core.wire import Wire
 from router.dialects.anthropic.conversation import understood
-from router.dialects.anthropic.request import UNSIGNED, read_messages
+from router.dialects.anthropic.request import read_messages
 from router.dialects.neutral import Format, Media, Text, Thought, Tool, ToolResult, ToolUse, Turn
+from router.dialects.signatures import UNSIGNED
 
 SAY_HI = [{"role": "user", "content": "Hi"}]
 TOOL = {"name": "find", "input_schema": {"type": "object"}}

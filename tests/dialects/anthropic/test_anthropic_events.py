@@ -4,8 +4,8 @@ import pytest
 
 from router.core.values import Usage
 from router.dialects.anthropic.events import LAST, MessagesReader, MessagesWriter
-from router.dialects.anthropic.request import UNSIGNED
 from router.dialects.neutral import Begun, Closed, Ended, Opened, Piece, Signed
+from router.dialects.signatures import UNSIGNED
 from router.dialects.sse import datas
 
 OVERLOADED = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}

@@ -10,7 +10,8 @@ from router.core.errors import RouterError
 from router.core.images import Image
 from router.core.values import Needs
 from router.core.wire import Wire
-from router.dialects.anthropic.request import UNSIGNED, pass_messages, read_messages
+from router.dialects.anthropic.request import pass_messages, read_messages
+from router.dialects.signatures import UNSIGNED
 
 SAY_HI = [{"role": "user", "content": "Hi"}]
 PNG = b"\x89PNG\r\n\x1a\n" + b"\x00\x00\x00\rIHDR" + struct.pack(">II", 320, 200) + b"\x08\x02\x00\x00\x00"
@@ -54,7 +55,7 @@ def test_a_plain_request_needs_nothing_but_chat():
     request = read()
     assert (request.model, request.needs, request.stream, request.max_output) == ("auto", CHAT, False, 50)
     assert (request.shape.texts, request.shape.messages, request.shape.tools) == (("Hi",), 1, 0)
-    assert (request.user, request.own, request.unsigned, request.text_bytes) == ("", {}, False, len(a_body()))
+    assert (request.user, request.own, request.strange, request.text_bytes) == ("", {}, False, len(a_body()))
 
 
 @pytest.mark.parametrize(
@@ -153,7 +154,7 @@ def test_the_bodys_size_bounds_nothing_where_the_web_is_searched():
 @pytest.mark.parametrize(("signature", "unsigned"), [(UNSIGNED, True), ("signed", False)])
 def test_thoughts_that_nobody_signed_are_noticed(signature, unsigned):
     thought = {"type": "thinking", "thinking": "hm", "signature": signature}
-    assert read(**says(thought)).unsigned is unsigned
+    assert read(**says(thought)).strange is unsigned
 
 
 @pytest.mark.parametrize(

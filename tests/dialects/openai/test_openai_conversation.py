@@ -71,7 +71,7 @@ def test_a_plain_request_says_no_more_than_its_words():
         ({"temperature": 1, "top_p": 1.0, "presence_penalty": 0, "frequency_penalty": 0.0}, []),
         ({"temperature": 0.5}, []),
         ({"temperature": 1.5}, [(Wire.HOT, "a temperature above 1")]),
-        ({"temperature": 0.5, "top_p": 0.5}, [(Wire.CHAT_ONLY, "temperature and top_p together")]),
+        ({"temperature": 0.5, "top_p": 0.5}, [(Wire.TWO_SAMPLERS, "temperature and top_p together")]),
         ({"presence_penalty": 1}, [(Wire.PENALTIES, "a presence or frequency penalty")]),
         ({"frequency_penalty": 1}, [(Wire.PENALTIES, "a presence or frequency penalty")]),
         ({"seed": 0}, [(Wire.SEED, "seed")]),
