@@ -55,7 +55,7 @@ def main() -> int:
         include=("*",),
         efforts=("none", "minimal", "low"),
         rules=tuple(
-            msgspec.structs.replace(rule, tiers=("realtime", "flex", "priority"), ttft=None, floor=None)
+            msgspec.structs.replace(rule, tiers=("realtime", "flex", "priority"), ttft=None, floors=())
             for rule in loaded.policies["default"].rules
         ),
     )

@@ -28,6 +28,7 @@ from router.adapters.archive.task import keep_archived
 from router.adapters.counting.encoders import TiktokenCounter
 from router.adapters.fleet.budget_alerts import alerts_by
 from router.adapters.fleet.decisions import StoreDecisions
+from router.adapters.fleet.gathered import Gathered
 from router.adapters.fleet.learning import Learning
 from router.adapters.fleet.metrics import Metrics, TimeLimits, limits_in
 from router.adapters.fleet.request_log import RequestLog
@@ -68,7 +69,7 @@ from router.forward import Forwarder
 from router.once import Once
 from router.pipeline import Pipeline
 from router.plan import DEV, Plan, renewed_links, world_of
-from router.ports import Clock, Listener, StoreUnavailable, Upstream
+from router.ports import Clock, StoreUnavailable, Upstream
 from router.processes import BACKLOG
 from router.settings import Settings
 from router.yard import blob_secret, job_parts
@@ -120,6 +121,7 @@ class _Worker:
         self._observations = Observations()
         self._metrics = Metrics(self._limits_of)
         self._log = RequestLog(sys.stderr.fileno(), self._name)
+        self._listener = Gathered((self._log, self._metrics, Learning(self._observations)))
         self._health = Health(reasons=[*plan.warnings, *plan.policies.reasons])
         self._world = plan.world
         self._snapshots = 0
@@ -152,7 +154,7 @@ class _Worker:
         counter = TiktokenCounter(plan.encoders.get(), executor=executor)
         decisions = StoreDecisions(reader, plan.settings.decisions_mb * 1024 * 1024)
         breakers = Breakers(plan.keyed_links, clock, connection=reader, on=plan.settings.breaker)
-        desk = Desk(ledger, counter, clock, self._listeners(), budgets, breakers, decisions)
+        desk = Desk(ledger, counter, clock, (self._listener,), budgets, breakers, decisions)
         pipeline = self._pipeline(keys, upstream, desk, breakers)
         watch = await self._watching(pipeline)
         jobs = job_parts(
@@ -220,6 +222,7 @@ class _Worker:
         if alerts is not None:
             await alerts.close()
         await upkeep.end(looking_after)
+        self._listener.flush()
         await self._settle_all(ledger, fleet)
         self._log.flush()
         await upstream.close()
@@ -230,6 +233,7 @@ class _Worker:
         failed = 0
         while True:
             await asyncio.sleep(TICK_S)
+            self._listener.flush()
             fault = await self._exchange(fleet)
             failed = failed + 1 if fault else 0
             faults = (fault if failed >= FAILED_TICKS else "", journal.fault)
@@ -264,9 +268,6 @@ class _Worker:
             _log.exception("tick_failed", kind=type(error).__name__)
             return f"statistics are not exchanged ({type(error).__name__}); the log says why"
         return ""
-
-    def _listeners(self) -> tuple[Listener, ...]:
-        return (self._log, self._metrics, Learning(self._observations))
 
     def _pipeline(self, keys: RedisKeys, upstream: Upstream, desk: Desk, breakers: Breakers) -> Pipeline:
         settings = self._plan.settings

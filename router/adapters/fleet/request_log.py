@@ -7,25 +7,31 @@ because a write a request would cost more than its routing. Never a prompt, an a
 from __future__ import annotations
 
 import logging
+import operator
 import os
 import select
 import stat
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import orjson
 import structlog
 
+from router.core.values import Row
+
 if TYPE_CHECKING:
-    from router.core.values import Identity, Row
+    from router.core.values import Identity
 
 GATHERED: Final = 512
 """Lines after which the log is written at once."""
 _NOT_LOGGED: Final = ("user", "tags", "unit")
 """Written freely by callers, so they may name people."""
 _encode: Final = msgspec.json.Encoder().encode
+_FIELDS: Final = [name for name in Row.__struct_fields__ if name not in _NOT_LOGGED]
+_fields_of: Final = operator.attrgetter(*_FIELDS)
+_Line: Final = msgspec.defstruct("_Line", ["event", "worker", "error", *_FIELDS], frozen=True)
 
 
 def configure(level: str) -> None:
@@ -75,14 +81,21 @@ class RequestLog:
 
     def on_row(self, row: Row, error: str | None) -> None:
         """A line with the row's figures."""
-        fields = msgspec.structs.asdict(row)
-        for name in _NOT_LOGGED:
-            del fields[name]
-        self._put("attempt", fields, error)
+        self._put(_Line("attempt", self._worker, error, *_fields_of(row)))
 
     def on_refusal(self, endpoint: str, code: str, identity: Identity | None) -> None:
         """A line for a request that led to no attempt."""
-        self._put("refused", {"endpoint": endpoint, "key": identity.key if identity else ""}, code)
+        at_ms, key = time.time_ns() // 1_000_000, identity.key if identity else ""
+        self._put(
+            {
+                "event": "refused",
+                "worker": self._worker,
+                "error": code,
+                "at_ms": at_ms,
+                "endpoint": endpoint,
+                "key": key,
+            }
+        )
 
     def flush(self) -> None:
         """Write what was gathered. A reader that is too slow or gone costs lines, never requests."""
@@ -99,11 +112,7 @@ class RequestLog:
                 return
             text = text[cut:]
 
-    def _put(self, event: str, fields: dict[str, Any], error: str | None) -> None:
-        self._lines.append(
-            _encode(
-                {"at_ms": time.time_ns() // 1_000_000, "event": event, "worker": self._worker, "error": error, **fields}
-            )
-        )
+    def _put(self, line: object) -> None:
+        self._lines.append(_encode(line))
         if len(self._lines) >= GATHERED:
             self.flush()

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from router.adapters.broker.yard import Yard
     from router.attempt import Headers
     from router.considered import Considered
+    from router.core.deciding.snapshot import Snapshot
     from router.core.values import Identity
     from router.pipeline import Call
 
@@ -69,6 +70,7 @@ class Deferral:
         self._hold_ms = hold_ms
         self._hints: dict[tuple[str, str, str, str, bool], str] = {}
         self._hinted = 0
+        self._asked: Snapshot | None = None
 
     async def take(self, call: Call, identity: Identity, seen: Considered, body: bytes) -> Reply | None:
         """An answer, or a promise of one; None for what is best answered at once, on the usual way.
@@ -127,10 +129,11 @@ class Deferral:
         decision, plan = seen.decision, seen.route.plan
         if decision is None or decision.expected_pico <= 0:
             return ""
+        if seen.snapshot is not self._asked:
+            self._asked, minute = seen.snapshot, self._yard.now_ms() // 60_000
+            if minute != self._hinted:
+                self._hints, self._hinted = {}, minute
         key = (plan.policy, plan.rule, decision.option.name, seen.inbound.api, seen.request.stream)
-        minute = self._yard.now_ms() // 60_000
-        if minute != self._hinted:
-            self._hints, self._hinted = {}, minute
         found = self._hints.get(key)
         if found is None:
             if len(self._hints) >= _MOST_HINTS:

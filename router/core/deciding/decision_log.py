@@ -10,6 +10,7 @@ changed, and on another machine.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -53,6 +54,7 @@ def again(made: Made) -> Decision | None:
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _FACTS: Final = Facts.__struct_fields__
+_facts_of: Final = operator.attrgetter(*_FACTS)
 _PLAIN: Final = {field.name: field.type for field in msgspec.structs.fields(Plan)}
 """Of a plan's fields, their types; options and levels among them are put into tables instead."""
 _IN_TABLES: Final = ("levels", "candidates", "reference", "asked", "exhausted", "whole", "forwarding")
@@ -74,7 +76,6 @@ class Packer:
 
     def add(self, made: Made) -> None:
         """Take in one decision."""
-        facts = made.facts
         record = (
             made.id,
             made.at_ms,
@@ -83,7 +84,7 @@ class Packer:
             made.team,
             made.app,
             made.snapshot,
-            [getattr(facts, name) for name in _FACTS],
+            _facts_of(made.facts),
             self._plan(made.plan),
             self._maybe(made.baseline),
             self._maybe(made.option),

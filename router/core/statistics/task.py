@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 LONG_CHARS: Final = 100_000
 """From here on finding things in the prompt is the work: some 25,000 tokens of English."""
-HEAD: Final = 240
-TAIL: Final = 120
+HEAD: Final = 160
+TAIL: Final = 80
 SYSTEM: Final = 240
 """Characters looked at of the last message's start and end, and of the first message's start."""
 ENOUGH: Final = 3
