@@ -134,11 +134,11 @@ class _Worker:
         loop = asyncio.get_running_loop()
         stop, replaced = _heard(loop, signal.SIGTERM), _heard(loop, REPLACED)
         plan, clock = self._plan, self._clock
-        # Long replies (spend, totals) must not hold up reservations, so they have a connection of their own.
-        connection, reader = (
-            connection_to(parse_store_url(plan.store_url), **wait) for wait in ({}, {"timeout_s": 5.0})
+        # Long replies (spend, totals) must not hold up reservations, nor a wait for the disk either of them.
+        connection, reader, writing = (
+            connection_to(parse_store_url(plan.store_url), **wait) for wait in ({}, *2 * ({"timeout_s": 5.0},))
         )
-        await asyncio.gather(connection.start(), reader.start())
+        await asyncio.gather(connection.start(), reader.start(), writing.start())
         journals = plan.settings.data_dir / "journal"
         journal = self._journal(journals)
         ledger = RedisLedger(connection, self._name, clock, journal=journal)
@@ -161,6 +161,7 @@ class _Worker:
             plan,
             self._name,
             connection=reader,
+            writing=writing,
             pipeline=pipeline,
             desk=desk,
             upstream=upstream,
@@ -226,7 +227,7 @@ class _Worker:
         await self._settle_all(ledger, fleet)
         self._log.flush()
         await upstream.close()
-        await asyncio.gather(connection.close(), reader.close())
+        await asyncio.gather(connection.close(), reader.close(), writing.close())
         executor.shutdown(cancel_futures=True)
 
     async def _tick(self, pipeline: Pipeline, fleet: Fleet, journal: Journal, watch: PolicyWatch) -> None:

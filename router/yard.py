@@ -23,6 +23,7 @@ from router.adapters.http.jobs import JobsApi
 from router.adapters.jobs.batch_api import batch_apis
 from router.adapters.jobs.blobs_directory import DirectoryBlobs
 from router.adapters.jobs.blobs_s3 import S3Blobs, bucket_of
+from router.adapters.jobs.durable import Durable
 from router.adapters.jobs.files import FileStore
 from router.adapters.jobs.ledger import JobLedger
 from router.adapters.jobs.store import LEASE_MS, JobStore
@@ -65,6 +66,7 @@ def job_parts(
     name: str,
     *,
     connection: StoreConnection,
+    writing: StoreConnection,
     pipeline: Pipeline,
     desk: Desk,
     upstream: Upstream,
@@ -76,6 +78,7 @@ def job_parts(
         plan: the supervisor's.
         name: of this process.
         connection: to the store; not the one of the hot path.
+        writing: to the store; waits for its disk, and is used for nothing else.
         pipeline: answers what is answered at once.
         desk: the pipeline's ports.
         upstream: for providers' batch APIs.
@@ -89,6 +92,7 @@ def job_parts(
     planner = Planner(msgspec.structs.replace(desk, ledger=ledger, listeners=()), ledger, plan.links, apis, known)
     yard = Yard(
         name=name,
+        durable=Durable(writing),
         store=JobStore(connection, name, lease_ms=round(LEASE_MS / min(pace, 10))),
         ledger=ledger,
         vault=_vault(settings),

@@ -39,8 +39,11 @@ if TYPE_CHECKING:
 
 REST_S: Final = 0.25
 """Between two rounds while there is little to do."""
+KEEP_S: Final = 10.0
+"""How often a broker says which lines it is at."""
 IDLE_MS: Final = 45_000
-"""Lines that a broker has not spoken of for so long are another's."""
+"""Lines that a broker has not spoken of for so long are another's; not while the store has been back for less than that,
+because then nobody could speak."""
 TAKEN: Final = 64
 """Lines taken up at a time."""
 MOST_AT_ONCE: Final = 128
@@ -67,10 +70,12 @@ class Broker:
         self._turns = 0
         self._later: dict[tuple[str, str], int] = {}
         """Lines that must not begin yet: tenant and entry to when."""
-        self._since: dict[str, int] = {}
-        """When the jobs of lines began that this broker is at."""
+        self._hand: dict[tuple[str, str], int] = {}
+        """Lines that this broker is at, gathering ones apart: tenant and entry to when their jobs began."""
         self._woken = asyncio.Event()
         self._refreshed = 0.0
+        self._claims_from = 0.0
+        """When lines that others have left may be taken up, in the loop's time."""
 
     def wake(self) -> None:
         """There is something new to do."""
@@ -84,12 +89,14 @@ class Broker:
     @property
     def oldest_s(self) -> int:
         """How long the oldest of them has been a job's, in seconds."""
-        since = min(self._since.values(), default=None)
+        since = min(self._hand.values(), default=None)
         return 0 if since is None else max(0, (self._yard.now_ms() - since) // 1000)
 
     async def run(self) -> None:
         """Until cancelled; then what is under way is left to others."""
         failing = False
+        self._claim_later()
+        self._start(self._keep())
         try:
             while True:
                 try:
@@ -100,6 +107,7 @@ class Broker:
                     if not failing:
                         _log.warning("broker_waits", reason=str(error))
                     failing = True
+                    self._claim_later()
                 except Exception as error:  # noqa: BLE001 - the work of others must go on; it is tried again
                     busy = False
                     _log.exception("broker_failed", kind=type(error).__name__)
@@ -119,8 +127,6 @@ class Broker:
         loop = asyncio.get_running_loop()
         if loop.time() - self._refreshed > REFRESH_S / min(yard.pace, 10):
             await yard.known.refresh(yard.now_ms())
-            for tenant, entries in self._mine().items():
-                await yard.store.keep(tenant, entries)
             self._refreshed = loop.time()
         busy = False
         for tenant in await yard.store.tenants():
@@ -131,19 +137,40 @@ class Broker:
                     self._turns += 1
                     self._start(self._turn(tenant, found))
             if self.depth < MOST_AT_ONCE + self._gatherer.waiting:
-                taken = await yard.store.take(tenant, TAKEN, round(IDLE_MS / min(yard.pace, 10)))
-                busy = busy or len(taken) == TAKEN
-                for line in taken:
-                    await self._take(tenant, line)
+                busy = await self._take_up(tenant) or busy
             await self._ends.tidy(tenant)
         await self._gatherer.leave()
         return busy
 
+    async def _take_up(self, tenant: str) -> bool:
+        """Lines off the queue; whether there may be more."""
+        idle_ms = round(IDLE_MS / min(self._yard.pace, 10))
+        claims = asyncio.get_running_loop().time() >= self._claims_from
+        taken = await self._yard.store.take(tenant, TAKEN, idle_ms if claims else None)
+        mine = set(self._mine().get(tenant, ())) if claims else set()
+        for line in taken:
+            if line.entry not in mine:
+                await self._take(tenant, line)
+        return len(taken) == TAKEN
+
+    def _claim_later(self) -> None:
+        """Nobody could say lately which lines they are at: give them the time to."""
+        idle_s = IDLE_MS / 1000 / min(self._yard.pace, 10)
+        self._claims_from = asyncio.get_running_loop().time() + idle_s
+
     def _mine(self) -> dict[str, list[str]]:
         found = self._gatherer.entries()
-        for tenant, entry in self._later:
+        for tenant, entry in (*self._later, *self._hand):
             found.setdefault(tenant, []).append(entry)
         return found
+
+    async def _keep(self) -> None:
+        """Say which lines this broker is at, whatever else goes on."""
+        while True:
+            await asyncio.sleep(KEEP_S / min(self._yard.pace, 10))
+            for tenant, entries in self._mine().items():
+                with contextlib.suppress(StoreUnavailable):
+                    await self._yard.store.keep(tenant, entries)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -188,7 +215,7 @@ class Broker:
             self._start(self._wait(tenant, taken))
             return
         self._lines += 1
-        self._since[taken.entry] = job.created_ms
+        self._hand[tenant, taken.entry] = job.created_ms
         self._start(self._go(job, taken))
 
     async def _wait(self, tenant: str, taken: Taken) -> None:
@@ -213,7 +240,7 @@ class Broker:
             _log.exception("line_failed", job=taken.job, line=taken.number, kind=type(error).__name__)
         finally:
             self._lines -= 1
-            self._since.pop(taken.entry, None)
+            self._hand.pop((job.tenant, taken.entry), None)
 
     async def _way(self, job: Job, taken: Taken) -> None:
         yard, line = self._yard, taken.line
@@ -249,11 +276,10 @@ class Broker:
         if not job.cap_nano or taken.line.tries:
             return
         expected = nano_ceil(planned.chosen.expected_pico)
-        begun = await self._yard.store.count(job.tenant, job.id, "begun", expected)
-        if begun > job.cap_nano:
-            await self._yard.store.count(job.tenant, job.id, "begun", -expected)
+        may, begun = await self._yard.store.begin(job, taken.number, expected)
+        if not may:
             message = (
-                f"The batch may cost ${usd(job.cap_nano)}, and ${usd(begun - expected)} of that is spent or under way: raise "
+                f"The batch may cost ${usd(job.cap_nano)}, and ${usd(begun)} of that is spent or under way: raise "
                 "metadata.costrouter.budget_usd and send this line again."
             )
             raise RouterError("budget_exceeded", message)
@@ -269,5 +295,4 @@ class Broker:
 
     async def _end(self, job: Job, taken: Taken, error: RouterError, *, state: str = "failed") -> None:
         answer = Answer(error.status, {}, INBOUND[job.endpoint].error_body(error))
-        await self._yard.refuse(job, taken.number, taken.line, answer, error.code, state=state)
-        await self._yard.store.drop(job.tenant, [taken.entry])
+        await self._yard.refuse(job, taken.number, taken.line, answer, error.code, state=state, entry=taken.entry)

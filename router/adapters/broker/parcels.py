@@ -83,7 +83,10 @@ class Parcels:
                 state = "unsure"
                 if not await self._written(leased, msgspec.structs.replace(parcel, state=state)):
                     return
-                await self._yard.store.durable()
+                if not await self._yard.durable.confirmed(parcel.tenant):
+                    # A batch of which the store might forget that it was begun would be begun again, and billed twice.
+                    _log.warning("parcel_waits_for_disk", parcel=parcel.id)
+                    break
             event, parcel = await self._do(action, parcel)
             state, action = follow(state, event)
             if state == "gone":
@@ -95,6 +98,7 @@ class Parcels:
             parcel = msgspec.structs.replace(parcel, state=state, pauses=parcel.pauses + 1 if failed else 0)
             if not await self._written(leased, parcel):
                 return  # it is another broker's by now
+        parcel = msgspec.structs.replace(parcel, state=state)
         await self._yard.store.give_back(parcel.tenant, leased, self._due(parcel, state), parcel)
 
     async def _written(self, leased: Leased, parcel: Parcel) -> bool:

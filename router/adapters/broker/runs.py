@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import itertools
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
@@ -33,10 +34,8 @@ URGENT: Final = 16
 PATIENT: Final = 4
 """Runs at a time of all others: they must not crowd out those who wait for their answer."""
 NEAR_MS: Final = 120_000
-KEEP_S: Final = 10.0
-"""How often a run says that it goes on."""
-PAUSES_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
-"""Before each further attempt to keep an answer."""
+PAUSES_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
+"""Before each further attempt to keep an answer; the last one again and again."""
 _T = TypeVar("_T")
 _TOLD: Final = frozenset({"x-costrouter-model", "x-costrouter-provider", "x-costrouter-tier", "x-costrouter-policy"})
 
@@ -50,20 +49,10 @@ class Runs:
         self._patient = asyncio.Semaphore(PATIENT)
 
     async def run(self, job: Job, taken: Taken, identity: Identity) -> None:
-        """Answer a line now. It is off the queue once its answer is kept, or once it is queued again."""
+        """Answer a line now. It leaves the queue in the step that keeps its answer, or queues it again."""
         near = job.deadline_ms - self._yard.now_ms() <= NEAR_MS
-        keeping = asyncio.get_running_loop().create_task(self._keep(job.tenant, taken.entry))
-        try:
-            async with self._urgent if near else self._patient:
-                await self._bound(job, taken, identity)
-            await self._yard.store.drop(job.tenant, [taken.entry])
-        finally:
-            keeping.cancel()
-
-    async def _keep(self, tenant: str, entry: str) -> None:
-        while True:
-            await asyncio.sleep(KEEP_S / min(self._yard.pace, 10))
-            await self._yard.store.keep(tenant, [entry])
+        async with self._urgent if near else self._patient:
+            await self._bound(job, taken, identity)
 
     async def _bound(self, job: Job, taken: Taken, identity: Identity) -> None:
         yard, line = self._yard, taken.line
@@ -71,7 +60,7 @@ class Runs:
         bound = msgspec.structs.replace(line, state="bound", bound=f"run:{yard.name}", tries=tries)
         (mine,) = await yard.store.move(job.tenant, [Move(job.id, taken.number, line, bound)], yard.now_ms())
         if not mine:
-            return
+            return  # another one is at it; the entry is theirs
         name = attempt_name(job.id, taken.number, tries)
         # A run may make several attempts, each with a row of its own; the first takes over what is held.
         await yard.ledger.hand_on(job.tenant, [(name, f"{name}/1")])
@@ -87,40 +76,44 @@ class Runs:
         try:
             reply = await yard.pipeline.serve(call)
         except RouterError as error:
-            await self._failed(job, taken.number, bound, error)
+            await self._failed(job, taken, bound, error)
             return
         reply.after()
         told = dict(reply.headers)
         answer = Answer(200, {key: value for key, value in told.items() if key in _TOLD}, reply.body)
         cost_nano = parse_usd(told.get("x-costrouter-cost-usd", "0")) // 1000
-        await self._done(job, taken.number, bound, answer, cost_nano)
+        await self._done(job, taken, bound, answer, cost_nano)
 
-    async def _done(self, job: Job, number: int, bound: Line, answer: Answer, cost_nano: int) -> None:
-        yard = self._yard
+    async def _done(self, job: Job, taken: Taken, bound: Line, answer: Answer, cost_nano: int) -> None:
+        yard, number = self._yard, taken.number
         answer = msgspec.structs.replace(answer, headers={**answer.headers, "x-costrouter-cost-nano": str(cost_nano)})
         place, sealed = await _surely(lambda: yard.kept(job, number, answer))
         then = msgspec.structs.replace(
             bound, state="succeeded", bound="", status=200, result=place, ended_ms=yard.now_ms()
         )
-        move = Move(job.id, number, bound, then, result=sealed, cost_nano=cost_nano)
+        move = Move(job.id, number, bound, then, result=sealed, cost_nano=cost_nano, entry=taken.entry)
         await _surely(lambda: yard.store.move(job.tenant, [move], yard.now_ms()))
 
-    async def _failed(self, job: Job, number: int, bound: Line, error: RouterError) -> None:
-        yard, now_ms = self._yard, self._yard.now_ms()
+    async def _failed(self, job: Job, taken: Taken, bound: Line, error: RouterError) -> None:
+        yard, now_ms, number = self._yard, self._yard.now_ms(), taken.number
         pause = round(error.retry_after_s * 1000) if error.retry_after_s is not None else pause_ms(bound.tries)
         if error.retryable and bound.tries < MOST_TRIES and now_ms + pause < job.deadline_ms:
             then = msgspec.structs.replace(bound, state="queued", bound="", waits_ms=now_ms + pause)
-            await yard.store.move(job.tenant, [Move(job.id, number, bound, then, queue=True)], now_ms)
+            await yard.store.move(
+                job.tenant, [Move(job.id, number, bound, then, queue=True, entry=taken.entry)], now_ms
+            )
             return
         answer = Answer(error.status, {}, INBOUND[job.endpoint].error_body(error))
-        await yard.refuse(job, number, bound, answer, error.code)
+        await yard.refuse(job, number, bound, answer, error.code, entry=taken.entry)
 
 
 async def _surely(work: Callable[[], Awaitable[_T]]) -> _T:
-    """Do it, again and again while the store does not answer: an answer that is not kept would be paid for once more."""
-    for pause_s in PAUSES_S:
+    """Do it, again and again for as long as the store does not answer: an answer that is not kept would be paid for once
+    more. Whoever ends this process meanwhile leaves the line to be run anew.
+    """
+    pauses = itertools.chain(PAUSES_S, itertools.repeat(PAUSES_S[-1]))
+    while True:
         try:
             return await work()
         except (StoreUnavailable, BlobsUnavailable):
-            await asyncio.sleep(pause_s)
-    return await work()
+            await asyncio.sleep(next(pauses))

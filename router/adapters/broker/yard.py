@@ -5,6 +5,7 @@ Belongs here: shared handles, reading and keeping payloads, moving lines on. Doe
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -14,13 +15,14 @@ from router.adapters.jobs.records import Move
 from router.adapters.store.layout import tenant_prefix
 from router.core.jobs.jobs import Answer, Job, Line, attempt_name
 from router.core.values import Identity
-from router.ports import BlobMissing
+from router.ports import BlobMissing, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping, Sequence
 
     from router.adapters.broker.planner import Planner
     from router.adapters.jobs.batch_api import BatchApi
+    from router.adapters.jobs.durable import Durable
     from router.adapters.jobs.ledger import JobLedger
     from router.adapters.jobs.store import JobStore
     from router.adapters.jobs.vault import Vault
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 SMALL: Final = 8 * 1024
 """Payloads up to this many bytes lie in the store, larger ones in blobs."""
+PROMISE_S: Final = (0.2, 0.5, 1.0)
+"""Pauses between attempts to have a job on the store's disk."""
 _MOST_KNOWN: Final = 2_000
 encode_answer: Final = msgspec.msgpack.Encoder().encode
 decode_answer: Final = msgspec.msgpack.Decoder(Answer).decode
@@ -50,6 +54,7 @@ class Yard:
         *,
         name: str,
         store: JobStore,
+        durable: Durable,
         ledger: JobLedger,
         vault: Vault,
         planner: Planner,
@@ -63,6 +68,7 @@ class Yard:
     ) -> None:
         self.name = name
         self.store = store
+        self.durable = durable
         self.ledger = ledger
         self.vault = vault
         self.planner = planner
@@ -105,6 +111,26 @@ class Yard:
             found = self._jobs[tenant, job] = tally.job
         return found
 
+    async def promise(
+        self, job: Job, lines: Sequence[tuple[int, Line, bytes]], *, sealed: bool = True, due_ms: int | None = None
+    ) -> None:
+        """Take a job in so surely that it may be promised: it is on the store's disk.
+
+        Raises:
+            StoreUnavailable: that is not certain. It may have been taken in; whoever asked does best to call it off.
+        """
+        why = StoreUnavailable("the store's disk does not confirm what is written")
+        for pause_s in (*PROMISE_S, 0.0):
+            try:
+                # Taking in twice changes nothing, and brings back what a store forgot that broke down in between.
+                await self.store.put(job, lines, sealed=sealed, due_ms=due_ms, now_ms=self.now_ms())
+                if await self.durable.confirmed(job.tenant):
+                    return
+            except StoreUnavailable as failure:
+                why = failure
+            await asyncio.sleep(pause_s)
+        raise why
+
     async def body(self, job: Job, number: int, line: Line) -> bytes:
         """A line's request. Raises `BlobMissing`."""
         if line.payload[0]:
@@ -134,14 +160,15 @@ class Yard:
         return place, b""
 
     async def refuse(
-        self, job: Job, number: int, seen: Line, answer: Answer, code: str, *, state: str = "failed"
+        self, job: Job, number: int, seen: Line, answer: Answer, code: str, *, state: str = "failed", entry: str = ""
     ) -> bool:
-        """A line ends without an answer of a model's: with an error's body, and nothing more held for it."""
+        """A line ends without an answer of a model's: with an error's body, nothing more held for it, and off the queue."""
         place, sealed = await self.kept(job, number, answer)
         then = msgspec.structs.replace(
             seen, state=state, bound="", status=answer.status, result=place, error=code, ended_ms=self.now_ms()
         )
-        (moved,) = await self.store.move(job.tenant, [Move(job.id, number, seen, then, result=sealed)], self.now_ms())
+        move = Move(job.id, number, seen, then, result=sealed, entry=entry)
+        (moved,) = await self.store.move(job.tenant, [move], self.now_ms())
         if moved:
             held = [attempt_name(job.id, number, tries) for tries in (seen.tries, seen.tries + 1) if tries]
             await self.ledger.release(job.tenant, held)

@@ -5,6 +5,7 @@ Belongs here: these endpoints. Does not belong here: reading and writing the fil
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +23,7 @@ from router.core.jobs.jobs import Job
 from router.core.money import parse_usd, usd
 from router.core.units import milliseconds
 from router.dialects.batch_files import URLS
-from router.ports import StoreUnavailable
+from router.ports import BlobsUnavailable, StoreUnavailable
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -99,12 +100,13 @@ class BatchesApi:
         try:
             file = await self._files.find(identity.tenant, asked.input_file_id)
             if file is not None and sees(identity, file):
-                await self._yard.store.put(job, [], sealed=False, due_ms=now_ms, now_ms=now_ms)
-                await self._yard.store.durable()
+                await self._yard.promise(job, [], sealed=False, due_ms=now_ms)
                 tally = await self._yard.store.tally(identity.tenant, job.id)
             else:
                 tally = None
         except StoreUnavailable:
+            with contextlib.suppress(StoreUnavailable, BlobsUnavailable):
+                await cancel(self._yard, job)
             raise silent_store() from None
         if tally is None:
             raise RouterError("not_found", f"No such File object: {asked.input_file_id[:80]}", param="input_file_id")

@@ -96,10 +96,8 @@ class Deferral:
             raise refusal(seen.route.plan, seen.facts)
         if not later and not planned.batched and not planned.wait_ms:
             return None
-        job = await self._handed_in(call, identity, seen, body, planned, until_ms)
+        job = await self._handed_in(call, identity, seen, body, planned, until_ms, later=later)
         if later:
-            with contextlib.suppress(StoreUnavailable):
-                await self._yard.store.durable()
             return promised(job, planned, now_ms)
         return await self._held(call, job)
 
@@ -149,7 +147,15 @@ class Deferral:
         return f"24h deadline: {planned.option.model} {planned.option.tier} about -{percent}%"
 
     async def _handed_in(  # noqa: PLR0917 - all that a job is made of
-        self, call: Call, identity: Identity, seen: Considered, body: bytes, planned: Planned, until_ms: int
+        self,
+        call: Call,
+        identity: Identity,
+        seen: Considered,
+        body: bytes,
+        planned: Planned,
+        until_ms: int,
+        *,
+        later: bool,
     ) -> Job:
         yard, now_ms = self._yard, self._yard.now_ms()
         job = Job(
@@ -177,8 +183,13 @@ class Deferral:
                 place = await yard.vault.put(name, body)
                 await yard.store.expire(job.tenant, until_ms + job.keep_ms, f"blob:{name}")
             line = Line(state="queued", tries=0, bound="", payload=place)
-            await yard.store.put(job, [(0, line, sealed)], now_ms=now_ms)
+            if later:
+                await yard.promise(job, [(0, line, sealed)])
+            else:
+                await yard.store.put(job, [(0, line, sealed)], now_ms=now_ms)
         except StoreUnavailable:
+            with contextlib.suppress(StoreUnavailable, BlobsUnavailable):
+                await cancel(yard, job)
             raise RouterError("store_unavailable", "The store does not answer; try again.", retry_after_s=1) from None
         except BlobsUnavailable as failure:
             raise RouterError("store_unavailable", f"Payloads cannot be kept: {failure}.", retry_after_s=5) from None

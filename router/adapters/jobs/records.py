@@ -64,6 +64,8 @@ class Move(msgspec.Struct, frozen=True):
     result: bytes = b""
     """Sealed answer to be kept in the store."""
     cost_nano: int = 0
+    entry: str = ""
+    """Of the queue; it goes in the same step."""
 
 
 def guard(line: Line) -> bytes:

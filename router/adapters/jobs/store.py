@@ -5,7 +5,8 @@ money (ledger.py), and payloads beyond a few kilobytes (vault.py).
 
     cr:{tenant}:job:ID        hash    record; lines, done and each final state's count; cost; sealed, ended, cancel; at
     cr:{tenant}:lines:ID      hash    number → guard, line break, msgpack of the Line
-    cr:{tenant}:payload:ID    hash    number → sealed request, "r" and number → sealed answer, where they are small
+    cr:{tenant}:payload:ID    hash    number → sealed request, "r" and number → sealed answer, where they are small; "b" and
+                                      number → what a line under way is expected to cost, where its job has a limit
     cr:{tenant}:jobs          zset    job ids by creation
     cr:{tenant}:queue         stream  lines to be taken up, by consumer group "b"
     cr:{tenant}:parcels       hash    parcel id → msgpack of the Parcel
@@ -43,6 +44,7 @@ STAGE: Final = Script("jobs_stage")
 LEASE: Final = Script("jobs_lease")
 SAVE: Final = Script("jobs_save")
 NOTE: Final = Script("jobs_note")
+BEGIN: Final = Script("jobs_begin")
 TENANTS: Final = "cr:{@}:jobtenants"
 GROUP: Final = "b"
 CHUNK: Final = 64
@@ -123,7 +125,7 @@ class JobStore:
         for move in moves:
             args += (
                 jobs.index(move.job) + 1, move.number, guard(move.seen), packed(move.then),
-                "1" if move.queue else "", move.result, move.cost_nano,
+                "1" if move.queue else "", move.result, move.cost_nano, move.entry,
             )  # fmt: skip  # as the script reads them
         return [bool(moved) for moved in await self._connection.script(TURN, keys, args)]
 
@@ -140,22 +142,15 @@ class JobStore:
             )  # fmt: skip  # as the script reads them
         return int(await self._connection.script(STAGE, keys, args))
 
-    async def durable(self) -> None:
-        """Return once the store has everything on its disk, as far as it has one, or after a second and a half: what is
-        promised to a caller, or begun at a provider, must not be forgotten.
-        """
-        with contextlib.suppress(StoreRefused):
-            await self._connection.call("WAITAOF", 1, 0, 1_500)
-
     # The queue.
 
     async def tenants(self) -> list[str]:
         """Every tenant that ever had a job."""
         return [name.decode() for name in await self._connection.call("SMEMBERS", TENANTS)]
 
-    async def take(self, tenant: str, most: int, idle_ms: int) -> list[Taken]:
-        """Lines off the queue, those first that another broker has left for so long. They stay this broker's until they
-        are staged or dropped.
+    async def take(self, tenant: str, most: int, idle_ms: int | None) -> list[Taken]:
+        """Lines off the queue, those first of which nobody has spoken for so long; with None, only new ones. They stay this
+        broker's until they are moved, staged or dropped.
         """
         queue = f"{tenant_prefix(tenant)}queue"
         if tenant not in self._grouped:
@@ -164,10 +159,11 @@ class JobStore:
             self._grouped.add(tenant)
         entries: list[Any] = []
         try:
-            claimed = await self._connection.call(
-                "XAUTOCLAIM", queue, GROUP, self._consumer, idle_ms, "0-0", "COUNT", most
-            )
-            entries += claimed[1]
+            if idle_ms is not None:
+                claimed = await self._connection.call(
+                    "XAUTOCLAIM", queue, GROUP, self._consumer, idle_ms, "0-0", "COUNT", most
+                )
+                entries += claimed[1]
             if len(entries) < most:
                 read = await self._connection.call(
                     "XREADGROUP", "GROUP", GROUP, self._consumer, "COUNT", most - len(entries), "STREAMS", queue, ">"
@@ -310,10 +306,14 @@ class JobStore:
         flat: list[Arg] = [part for pair in notes.items() for part in pair]
         await self._connection.script(NOTE, [f"{tenant_prefix(tenant)}job:{job}"], ["HSET", *flat])
 
-    async def count(self, tenant: str, job: str, what: str, by: int) -> int:
-        """Add to a count of a job's; the sum, or 0 of a job that has been deleted."""
-        args: list[Arg] = ["HINCRBY", what, by]
-        return int(await self._connection.script(NOTE, [f"{tenant_prefix(tenant)}job:{job}"], args))
+    async def begin(self, job: Job, number: int, nano: int) -> tuple[bool, int]:
+        """Whether a line may begin under its job's own limit, and what is spent or under way beside it. It is counted once,
+        however often it is asked.
+        """
+        prefix = tenant_prefix(job.tenant)
+        keys = [f"{prefix}job:{job.id}", f"{prefix}payload:{job.id}"]
+        may, begun = await self._connection.script(BEGIN, keys, [number, nano, job.cap_nano])
+        return bool(may), int(begun)
 
     async def ended(self, tenant: str, job: str) -> bool:
         """Whether every line has its end."""

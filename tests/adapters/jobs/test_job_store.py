@@ -101,8 +101,37 @@ async def test_a_parcel_takes_the_lines_that_are_still_free(store):
     ]
     assert await store.stage(a_parcel(), parts, now_ms()) == 1
     assert [entry.number for entry in await store.manifest(a_parcel())] == [1]
-    assert await store.take("acme", 10, 0) == []
+    (left,) = await store.take("acme", 10, 0)
+    assert left.entry == first.entry, "what goes on otherwise keeps its entry: it may be that of who is at it"
     assert [parcel.id for parcel in await store.parcels("acme")] == ["pcl-1"]
+
+
+async def test_a_line_leaves_the_queue_in_the_step_that_moves_it(store):
+    await handed_in(store, a_job())
+    (taken,) = await store.take("acme", 1, None)
+    bound = msgspec.structs.replace(QUEUED, state="bound", bound="run:x", tries=1)
+    assert await store.move("acme", [Move("job_1", 0, QUEUED, bound)], now_ms()) == [True]
+    again = msgspec.structs.replace(bound, state="queued", bound="")
+    late = Move("job_1", 0, QUEUED, again, queue=True, entry=taken.entry)
+    assert await store.move("acme", [late], now_ms()) == [False]
+    assert [found.entry for found in await store.take("acme", 10, 0)] == [taken.entry], "nobody else may take it off"
+    assert await store.move("acme", [msgspec.structs.replace(late, seen=bound)], now_ms()) == [True]
+    (new,) = await store.take("acme", 10, 0)
+    assert (new.entry != taken.entry, new.line) == (True, again)
+    await store.keep("acme", [new.entry])
+    assert await store.take("acme", 10, None) == [], "only new ones"
+
+
+async def test_a_batch_s_own_limit_counts_each_line_once_until_it_has_ended(store):
+    job = a_job(cap_nano=100)
+    await handed_in(store, job, 3)
+    assert await store.begin(job, 0, 60) == (True, 0)
+    assert await store.begin(job, 0, 60) == (True, 60), "whoever asks again after another's death"
+    assert await store.begin(job, 1, 50) == (False, 60)
+    done = msgspec.structs.replace(QUEUED, state="succeeded")
+    await store.move("acme", [Move("job_1", 0, QUEUED, done, cost_nano=40)], now_ms())
+    assert await store.begin(job, 1, 50) == (True, 40), "it was cheaper than expected"
+    assert await store.begin(job, 2, 11) == (False, 90)
 
 
 async def test_a_lease_is_one_broker_s_until_it_ends(any_connection, store):
@@ -146,7 +175,7 @@ async def test_a_note_that_comes_late_does_not_bring_a_deleted_job_back(store):
     await handed_in(store, a_job())
     await store.forget("acme", "job:job_1")
     await store.note("acme", "job_1", closed=1)
-    assert await store.count("acme", "job_1", "begun", 5) == 0
+    assert await store.begin(a_job(cap_nano=9), 0, 5) == (False, 0)
     assert await store.tally("acme", "job_1") is None
 
 
@@ -157,7 +186,6 @@ async def test_jobs_are_listed_newest_first_page_by_page(store):
     assert await store.ids("acme", 5, "job_2") == ["job_1", "job_0"]
     await store.note("acme", "job_1", webhook="told")
     assert (await store.tally("acme", "job_1")).notes == {"webhook": "told"}
-    assert await store.count("acme", "job_1", "begun", 5) == 5
 
 
 async def test_what_is_held_is_handed_on_and_a_parcel_is_booked_once(any_connection):

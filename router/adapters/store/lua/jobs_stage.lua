@@ -1,4 +1,5 @@
--- Binds lines to a new parcel, and takes them off the queue.
+-- Binds lines to a new parcel, and takes them off the queue. One that has gone on meanwhile keeps its entry: it may be that
+-- of somebody who is at it, and by it the line is found should they die.
 -- KEYS   1 queue, 2 due, 3 parcels, 4 the parcel's manifest; then the lines of each job
 -- ARGV   1 parcel id, 2 its record, 3 ms at which it is due; then for each line: number of its job, number, guard that must
 --        stand now, value, its part of the manifest, its entry in the queue
@@ -11,9 +12,9 @@ for i = 4, #ARGV, 6 do
     redis.call('HSET', lines, ARGV[i + 1], ARGV[i + 3])
     redis.call('RPUSH', KEYS[4], ARGV[i + 4])
     bound = bound + 1
+    redis.call('XACK', KEYS[1], 'b', ARGV[i + 5])
+    redis.call('XDEL', KEYS[1], ARGV[i + 5])
   end
-  redis.call('XACK', KEYS[1], 'b', ARGV[i + 5])
-  redis.call('XDEL', KEYS[1], ARGV[i + 5])
 end
 if bound > 0 then
   redis.call('HSET', KEYS[3], ARGV[1], ARGV[2])
