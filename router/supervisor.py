@@ -254,6 +254,7 @@ class Supervisor:
                 socket=plan.sim_socket.fileno(),
                 seed=1,
                 speed=plan.settings.sim_speed,
+                batch_speed=plan.settings.sim_batch_speed,
             )
 
 

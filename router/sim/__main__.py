@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from router.sim.catalog import CatalogError
-from router.sim.server import run
+from router.sim.server import BATCH_SPEED, run
 
 
 def main() -> int:
@@ -21,9 +21,20 @@ def main() -> int:
     parser.add_argument(
         "--speed", type=float, default=1.0, help="divides every waiting time; 0 waits for nothing (1.0)"
     )
+    parser.add_argument(
+        "--batch-speed", type=float, default=BATCH_SPEED, help=f"how much faster batches live ({BATCH_SPEED:g})"
+    )
     asked = parser.parse_args()
     try:
-        run(asked.host, asked.port, asked.catalog, socket=asked.socket, seed=asked.seed, speed=asked.speed)
+        run(
+            asked.host,
+            asked.port,
+            asked.catalog,
+            socket=asked.socket,
+            seed=asked.seed,
+            speed=asked.speed,
+            batch_speed=asked.batch_speed,
+        )
     except (CatalogError, OSError) as error:
         sys.stderr.write(f"sim: {error}\n")
         return 2
