@@ -68,7 +68,7 @@ from router.exchange import Exchange
 from router.forward import Forwarder
 from router.once import Once
 from router.pipeline import Pipeline
-from router.plan import DEV, Plan, renewed_links, world_of
+from router.plan import DEV, Plan, brought_keys, own_links, renewed_links, world_of
 from router.ports import Clock, StoreUnavailable, Upstream
 from router.processes import BACKLOG
 from router.settings import Settings
@@ -275,6 +275,7 @@ class _Worker:
         bounds = Forwarding(attempts=settings.attempts, within_ms=round(settings.retry_within_s * 1000))
         forwarder = Forwarder(desk, Exchange(upstream, self._clock, desk.ways), bounds=bounds)
         pipeline = Pipeline(keys=keys, desk=desk, forwarder=forwarder, snapshot=self._snapshot())
+        pipeline.own_keys = brought_keys(self._world.catalog, self._plan.own_links)
         breakers.on_change = lambda: self._shut(pipeline, breakers)
         return pipeline
 
@@ -283,6 +284,8 @@ class _Worker:
 
         def takes(found: PolicySet) -> None:
             self._world = world_of(found.loaded, plan.links)
+            ways = own_links(found.loaded.catalog, plan.settings, plan.sim_socket, plan.settings.environment)
+            pipeline.own_keys = brought_keys(found.loaded.catalog, ways)
             pipeline.snapshot = self._snapshot()
             self._health.reasons = [*plan.warnings, *found.reasons]
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from router.attempt import Attempt, Desk
+from router.core.access.delegation import on_behalf
 from router.core.deciding.decide import Decision, Facts, Plan, decide, prompt_tokens
 from router.core.deciding.decision_log import Made
 from router.core.deciding.explanation import explanation
@@ -24,9 +25,10 @@ from router.dialects.described import counted, wholly
 from router.dialects.orders import Orders, due_ms
 from router.dialects.request import Request
 from router.dialects.ways import way
+from router.ports import ProviderLink
 
 if TYPE_CHECKING:
-    from router.ports import BudgetBook, ProviderLink, TextCounter
+    from router.ports import BudgetBook, TextCounter
 
 
 class Considered(msgspec.Struct, frozen=True):
@@ -41,6 +43,8 @@ class Considered(msgspec.Struct, frozen=True):
     snapshot: Snapshot
     identity: Identity
     """Whose request it is, as far as the key lets its headers say."""
+    own: ProviderLink | None = None
+    """The way to the provider whose key the caller has brought; None for callers with keys of ours."""
 
     def explanation(self, at_ms: int, used: Decision | None = None) -> dict[str, Any]:
         """Everything about the decision, as plain data.
@@ -131,6 +135,25 @@ def wish_of(orders: Orders, identity: Identity, user: str, request_id: str) -> W
     """What of a request's orders, and of who asks, bears on its route."""
     draw = orders.session or user or request_id
     return Wish(orders.policy, orders.quality_milli, orders.tags, identity, user, draw)
+
+
+def claimed(identity: Identity, orders: Orders, own: ProviderLink | None) -> tuple[Identity, str]:
+    """Whose request it is by what it claims, and its user, "" for none.
+
+    Args:
+        identity: as the key says.
+        orders: with the claims.
+        own: the way to the provider whose key it brings, if it does.
+
+    Raises:
+        RouterError: ``not_allowed`` for what the key does not delegate; ``invalid_request`` where it brings no key of the
+            provider that it names.
+    """
+    if orders.provider and (own is None or own.name != orders.provider):
+        whose = "the router's" if own is None else f"{own.name}'s"
+        message = f"x-costrouter-provider says whose key a request brings, and this is one of {whose}; leave it out."
+        raise RouterError("invalid_request", message, param="x-costrouter-provider")
+    return on_behalf(identity, orders.claims)
 
 
 def in_time(facts: Facts, orders: Orders, now_ms: int, left_ms: int | None) -> Facts:

@@ -131,6 +131,12 @@ class Exchange:
             provider=attempt.link.name,
             model=attempt.decision.option.model,
         )
+        if attempt.link.brought and error.code == "upstream_refused_credentials":
+            # Whoever makes keys up leaves nothing behind: no row, and no line in anybody's spend.
+            message = f"{attempt.link.name} does not accept this key."
+            error = RouterError("invalid_api_key", message, details=error.details)
+            attempt.release(error)
+            raise error
         # A provider bills no error answer: the meters are known to be zero.
         attempt.settle(Usage(0), outcome="upstream_error", status=response.status, certainty="metered", error=error)
         raise error

@@ -212,7 +212,8 @@ class Forwarder:
         admitted.tried.add(admitted.attempt.decision.option.entry)
         other = self._other(admitted)
         step = self._step(admitted, error, others=other is not None)
-        if step.act == "stop" and error.code == "upstream_billing" and other is not None:
+        ours = admitted.seen.own is None
+        if step.act == "stop" and error.code == "upstream_billing" and other is not None and ours:
             # By now nobody is sent to that account any more: another try comes to somebody else.
             error.retryable = True
         if step.act == "stop" or admitted.call.gone():
@@ -276,7 +277,11 @@ class Forwarder:
         while True:
             option = decision.option
             tokens = decision.prompt_tokens + decision.output_tokens
-            link = ways.link(option.provider, option.model, tokens)
+            own = admitted.seen.own
+            if own is None:
+                link = ways.link(option.provider, option.model, tokens)
+            else:
+                link = own if ways.open(own, option.model) else None
             if link is not None:
                 admitted.probing = ways.probing(link, option.model)
                 return decision, link

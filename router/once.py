@@ -67,7 +67,7 @@ class Once:
         if not (0 < len(key) <= MOST_CHARACTERS and key.isascii() and key.isprintable()):
             message = f"Idempotency-Key must have 1 to {MOST_CHARACTERS} printable ASCII characters, such as a UUID."
             raise RouterError("invalid_request", message, param="Idempotency-Key")
-        identity = await self._pipeline.authenticate(call.headers)
+        identity, _ = await self._pipeline.caller(call.headers)
         body = await call.read()
 
         async def read() -> bytes:

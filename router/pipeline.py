@@ -16,19 +16,18 @@ import msgspec
 
 from router.attempt import Desk
 from router.caching import Caching
-from router.considered import Considered, budgeted, in_time, prompt_size, translates, tried, wish_of
-from router.core.access.delegation import on_behalf
+from router.considered import Considered, budgeted, claimed, in_time, prompt_size, translates, tried, wish_of
 from router.core.access.rights import MAY, refused
 from router.core.deciding.hints import cheaper
 from router.core.deciding.snapshot import Snapshot
 from router.core.errors import RouterError
 from router.core.values import Identity
 from router.dialects.described import counted, facts_of, wholly
-from router.dialects.orders import read_orders
+from router.dialects.orders import PREFIX, read_orders
 from router.dialects.ways import INBOUND
 from router.exchange import Reply
 from router.forward import Admitted, Call, Forwarder
-from router.ports import Deferral, Keys, PartStream, StoreUnavailable
+from router.ports import Deferral, Keys, OwnKeys, PartStream, ProviderLink, StoreUnavailable
 from router.reserving import store_unavailable
 
 if TYPE_CHECKING:
@@ -37,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["Call", "Considered", "Pipeline", "Reply"]
 
 _SENDERS: Final = MAY["prompt"]
+PROVIDER: Final = f"{PREFIX}provider"
+"""The header by which a caller says whose key they bring."""
 
 
 class Pipeline:
@@ -50,6 +51,8 @@ class Pipeline:
         self.snapshot = snapshot
         self.deferral: Deferral | None = None
         """Takes what may wait; without one everything is answered at once."""
+        self.own_keys: OwnKeys | None = None
+        """Providers whose own keys callers may bring; without it, none."""
         self.caching: Caching | None = None
         """Gives answers again where the policy has a cache."""
         self.once: Once | None = None
@@ -61,17 +64,20 @@ class Pipeline:
         Raises:
             RouterError: nothing was or could be delivered; rows for whatever was sent are queued.
         """
-        identity: Identity | None = None
+        identity, own = call.identity, None
         try:
-            identity = call.identity or await self.authenticate(call.headers)
+            if identity is None:
+                identity, own = await self.caller(call.headers)
             body = await self._body(call, identity)
-            seen = await self.consider(call.api, identity, call.headers, body, request_id=call.request_id)
-            asked = None if self.caching is None else self.caching.question(call, seen)
+            seen = await self.consider(call.api, identity, call.headers, body, request_id=call.request_id, own=own)
+            # Nobody has vouched for a key that was brought: only its provider's answer does.
+            asked = None if self.caching is None or own is not None else self.caching.question(call, seen)
             if asked is not None and (kept := await asked.caching.find(asked, call, seen)) is not None:
                 return kept
             if (
                 self.deferral is not None
                 and call.identity is None
+                and own is None
                 and (seen.orders.deadline or "prefer" in call.headers)
             ):
                 deferred: Reply | None = await self.deferral.take(call, identity, seen, body)
@@ -121,7 +127,15 @@ class Pipeline:
             await self.caching.close()
 
     async def authenticate(self, headers: Mapping[str, str]) -> Identity:
-        """Who calls: by ``Authorization: Bearer`` or ``x-api-key``."""
+        """Who calls, by a key of ours: in ``Authorization: Bearer`` or ``x-api-key``."""
+        identity, own = await self.caller(headers)
+        if own is not None:
+            message = f"This needs a key of the router's: one of {own.name}'s may send prompts, and no more."
+            raise RouterError("not_allowed", message)
+        return identity
+
+    async def caller(self, headers: Mapping[str, str]) -> tuple[Identity, ProviderLink | None]:
+        """Who calls, and the way to the provider whose own key they bring, if that is what they do."""
         scheme, _, secret = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not secret:
             secret = headers.get("x-api-key", "")
@@ -133,8 +147,11 @@ class Pipeline:
         except StoreUnavailable:
             raise store_unavailable() from None
         if identity is None:
-            raise RouterError("invalid_api_key", "This key is not known here. Provider keys are not router keys.")
-        return identity
+            brought = None if self.own_keys is None else self.own_keys(secret, headers.get(PROVIDER, ""))
+            if brought is None:
+                raise RouterError("invalid_api_key", "This key is not known here. Provider keys are not router keys.")
+            return brought
+        return identity, None
 
     async def consider(
         self,
@@ -146,6 +163,7 @@ class Pipeline:
         request_id: str = "",
         deadline_ms: int | None = None,
         exact: bool = False,
+        own: ProviderLink | None = None,
     ) -> Considered:
         """Describe and decide, and do nothing: what an estimate shows and what `serve` goes by.
 
@@ -157,14 +175,15 @@ class Pipeline:
             request_id: what canaries and probes go by where the caller names neither session nor user.
             deadline_ms: time that is left; by default, what the caller orders.
             exact: whether short prompts are to be counted even where no count would change the choice.
+            own: the way to the provider whose key the caller has brought: nobody else's models are chosen.
         """
         inbound = INBOUND[api]
         request = inbound.read(body, headers)
         orders = read_orders(headers, request.own)
-        if orders.claims:
-            identity, user = on_behalf(identity, orders.claims)
+        if orders.claims or orders.provider:
+            identity, user = claimed(identity, orders, own)
             request = msgspec.structs.replace(request, user=user) if user else request
-        counter, snapshot = self._desk.counter, self.snapshot
+        counter, snapshot = self._desk.counter, self.snapshot if own is None else self.snapshot.brought(own.name)
         facts = facts_of(
             inbound.endpoint,
             inbound.path,
@@ -193,7 +212,7 @@ class Pipeline:
                 # What the other dialect cannot express may change the choice.
                 request, facts = wholly(inbound, request, facts)
             else:
-                return Considered(inbound, request, orders, facts, route, decision, snapshot, identity)
+                return Considered(inbound, request, orders, facts, route, decision, snapshot, identity, own)
 
     async def prompt_size(self, seen: Considered) -> int:
         """Tokens of a prompt as the model that was chosen for it is expected to meter them."""

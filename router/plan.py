@@ -18,13 +18,14 @@ from router.adapters.counting.encoders import Encoders
 from router.adapters.fleet.request_log import configure
 from router.adapters.http.admin import HOME, OPERATOR
 from router.adapters.keys.key_files import KeyFileError, kept_key
+from router.adapters.keys.own_keys import BroughtKeys
 from router.adapters.policies.files import Loaded, catalog_dir, packaged_policies_dir
 from router.adapters.policies.store import PolicySet, PolicyStore
 from router.adapters.policies.yaml_document import PolicyFileError
 from router.adapters.upstream.provider_keys import read_keys
-from router.adapters.upstream.providers import ProviderError, needed, reachable, real_links, simulated_link
+from router.adapters.upstream.providers import ProviderError, needed, own_link, reachable, real_links, simulated_link
 from router.core.budgets.budget import Budget, generated_budget
-from router.core.catalog.catalog import Provider
+from router.core.catalog.catalog import Catalog, Provider
 from router.core.deciding.decide import Facts, decide
 from router.core.deciding.explain import refusal
 from router.core.deciding.snapshot import Snapshot, World, compile_snapshot
@@ -54,6 +55,8 @@ class Plan(msgspec.Struct):
     """Each provider's, with its first key."""
     keyed_links: dict[str, tuple[ProviderLink, ...]]
     """Each provider's, one a key."""
+    own_links: dict[str, ProviderLink]
+    """Of providers whose own keys callers may bring: the key is still to be put in."""
     simulated: bool
     sim_socket: socket.socket | None
     catalog_dir: Path
@@ -109,10 +112,11 @@ def prepare(settings: Settings, store_url: str, port: int, former: Plan | None =
     loaded = found.loaded
     environment = _provider_environment(settings)
     real = [p for p in loaded.catalog.providers.values() if reachable(p, environment)]
-    simulated = settings.sim if settings.sim is not None else not real
+    own = any(p.passthrough and p.spoken for p in loaded.catalog.providers.values())
+    simulated = settings.sim if settings.sim is not None else not (real or own)
     sim_socket = former.sim_socket if former is not None else _sim_socket() if simulated else None
     offered = [p for p in loaded.catalog.providers.values() if p.spoken] if simulated else real
-    if not offered:
+    if not offered and not own:
         names = ", ".join(sorted({needed(p) for p in loaded.catalog.providers.values() if p.spoken} - {""}))
         raise SettingsError(f"no provider can be called: set one of {names}, or leave COSTROUTER_SIM unset")
     world = world_of(loaded, (provider.name for provider in offered))
@@ -129,6 +133,7 @@ def prepare(settings: Settings, store_url: str, port: int, former: Plan | None =
         world=world,
         links={name: keyed[0] for name, keyed in links.items()},
         keyed_links=links,
+        own_links=own_links(loaded.catalog, settings, sim_socket, environment),
         simulated=simulated,
         sim_socket=sim_socket,
         catalog_dir=catalog_dir(directory),
@@ -251,6 +256,29 @@ def _links(
         return {provider.name: real_links(provider, environment, timeouts) for provider in offered}
     except ProviderError as error:
         raise SettingsError(str(error)) from None
+
+
+def own_links(
+    catalog: Catalog, settings: Settings, sim_socket: socket.socket | None, environment: Mapping[str, str]
+) -> dict[str, ProviderLink]:
+    """The ways of callers who bring a provider's own key, by provider.
+
+    Raises:
+        SettingsError: an address cannot be used.
+    """
+    timeouts, port = _timeouts(settings), 0 if sim_socket is None else sim_socket.getsockname()[1]
+    taking = [provider for provider in catalog.providers.values() if provider.passthrough and provider.spoken]
+    try:
+        links = {provider.name: own_link(provider, environment, timeouts, port) for provider in taking}
+    except ProviderError as error:
+        raise SettingsError(str(error)) from None
+    return {name: link for name, link in links.items() if link is not None}
+
+
+def brought_keys(catalog: Catalog, links: Mapping[str, ProviderLink]) -> BroughtKeys | None:
+    """What knows the keys that callers bring; None where no provider's are taken."""
+    taking = {name: (catalog.providers[name], link) for name, link in links.items() if name in catalog.providers}
+    return BroughtKeys(taking) if taking else None
 
 
 def _example(world: World) -> tuple[str, str]:

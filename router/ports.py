@@ -6,7 +6,7 @@ Belongs here: Protocols, and the exceptions that cross them. Does not belong her
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import msgspec
@@ -265,6 +265,13 @@ class ProviderLink(msgspec.Struct, frozen=True):
     quirks: frozenset[str] = frozenset()
     bills_after_disconnect: bool = True
     timeouts: Timeouts = Timeouts()
+    brought: bool = False
+    """Whether the key is the caller's own: what becomes of it says nothing of ours."""
+
+
+OwnKeys = Callable[[str, str], "tuple[Identity, ProviderLink] | None"]
+"""Who brings a provider's own key (the secret, and the provider if the caller names it), and the way there with it; None for
+what is no such key. Raises RouterError ``invalid_api_key`` where none would take it, or several would."""
 
 
 class Ways(Protocol):
@@ -272,6 +279,9 @@ class Ways(Protocol):
 
     def link(self, provider: str, model: str, tokens: int) -> ProviderLink | None:
         """The key to use for a request of so many tokens; None where none may be used now."""
+
+    def open(self, link: ProviderLink, model: str) -> bool:
+        """Whether a key that a caller has brought may be used for a model now."""
 
     def probing(self, link: ProviderLink, model: str) -> bool:
         """Whether what goes this way tries out whether it works again."""

@@ -45,6 +45,8 @@ class Orders(msgspec.Struct, frozen=True):
     """When the answer must be there: a duration from now, or RFC 3339."""
     claims: tuple[tuple[str, str], ...] = ()
     """(``user``, ``team`` or ``app``, value): on whose behalf it is sent, if the key delegates that."""
+    provider: str = ""
+    """Whose own key the request brings along."""
     explain: bool = False
     """Whether the answer is to carry the decision's explanation."""
 
@@ -156,4 +158,5 @@ _READERS: Final[dict[str, tuple[str, Callable[[str], object]]]] = {
     "webhook": ("", str),
     "session": ("session", _word),
     "explain": ("explain", _truth),
+    "provider": ("provider", _label),
 }

@@ -80,7 +80,9 @@ def upstream_of_node():
 
 @pytest.fixture(scope="session")
 def recorded_node(tmp_path_factory, upstream_of_node):
-    """A node whose provider ``rec`` is the recorder, and whose provider ``dead`` refuses every connection."""
+    """A node whose provider ``rec`` is the recorder, as is ``own``, to whom callers bring a key, and whose provider ``dead``
+    refuses every connection.
+    """
     folder = tmp_path_factory.mktemp("recorded")
     (folder / "policies" / "catalog").mkdir(parents=True)
     (folder / "policies" / "default.yaml").write_text(EVERYTHING)
@@ -90,6 +92,9 @@ def recorded_node(tmp_path_factory, upstream_of_node):
         for name, url in (("rec", upstream_of_node.url), ("dead", dead)):
             text = CATALOG.format(name=name, name_upper=name.upper(), url=f"{url}/v1", bills="true")
             (folder / "policies" / "catalog" / f"{name}.yaml").write_text(text)
+        text = CATALOG.format(name="own", name_upper="OWN", url=f"{upstream_of_node.url}/v1", bills="true")
+        text = text.replace("key_env: OWN_KEY", "auth: passthrough\nkey_prefix: sk-own-")
+        (folder / "policies" / "catalog" / "own.yaml").write_text(text)
         secrets = {"REC_KEY": "sk-provider-secret", "DEAD_KEY": "sk-dead"}
         with Node(folder, policies=folder / "policies", **secrets) as node:
             yield node

@@ -36,6 +36,7 @@ from router.ports import StoreUnavailable
 if TYPE_CHECKING:
     from router.adapters.fleet.statistics import Fleet
     from router.adapters.store.connection import StoreConnection
+    from router.core.deciding.snapshot import Snapshot
     from router.core.values import Identity
 
 _log: Final = structlog.get_logger("router.api")
@@ -96,23 +97,27 @@ class Api:
         }
 
     async def _models(self, request: web.BaseRequest, request_id: str) -> web.Response:
-        await self._pipeline.authenticate(request.headers)
-        world = self._pipeline.snapshot.world
-        names = ["auto", *world.policies, *dict.fromkeys(o.model for o in self._pipeline.snapshot.offered)]
+        snapshot = await self._snapshot(request)
+        names = ["auto", *snapshot.world.policies, *dict.fromkeys(o.model for o in snapshot.offered)]
         if "anthropic-version" in request.headers:
             return _json(anthropic_models(names, self._started), request_id)
         return _json(openai_models(names, self._started), request_id)
 
     async def _model(self, request: web.BaseRequest, request_id: str) -> web.Response:
-        await self._pipeline.authenticate(request.headers)
+        snapshot = await self._snapshot(request)
         name = request.path.removeprefix("/v1/models/")
-        snapshot = self._pipeline.snapshot
         named = snapshot.world.names.find(name)
         if named is None and name != "auto" and name not in snapshot.world.policies:
             raise snapshot.unknown(name)
         if "anthropic-version" in request.headers:
             return _json(anthropic_models([name], self._started)["data"][0], request_id)
         return _json(openai_model(name, self._started), request_id)
+
+    async def _snapshot(self, request: web.BaseRequest) -> Snapshot:
+        """The world as the caller sees it."""
+        _, own = await self._pipeline.caller(request.headers)
+        snapshot = self._pipeline.snapshot
+        return snapshot if own is None else snapshot.brought(own.name)
 
     async def _estimate(self, request: web.BaseRequest, request_id: str) -> web.Response:
         identity = await self._pipeline.authenticate(request.headers)
@@ -129,11 +134,13 @@ class Api:
 
     async def _count_tokens(self, request: web.BaseRequest, request_id: str) -> web.Response:
         """What Anthropic's endpoint of that name tells, counted here for the model that would be chosen."""
-        identity = await self._pipeline.authenticate(request.headers)
+        identity, own = await self._pipeline.caller(request.headers)
         top = TopLevel(await read_body(request, self._max_body))
         # A body that is only counted has no limit.
         body = top.edited({"max_tokens": top.get("max_tokens") or b"1"})
-        seen = await self._pipeline.consider("messages", identity, request.headers, body, request_id=request_id)
+        seen = await self._pipeline.consider(
+            "messages", identity, request.headers, body, request_id=request_id, own=own
+        )
         return _json({"input_tokens": await self._pipeline.prompt_size(seen)}, request_id)
 
     async def _spend(self, request: web.BaseRequest, request_id: str) -> web.Response:

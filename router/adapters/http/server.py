@@ -21,7 +21,7 @@ from router.adapters.http.connection import DirectRequest, Server, body_stopped
 from router.adapters.http.doors import stopping
 from router.adapters.http.reply import SERVER, StreamedReply, WholeReply
 from router.attempt import Headers
-from router.core.access.rights import may, refused, right_of
+from router.core.access.rights import may, refused, right_of, takes_brought
 from router.core.errors import RouterError
 from router.dialects.anthropic import MESSAGES
 from router.dialects.contract import Inbound
@@ -134,7 +134,10 @@ class HttpServer:
             return handler
 
         async def guarded(request: web.BaseRequest, request_id: str) -> web.StreamResponse:
-            identity = await self._pipeline.authenticate(request.headers)
+            if takes_brought(*endpoint):
+                identity, _ = await self._pipeline.caller(request.headers)
+            else:
+                identity = await self._pipeline.authenticate(request.headers)
             if not may(identity.role, right):
                 raise RouterError("not_allowed", refused(identity.role, right))
             return await handler(request, request_id)

@@ -18,6 +18,7 @@ import msgspec
 import structlog
 
 from router.adapters.store.resp import Script
+from router.adapters.upstream.packed_ways import field_of, outcomes, pack, unpack, way_of
 from router.core.forwarding.allowance import Allowance, allowance, speaks_of_limits
 from router.core.forwarding.breaker import CLOSED, Happening, Rules, State, Way, shut, step, too_many, words
 from router.core.forwarding.forwarding import FINAL, REACTIONS
@@ -33,11 +34,8 @@ STATES: Final = "cr:{@}:breakers"
 OUTCOMES: Final = "cr:{@}:outcomes"
 EXCHANGE_S: Final = 0.5
 SLICES_KEPT: Final = 4
-_SEP: Final = "\x1f"
 _EXCHANGE: Final = Script("breakers")
 _NO_COUNTS: Final = (0, 0)
-_pack: Final = msgspec.msgpack.Encoder().encode
-_state: Final = msgspec.msgpack.Decoder(State).decode
 _log: Final = structlog.get_logger(__name__)
 
 
@@ -99,14 +97,27 @@ class Breakers:
             return None
         chosen = usable[0] if len(usable) == 1 else self._drawn(usable)
         way = (provider, model, chosen.key)
-        for one in (way, (provider, "", chosen.key)):
-            if one in self._probes:
-                self._probes.discard(one)
-                self._changed()
+        self._take_turn(way)
         left = self._allowances.get(way)
         if left is not None:
             left.sent(tokens)
         return chosen
+
+    def open(self, link: ProviderLink, model: str) -> bool:
+        """Whether a key that a caller has brought may be used for a model. Takes a probe's turn where there is one."""
+        if not self._states:
+            return True
+        way = (link.name, model, link.key)
+        if self._of(*way, self._now_ms()) is not None:
+            return False
+        self._take_turn(way)
+        return True
+
+    def _take_turn(self, way: Way) -> None:
+        for one in (way, (way[0], "", way[2])):
+            if one in self._probes:
+                self._probes.discard(one)
+                self._changed()
 
     def probing(self, link: ProviderLink, model: str) -> bool:
         """Whether what goes this way now is a probe."""
@@ -132,7 +143,7 @@ class Breakers:
 
     def answered(self, link: ProviderLink, model: str, headers: Mapping[str, str]) -> None:
         """The head of an answer is here: what does it say of our rate?"""
-        if not self._on or not speaks_of_limits(headers):
+        if not self._on or link.brought or not speaks_of_limits(headers):
             return
         now_ms = self._now_ms()
         found = allowance(headers, now_ms)
@@ -153,6 +164,8 @@ class Breakers:
         if reaction.blame == "caller":
             if error.code in REACTIONS:
                 self._well(way)  # it was read and judged, so the provider is well
+        elif link.brought and reaction.blame != "model":
+            pass  # it is the caller's key, credit or rate, and nobody else's
         elif reaction.blame in ("key", "account"):
             self._happens((link.name, "", link.key), Happening("trip", error.code, account=True))
         elif reaction.blame == "load":
@@ -320,22 +333,22 @@ class Breakers:
             mine = msgspec.structs.replace(new, until_ms=new.until_ms + int(self._draw() * 1000))
             self._states[way] = mine
             self._dirty.add(way)
-            claimed[way] = _pack(mine)
+            claimed[way] = pack(mine)
         return claimed
 
     async def _round(self) -> None:
         changes, self._dirty = self._dirty, set()
         fresh, self._fresh = self._fresh, {}
         if self._connection is None:
-            self._stored = {way: _pack(state) for way, state in self._states.items()}
+            self._stored = {way: pack(state) for way, state in self._states.items()}
             self._add(fresh)
             return
         args: list[Any] = [SLICES_KEPT * self._rules.window_ms, len(changes)]
         for way in changes:
             state = self._states.get(way)
-            args += (_name(way), self._stored.get(way, b""), b"" if state is None else _pack(state))
+            args += (field_of(way), self._stored.get(way, b""), b"" if state is None else pack(state))
         for way, (ok, faults) in fresh.items():
-            args += (_SEP.join((*way, "o")), ok, _SEP.join((*way, "f")), faults)
+            args += (field_of(way, "o"), ok, field_of(way, "f"), faults)
         number = self._now_ms() // self._rules.window_ms
         keys = [STATES, f"{OUTCOMES}:{number}", f"{OUTCOMES}:{number - 1}"]
         try:
@@ -360,30 +373,14 @@ class Breakers:
             self._fleet[way] = (had[0] + ok, had[1] + faults)
 
     def _hear(self, flat: list[bytes]) -> None:
-        stored = {_way(name): packed for name, packed in zip(flat[::2], flat[1::2], strict=True)}
+        stored = {way_of(key): packed for key, packed in zip(flat[::2], flat[1::2], strict=True)}
         # What changed here while the call was under way is told in the next.
         kept = {way: self._states.get(way, CLOSED) for way in self._dirty}
         self._stored = stored
-        self._states = {way: _state(packed) for way, packed in stored.items()}
+        self._states = {way: unpack(packed) for way, packed in stored.items()}
         for way, state in kept.items():
             self._put(way, state)
         self._probes = {way for way in self._probes if self._states.get(way, CLOSED).phase == "half_open"}
 
     def _heed(self, *slices: list[bytes]) -> None:
-        found: dict[Way, tuple[int, int]] = {}
-        for flat in slices:
-            for name, value in zip(flat[::2], flat[1::2], strict=True):
-                provider, model, key, kind = name.decode().split(_SEP)
-                ok, faults = found.get((provider, model, key), _NO_COUNTS)
-                count = int(value)
-                found[provider, model, key] = (ok + count, faults) if kind == "o" else (ok, faults + count)
-        self._fleet = {way: counts for way, counts in found.items() if way not in self._forgiven}
-
-
-def _name(way: Way) -> str:
-    return _SEP.join(way)
-
-
-def _way(name: bytes) -> Way:
-    provider, model, key = name.decode().split(_SEP)
-    return (provider, model, key)
+        self._fleet = {way: counts for way, counts in outcomes(slices).items() if way not in self._forgiven}

@@ -23,6 +23,11 @@ MOST_KEYS: Final = 9
 MOST_WEIGHT: Final = 9_999
 
 
+_PLAIN: Final = ((b"content-type", b"application/json"),)
+BROUGHT: Final = "brought"
+"""What stands for callers' own keys where keys have names: all of one provider's are one way."""
+
+
 class ProviderError(Exception):
     """A provider's variable that cannot work; the message names it and says what would be right."""
 
@@ -33,9 +38,13 @@ def needed(provider: Provider) -> str:
 
 
 def reachable(provider: Provider, environment: Mapping[str, str]) -> bool:
-    """Whether the environment has what it takes and its dialect is spoken. With an address of one's own, the key is optional."""
+    """Whether the environment has what it takes and its dialect is spoken. With an address of one's own, the key is optional,
+    unless callers bring theirs.
+    """
     name = needed(provider)
     if not provider.spoken:
+        return False
+    if provider.passthrough and not _key(provider.key_env, environment):
         return False
     return bool(environment.get(name, "").strip()) if name else bool(provider.base_url)
 
@@ -63,6 +72,29 @@ def simulated_link(provider: Provider, port: int, timeouts: Timeouts = NORMAL) -
     """How the simulator on this machine is called in a provider's place."""
     origin = _origin(f"http://127.0.0.1:{port}/{provider.name}/v1", provider.name)
     return _link(provider, origin, "simulated", timeouts, name="simulated")
+
+
+def own_link(
+    provider: Provider, environment: Mapping[str, str], timeouts: Timeouts, sim_port: int
+) -> ProviderLink | None:
+    """How a provider is called with a key that a caller brings, which is still to be put in; None where there is no address.
+
+    Raises:
+        ProviderError: its address cannot be used.
+    """
+    if sim_port:
+        link = simulated_link(provider, sim_port, timeouts)
+        return msgspec.structs.replace(link, headers=_PLAIN, key=BROUGHT, brought=True)
+    base = provider.base_url or environment.get(provider.base_url_env, "").strip()
+    if not base:
+        return None
+    link = _link(provider, _origin(base, provider.base_url_env or provider.name), "", timeouts, name=BROUGHT)
+    return msgspec.structs.replace(link, brought=True)
+
+
+def with_key(link: ProviderLink, provider: Provider, key: str) -> ProviderLink:
+    """The link with a key put in."""
+    return msgspec.structs.replace(link, headers=(*link.headers, *OUTBOUND[provider.dialect].credentials(key)))
 
 
 def _weight(name: str, environment: Mapping[str, str]) -> int:
@@ -108,7 +140,7 @@ def _origin(base: str, variable: str) -> Origin:
 def _link(
     provider: Provider, origin: Origin, key: str, timeouts: Timeouts, *, name: str = "", weight: int = 1
 ) -> ProviderLink:
-    headers = [(b"content-type", b"application/json")]
+    headers = list(_PLAIN)
     if key:
         headers += OUTBOUND[provider.dialect].credentials(key)
     return ProviderLink(

@@ -109,6 +109,21 @@ def right_of(method: str, path: str) -> Right:
     return right
 
 
+TAKE_BROUGHT: Final = frozenset(
+    {
+        ("GET", "/v1/models"),
+        ("GET", "/v1/models/*"),
+        ("POST", "/v1/messages/count_tokens"),
+    }
+)
+"""Beside prompts, what answers to callers who bring a provider's own key: nobody but the provider knows whether it is one."""
+
+
+def takes_brought(method: str, path: str) -> bool:
+    """Whether an endpoint, beside those of prompts, answers to a provider's own key."""
+    return (method, path) in TAKE_BROUGHT
+
+
 def may(role: Role, right: Right) -> bool:
     """Whether a role has a right."""
     return role in MAY[right]

@@ -40,6 +40,9 @@ Task = Literal[
 TASKS: Final[tuple[Task, ...]] = get_args(Task)
 """What quality scores are kept for."""
 
+OWN_TENANT: Final = "own-keys"
+"""The tenant of callers who bring a provider's key of their own, unless the catalog names another."""
+
 SPOKEN: Final = frozenset(EXPRESSES)
 """Dialects in which providers can be called. Models of others are known and priced, but not offered."""
 
@@ -71,6 +74,12 @@ class Provider(msgspec.Struct, frozen=True):
     """Tiers besides realtime that a single request can ask for, each with the provider's word for it."""
     region: str = ""
     """Where its address serves; a price row's factor for it is applied."""
+    passthrough: bool = False
+    """Whether callers may bring a key of its own, which travels on."""
+    key_prefix: str = ""
+    """How its keys begin; empty where nobody has said."""
+    callers: tuple[str, str, str] = ("", "", "")
+    """Tenant, team and app of those who bring a key of its own."""
 
     @property
     def dialects(self) -> tuple[str, ...]:

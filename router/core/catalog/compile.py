@@ -82,6 +82,9 @@ def compile_catalog(file: CatalogSchema) -> Compiled:
         also=file.also,
         service_tiers={str(tier): word for tier, word in file.service_tiers.items()},
         region=file.region or "",
+        passthrough=file.auth == "passthrough",
+        key_prefix=file.key_prefix,
+        callers=(file.callers.tenant, file.callers.team, file.callers.app),
     )
     return Compiled(provider=provider, models=tuple(models), warnings=tuple(warnings))
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from router.core.catalog.catalog import TASKS
+from router.core.catalog.catalog import OWN_TENANT, TASKS
 from router.core.catalog.columns_schema import (
     AudioSchema,
     BaseSchema,
@@ -45,6 +45,7 @@ Dialect = Literal["openai", "anthropic", "azure", "bedrock", "gemini", "response
 
 _SPAN: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-(?:([01]\d|2[0-3]):([0-5]\d)|(24):(00))")
 _OFFSET: Final = re.compile(r"([+-])(0\d|1[0-4]):([0-5]\d)")
+_LABEL: Final = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
 _ENV: Final = re.compile(r"env:[A-Z][A-Z0-9_]*")
 
 
@@ -178,6 +179,14 @@ class TimeoutsSchema(Strict):
     total: float | None = Field(default=None, gt=0, le=7200)
 
 
+class CallersSchema(Strict):
+    """``callers``: whose books are kept of callers who bring their own key of the provider."""
+
+    tenant: Annotated[str, Field(pattern=_LABEL)] = OWN_TENANT
+    team: Annotated[str, Field(pattern=_LABEL)] = ""
+    app: Annotated[str, Field(pattern=_LABEL)] = ""
+
+
 class CatalogSchema(Strict):
     """One catalog file."""
 
@@ -186,6 +195,11 @@ class CatalogSchema(Strict):
     name: str
     base_url: Annotated[str, AfterValidator(_address)]
     key_env: str | None = Field(default=None, pattern=r"^[A-Z][A-Z0-9_]*$")
+    auth: Literal["passthrough"] | None = None
+    """``passthrough``: callers may bring a key of this provider's instead of one of ours; it travels on."""
+    key_prefix: str = Field(default="", pattern=r"^[!-~]{0,32}$")
+    """How the provider's keys begin: by that, one that a caller brings is known."""
+    callers: CallersSchema = CallersSchema()
     dialect: Dialect
     also: tuple[Dialect, ...] = ()
     bills_after_disconnect: bool

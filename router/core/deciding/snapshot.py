@@ -68,6 +68,8 @@ class World(msgspec.Struct, frozen=True):
     binds: Binds = msgspec.field(default_factory=Binds)
     zones: Mapping[str, dt.tzinfo] = {}
     """Each time zone that a rule names."""
+    brought: str = ""
+    """The provider whose own key the callers bring: the only one that is offered; empty for callers with keys of ours."""
 
 
 _Key = tuple[str, str, str, int | None, str, str, bool]
@@ -102,6 +104,7 @@ class Snapshot:
         self.offered = tuple(option for option in options.values() if option.provider in world.offered)
         self.shut: dict[str, str] = {}  # entries that may not be called now, to the reason
         self._plans: dict[_Key, Plan] = {}
+        self._brought: dict[str, Snapshot] = {}
         self.by_task = any(r.when.tasks or r.floors for policy in world.policies.values() for r in policy.rules)
         """Whether anything depends on what a request is for, unless it orders a quality of its own."""
         self.governing = Governing(world.policies, world.binds, world.zones, now)
@@ -166,6 +169,17 @@ class Snapshot:
         """The same world while some of it may not be called: (provider, model or ``""`` for all) to the reason."""
         found = Snapshot(snapshot_id, self.world, self.now, self._by_entry, self._variants, summary=self._summary)
         found.shut = entries_shut(self._by_entry, shut)
+        return found
+
+    def brought(self, provider: str) -> Snapshot:
+        """The same world to callers who bring a key of this provider's: it opens nobody else's door, and what shuts our
+        own keys' does not shut theirs.
+        """
+        found = self._brought.get(provider)
+        if found is None:
+            world = msgspec.structs.replace(self.world, offered=frozenset((provider,)), brought=provider)
+            found = Snapshot(self.id, world, self.now, self._by_entry, self._variants, summary=self._summary)
+            self._brought[provider] = found
         return found
 
     def changed(self, change: Callable[[_Options, _Further], tuple[_Options, _Further] | None]) -> Snapshot:
@@ -316,7 +330,9 @@ class Snapshot:
         reasons = []
         for model in models:
             provider = self.world.catalog.providers[model.provider]
-            if not provider.spoken:
+            if self.world.brought:
+                reasons.append(f"{model.name} is not opened by a key of {self.world.brought}'s")
+            elif not provider.spoken:
                 reasons.append(f"{model.name} is priced only: {provider.dialect!r} is a dialect not spoken here yet")
             elif model.name not in self._by_entry:
                 gone = f"was retired on {model.retired}" if model.retired_at(self.now) else "has no known price"

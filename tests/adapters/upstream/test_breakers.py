@@ -284,3 +284,39 @@ async def test_a_store_that_is_away_takes_no_counts_and_every_worker_goes_by_its
         await worker.tick()
     assert worker.link() is ONE, "a probe of its own"
     assert worker.link() is None
+
+
+BROUGHT = ProviderLink("acme", HOST, (), key="brought", brought=True)
+
+
+@pytest.mark.parametrize("code", ["upstream_refused_credentials", "upstream_billing", "rate_limited"])
+def test_a_key_that_a_caller_has_brought_shuts_nothing_by_what_is_wrong_with_it(clock, code):
+    worker = Worker(clock)
+    worker.fails(30, RouterError(code, "no"), link=BROUGHT)
+    assert worker.breakers.open(BROUGHT, "m")
+    assert worker.link() is ONE
+
+
+def test_a_model_that_fails_is_left_alone_by_callers_keys_as_well_and_tried_again(clock):
+    worker = Worker(clock)
+    worker.fails(5, link=BROUGHT)
+    assert not worker.breakers.open(BROUGHT, "m")
+    assert worker.breakers.open(BROUGHT, "other")
+    assert worker.link() is ONE, "what they saw says nothing of our key"
+
+
+async def test_the_probe_of_callers_keys_is_taken_once(clock):
+    worker = Worker(clock)
+    worker.fails(5, link=BROUGHT)
+    clock.advance(3)
+    await worker.tick()
+    assert worker.breakers.open(BROUGHT, "m")
+    assert worker.breakers.probing(BROUGHT, "m")
+    assert not worker.breakers.open(BROUGHT, "m")
+
+
+def test_what_a_provider_says_of_a_callers_rate_is_not_ours(clock):
+    worker = Worker(clock)
+    reset = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "60s"}
+    worker.breakers.answered(BROUGHT, "m", reset)
+    assert worker.breakers.open(BROUGHT, "m")

@@ -1,12 +1,42 @@
 from __future__ import annotations
 
 import pytest
-from catalogs import compiled
+from catalogs import a_model, compiled
 
-from router.adapters.upstream.providers import ProviderError, needed, reachable, real_links, simulated_link
+from router.adapters.upstream.providers import (
+    ProviderError,
+    needed,
+    own_link,
+    reachable,
+    real_links,
+    simulated_link,
+    with_key,
+)
+from router.ports import Timeouts
 
 HOSTED = compiled().provider
 OWN = compiled(provider="vllm", base_url="env:VLLM_BASE_URL", key_env="VLLM_API_KEY").provider
+
+
+def test_a_provider_to_whom_callers_bring_keys_is_ours_to_call_only_with_a_key_of_ours():
+    open_to_all = compiled(a_model(), provider="acme", auth="passthrough").provider
+    with_key = compiled(a_model(), provider="acme", auth="passthrough", key_env="ACME_KEY").provider
+    assert not reachable(open_to_all, {})
+    assert not reachable(with_key, {})
+    assert reachable(with_key, {"ACME_KEY": "sk-ours"})
+
+
+def test_a_provider_of_ones_own_takes_callers_keys_once_it_has_an_address():
+    provider = compiled(a_model(), provider="acme", auth="passthrough", base_url="env:ACME_URL").provider
+    assert own_link(provider, {}, Timeouts(), 0) is None
+    link = own_link(provider, {"ACME_URL": "http://127.0.0.1:9/v1"}, Timeouts(), 0)
+    assert (link.origin.port, link.brought, link.headers) == (9, True, ((b"content-type", b"application/json"),))
+
+
+def test_the_simulator_takes_callers_keys_too():
+    provider = compiled(a_model(), provider="acme", auth="passthrough").provider
+    link = with_key(own_link(provider, {}, Timeouts(), 4000), provider, "sk-mine")
+    assert (link.origin.port, link.brought, dict(link.headers)[b"authorization"]) == (4000, True, b"Bearer sk-mine")
 
 
 def test_a_hosted_provider_needs_its_key():

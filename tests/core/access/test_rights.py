@@ -1,6 +1,16 @@
 import pytest
 
-from router.core.access.rights import ENDPOINTS, MAY, ROLES, may, may_make, refused, right_of
+from router.core.access.rights import (
+    ENDPOINTS,
+    MAY,
+    ROLES,
+    TAKE_BROUGHT,
+    may,
+    may_make,
+    refused,
+    right_of,
+    takes_brought,
+)
 
 SENDS, READS, STEERS = {"admin", "platform", "app"}, {"admin", "platform", "finance"}, {"admin", "platform"}
 EVERYBODY = set(ROLES)
@@ -52,3 +62,9 @@ def test_the_platform_team_makes_keys_of_applications_only():
     assert may_make("platform", "app")
     assert not [role for role in ROLES if role != "app" and may_make("platform", role)]
     assert all(may_make("admin", role) for role in ROLES)
+
+
+def test_a_providers_own_key_opens_lists_of_models_and_counting_beside_prompts():
+    assert takes_brought("GET", "/v1/models")
+    assert not takes_brought("GET", "/costrouter/v1/keys")
+    assert all(ENDPOINTS[endpoint] in ("look", "prompt") for endpoint in TAKE_BROUGHT)

@@ -649,3 +649,19 @@ def test_a_used_up_budgets_model_that_cannot_be_called_is_none():
         .plan
     )
     assert plan.exhausted is None
+
+
+def test_callers_who_bring_a_key_of_a_providers_see_its_models_and_no_others():
+    snapshot = a_snapshot(elsewhere=[a_model("beta/tiny")])
+    brought = snapshot.brought("beta")
+    assert brought is snapshot.brought("beta")
+    assert entries(brought.route(facts(), Wish()).plan.candidates) == ["beta/tiny@beta"]
+    assert entries(brought.offered) == ["beta/tiny@beta"]
+    error = refused(brought, facts(asked_model="acme/small"))
+    assert "acme/small@acme is not opened by a key of beta's" in error.message
+
+
+def test_what_is_shut_to_our_keys_is_not_shut_to_those_that_callers_bring():
+    snapshot = a_snapshot().shutting("w1-2", {("acme", ""): "has no credit"})
+    assert snapshot.route(facts(), Wish()).plan.levels == ()
+    assert snapshot.brought("acme").route(facts(), Wish()).plan.levels
