@@ -60,6 +60,7 @@ def facts_of(
         task=orders.task or (_task(request) if tasks and endpoint == "chat" else "chat"),
         stream=request.stream,
         asked_model=request.model,
+        models=request.models,
         path=path,
         max_cost_pico=orders.max_cost_pico,
         tier=request.tier,

@@ -34,6 +34,8 @@ class Request(msgspec.Struct, frozen=True):
     clamped: bool = False
     """Whether ``max_output`` is ours, smaller than what the body says or in place of nothing."""
     choices: int = 1
+    models: tuple[str, ...] = ()
+    """Where the caller names several: those that may serve, the most wanted first. ``top`` has the list no more."""
     user: str = ""
     ready_tokens: int = 0
     """Prompt tokens that came as token numbers instead of text."""

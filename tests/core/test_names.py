@@ -75,3 +75,13 @@ def test_a_name_that_has_a_date_of_its_own_is_found_as_it_stands(names):
 def test_the_provider_of_a_model_is_no_name(names):
     assert a_provider()["provider"] == "acme"
     assert found(names, "acme") is None
+
+
+@pytest.mark.parametrize("name", ["acme/large", "large", "large-latest", "acme/large@beta"])
+def test_the_cheapest_provider_of_a_name_is_what_the_name_means_anyway(names, name):
+    assert names.find(f"{name}:floor") == names.find(name)
+
+
+@pytest.mark.parametrize("name", ["nobody:floor", ":floor", "large:floor:floor", f"{'x' * 1_000_000}:floor"])
+def test_nothing_else_is_found_at_its_cheapest(names, name):
+    assert names.find(name) is None

@@ -57,6 +57,18 @@ async def test_a_stream_that_is_reset_before_it_began_comes_from_elsewhere(patie
     assert [row.outcome for row in await caller.rows(2)].count("ok") == 1
 
 
+async def test_of_several_models_the_next_serves_in_the_callers_order_and_no_provider_sees_the_list(patient, caller):
+    wanted = ["anthropic/claude-sonnet-5.5", "openai/gpt-4o-mini:floor"]
+    first = await ask(caller, model=wanted[0], extra_body={"models": wanted, "route": "fallback"})
+    assert first.headers["x-costrouter-model"] == wanted[0]
+    patient.faults({"kind": "status", "status": 529, "provider": first.headers["x-costrouter-provider"]})
+    second = await ask(caller, model=wanted[0], extra_body={"models": wanted})
+    assert second.headers["x-costrouter-model"] == "openai/gpt-4o-mini"
+    assert second.headers["x-costrouter-attempts"] == "2"
+    cheapest = await ask(caller, extra_body={"models": wanted})
+    assert cheapest.headers["x-costrouter-model"] == "openai/gpt-4o-mini"
+
+
 async def test_when_nobody_answers_the_last_error_says_how_often_it_was_tried(patient, caller):
     patient.faults({"kind": "status", "status": 503})
     with pytest.raises(openai.InternalServerError) as caught:

@@ -126,6 +126,8 @@ class Facts(msgspec.Struct, frozen=True):
     """Of the fullest budget, what is used or held, in thousandths of its limit; known only where a rule asks for it."""
     text_bytes: int | None = None
     """No text of the prompt has more tokens than this; None where the body only points to some of it."""
+    models: tuple[str, ...] = ()
+    """Where the caller names several: those that may serve, the most wanted first."""
     notes: tuple[tuple[int, str], ...] = ()
     """What in the request the bits of `router.core.wire.Wire` among its needs stand for, in words."""
 

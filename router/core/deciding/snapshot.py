@@ -19,6 +19,7 @@ from router.core.deciding.choices import at_most
 from router.core.deciding.decide import Facts, Option, Plan, level
 from router.core.deciding.hints import hint
 from router.core.deciding.judge import Judge
+from router.core.deciding.listed import listed
 from router.core.deciding.options import base_option
 from router.core.deciding.variants import (
     Summaries,
@@ -33,7 +34,7 @@ from router.core.deciding.variants import (
 from router.core.deciding.views import Views
 from router.core.errors import RouterError
 from router.core.forwarding.forwarding import entries_shut, shutting
-from router.core.names import AUTO, Names
+from router.core.names import AUTO, VARIANTS, Names
 from router.core.policy.binding import Binds
 from router.core.policy.governing import Governing, Wish, in_share, probing
 from router.core.policy.policy import Policy, Rule
@@ -118,8 +119,10 @@ class Snapshot:
         """
         return self._views.route(self, facts, wish)
 
-    def plain_route(self, facts: Facts, wish: Wish) -> Route:
-        """As `route`, with what is known of all prompts; raises the same."""
+    def plain_route(self, facts: Facts, wish: Wish, *, exact: bool = False) -> Route:
+        """As `route`, with what is known of all prompts; raises the same. ``exact``: no model takes another's place."""
+        if facts.models:
+            return listed(self, facts, wish)
         policy = self.governing.policy(facts.asked_model, wish)
         if facts.task not in TASKS:
             raise RouterError("invalid_request", f"The task {facts.task!r} is none of {', '.join(TASKS)}.")
@@ -151,7 +154,7 @@ class Snapshot:
         asked = self._cheapest_entry(named.entries, order)
         baseline = reference if policy.baseline == "reference" or asked is None else asked
         # Vectors of two embedding models cannot be compared, so none ever takes another's place.
-        substitutable = facts.endpoint == "chat" and not named.explicit
+        substitutable = facts.endpoint == "chat" and not named.explicit and not exact
         entries = " ".join(model.name for model in named.entries)
         if substitutable and quality is None:
             # Whoever orders a quality of their own wants that, whatever the model's name.
@@ -159,9 +162,9 @@ class Snapshot:
             plan = self._kept(cheap, partial(at_most, plan.whole or plan, {model.name for model in named.entries}))
         if substitutable and (policy.mode == "live" or in_share(policy.canary_milli, wish.draw, "canary")):
             return Route(plan=plan, baseline=baseline, doubtful=doubtful)
-        exact: _Key = (policy.variant, rule.name, "", None, f"{facts.task} {entries}", order, own)
+        only: _Key = (policy.variant, rule.name, "", None, f"{facts.task} {entries}", order, own)
         pinned = self._kept(
-            exact, lambda: self._pinned(policy, rule, named.entries, facts, self._ways(policy, rule, exact))
+            only, lambda: self._pinned(policy, rule, named.entries, facts, self._ways(policy, rule, only))
         )
         return Route(plan=pinned, baseline=baseline, instead=plan if substitutable else None, doubtful=doubtful)
 
@@ -351,7 +354,10 @@ class Snapshot:
 
     def unknown(self, asked: str) -> RouterError:
         """The refusal of a model name that nobody knows, with its near misses."""
-        shown = asked[:80]
+        shown, suffix = asked[:80], asked[:80].rpartition(":")[2]
+        if suffix in VARIANTS and self.world.names.find(asked.removesuffix(f":{suffix}")) is not None:
+            message = f"{shown!r}: {VARIANTS[suffix]}; write the model without `:{suffix}`."
+            return RouterError("unknown_model", message, param="model")
         known = [AUTO, *self.world.policies, *self.world.catalog.ids]
         return RouterError(
             "unknown_model",

@@ -40,7 +40,7 @@ class Views:
         size = size_of(facts.tokens.expected)
         snapshot = self._sized.get(size) or self._of_size(whole, size)
         route = snapshot.plain_route(facts, wish)
-        if wish.who is None or not wish.who.app:
+        if wish.who is None or not wish.who.app or facts.models:
             return route
         key = (id(route.plan), id(route.instead), id(route.baseline), wish.who.app, facts.task, size)
         found = self._routes.get(key)

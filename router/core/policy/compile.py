@@ -112,6 +112,7 @@ def _policy(file: PolicySchema, said: Mapping[Path, Said], parents: Sequence[Par
         probe_latency_milli=latency_share,
         when_nothing_fits=of("when_nothing_fits", default=("refuse",)),
         cache=_cache(of("cache")),
+        cheapest_listed=of("fallbacks", default="in order") == "cheapest",
         clamp=of("clamp", default=False),
         exhausted=of("budget_exhausted", "new_requests"),
         stops_streams=of("budget_exhausted", "running_streams", default="finish") == "stop",

@@ -49,6 +49,7 @@ _INHERITED: Final = (
     "baseline",
     "reference",
     "cache",
+    "fallbacks",
     "clamp",
     "when_nothing_fits",
     "tiers",

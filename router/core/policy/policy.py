@@ -145,6 +145,8 @@ class Policy(msgspec.Struct, frozen=True):
     """Of a thousand requests, how many may go to candidates without data as though they met the limits."""
     forwarding: Forwarding | None = None
     """Its bounds on attempts, their times and waiting; None for the settings'."""
+    cheapest_listed: bool = False
+    """Where a request names several models: whether the cheapest of them serves, instead of the first that can."""
     version: str = ""
     """``name@hash``; booked with every attempt."""
 

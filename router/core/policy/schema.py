@@ -223,6 +223,8 @@ class PolicySchema(Strict):
     without_data: WithoutDataSchema = WithoutDataSchema()
     when_nothing_fits: _Steps = ("refuse",)
     cache: CacheSchema | None = None
+    fallbacks: Literal["in order", "cheapest"] = "in order"
+    """Where a request names several ``models``: which of them serves."""
     clamp: bool = False
     budget_exhausted: ExhaustedSchema = ExhaustedSchema()
     timeouts: TimeoutsSchema | None = None

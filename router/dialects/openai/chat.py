@@ -16,6 +16,7 @@ import msgspec
 from router.core.deciding.decide import Decision
 from router.core.errors import RouterError
 from router.core.images import Detail, Image, data_url_dimensions
+from router.core.names import AUTO
 from router.core.tokens import PromptShape
 from router.core.values import Needs
 from router.dialects.json_object import TopLevel
@@ -47,8 +48,9 @@ class _Typed(msgspec.Struct):
 
 
 class _Chat(msgspec.Struct):
-    model: str
     messages: list[_Message]
+    model: str = ""
+    models: list[str] | None = None
     stream: bool | None = None
     stream_options: dict[str, Any] | None = None
     max_tokens: int | None = None
@@ -90,6 +92,8 @@ _CLOSED_PARTS: Final = frozenset({"", "text", "refusal", "image_url", "input_aud
 _ELSEWHERE: Final = (Needs.FILES | Needs.WEB_SEARCH).value
 _ORDERS: Final = {"auto": "", "default": "realtime", "flex": "flex", "priority": "priority", "fast": "priority"}
 """What a caller may write as ``service_tier``, in our words. ``scale`` is reserved capacity without a list price."""
+MOST_MODELS: Final = 16
+"""That one request may name."""
 _USUAL_SAMPLING: Final = (None, 1)
 _USUAL_PENALTIES: Final = (None, 0)
 """As they are when nobody sets them: accepted even where they are fixed."""
@@ -120,6 +124,10 @@ def read_chat(body: bytes, headers: Mapping[str, str] = _NO_HEADERS) -> Request:
     if chat.service_tier is not None and chat.service_tier not in _ORDERS:
         message = f"service_tier must be {', '.join(_ORDERS)}, or left out: other tiers have no price here."
         raise RouterError("invalid_request", message, param="service_tier")
+    if chat.models is not None or not chat.model:
+        top, models = _listed(top, chat)
+    else:
+        models = ()
     needs = _chat_needs(chat)
     texts: list[str] = []
     images: list[Image] = []
@@ -148,7 +156,8 @@ def read_chat(body: bytes, headers: Mapping[str, str] = _NO_HEADERS) -> Request:
         texts.append((top.get("response_format") or b"").decode(errors="replace"))
     return Request(
         top=top,
-        model=chat.model,
+        model=chat.model or models[0],
+        models=models,
         needs=needs,
         shape=PromptShape(
             texts=tuple(texts),
@@ -278,6 +287,21 @@ def _chat_needs(chat: _Chat) -> int:
     if chat.n is not None and chat.n > 1:
         needs |= Needs.MULTIPLE_CHOICES.value
     return needs
+
+
+def _listed(top: TopLevel, chat: _Chat) -> tuple[TopLevel, tuple[str, ...]]:
+    """The body without ``models`` and ``route``, which no provider knows, and the models that are named; the caller's ``model``
+    is the first of them, unless it is `auto`, which leaves the choice among them to us.
+    """
+    named = chat.models
+    if named is None:
+        raise RouterError("invalid_request", "model is missing; `auto` lets the policy choose.", param="model")
+    if not 0 < len(named) <= MOST_MODELS:
+        raise RouterError("invalid_request", f"models must name 1 to {MOST_MODELS} models.", param="models")
+    first = [chat.model] if chat.model not in ("", AUTO) else []
+    models = tuple(dict.fromkeys([*first, *named]))
+    model = msgspec.json.encode(chat.model or models[0])
+    return TopLevel(top.edited({"models": None, "route": None, "model": model})), models
 
 
 def _wants_usage(chat: _Chat) -> bool:

@@ -275,7 +275,8 @@ def test_stream_options_are_checked_before_anything_is_sent():
 
 
 def test_a_field_that_is_missing_is_named():
-    assert refused(read_chat, b"{}") == (None, "The body: object missing required field `model`.")
+    assert refused(read_chat, b"{}") == (None, "The body: object missing required field `messages`.")
+    assert refused(read_chat, b'{"messages":[]}') == ("model", "model is missing; `auto` lets the policy choose.")
     assert refused(read_embeddings, b'{"model":"x"}') == (None, "The body: object missing required field `input`.")
 
 
@@ -492,3 +493,32 @@ def test_the_callers_request_is_not_changed_by_sending_it():
         "max_tokens": 5,
         "stream_options": {"include_usage": True},
     }
+
+
+# -- several models
+
+
+def test_several_models_are_read_in_the_callers_order_and_leave_the_body():
+    request = chat(model="a/one", models=["b/two", "a/one", "c/three"], route="fallback", seed=7)
+    assert (request.model, request.models) == ("a/one", ("a/one", "b/two", "c/three"))
+    assert sent(request) == {"model": "large-1", "messages": SAY_HI, "seed": 7}
+
+
+def test_without_a_model_of_its_own_the_first_of_the_list_is_asked_for():
+    request = read_chat(json.dumps({"models": ["b/two", "c/three"], "messages": SAY_HI}).encode())
+    assert (request.model, request.models) == ("b/two", ("b/two", "c/three"))
+    assert sent(request)["model"] == "large-1"
+
+
+def test_auto_beside_a_list_is_a_choice_among_them_and_no_member():
+    request = chat(models=["b/two", "c/three"])
+    assert (request.model, request.models) == ("auto", ("b/two", "c/three"))
+
+
+@pytest.mark.parametrize("models", [[], ["m"] * 17])
+def test_a_list_of_models_is_neither_empty_nor_endless(models):
+    assert refused(read_chat, a_body(models=models)) == ("models", "models must name 1 to 16 models.")
+
+
+def test_a_list_of_models_has_names():
+    assert refused(read_chat, a_body(models=["a", 1]))[0] == "models[1]"
