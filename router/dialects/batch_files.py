@@ -85,6 +85,10 @@ class Remote(msgspec.Struct, frozen=True):
     parcel: str = ""
     file: str = ""
     note: str = ""
+    lines: int = 0
+    """How many requests it has, where batches carry no id of ours."""
+    created_ms: int = 0
+    """When it was begun, by the provider's clock; 0 where it does not say."""
 
 
 class Result(msgspec.Struct, frozen=True):

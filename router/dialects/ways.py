@@ -51,6 +51,25 @@ class Way(msgspec.Struct, frozen=True):
         return translated(self.outbound.read_answer, self.hearing.write_answer, body, at_s, shows_thoughts=shows)
 
 
+def translated_answer(api: str, dialect: str, body: bytes, at_s: int, *, shows: bool) -> bytes:
+    """A plain answer of a provider's dialect for a caller of one of our APIs, long after it was asked.
+
+    Args:
+        api: of ours.
+        dialect: the provider's, another than the API's own.
+        body: as it came.
+        at_s: seconds since the epoch.
+        shows: whether the caller wants to see what the model thought.
+
+    Raises:
+        ValueError: what came cannot be read, or is never put into another dialect.
+    """
+    hearing = INBOUND[api].hearing
+    if hearing is None:
+        raise ValueError(f"{api} has one dialect only")
+    return translated(OUTBOUND[dialect].read_answer, hearing.write_answer, body, at_s, shows_thoughts=shows)
+
+
 def _shows_thoughts(request: Request) -> bool:
     return request.conversation is not None and request.conversation.shows_thoughts
 

@@ -17,7 +17,7 @@ import uvloop
 from aiohttp import web
 
 from router.sim.anthropic.provider import CACHES, messages
-from router.sim.batch import files, openai
+from router.sim.batch import anthropic, files, openai
 from router.sim.batch.shelf import SHELVES, Shelves
 from router.sim.catalog import load
 from router.sim.embeddings import embeddings
@@ -92,6 +92,12 @@ def _add_batches(app: web.Application) -> None:
     add("GET", "/{provider}/v1/batch/jobs", openai.listed)
     add("GET", "/{provider}/v1/batch/jobs/{batch}", openai.retrieved)
     add("POST", "/{provider}/v1/batch/jobs/{batch}/cancel", openai.cancelled)
+    add("POST", "/{provider}/v1/messages/batches", anthropic.created)
+    add("GET", "/{provider}/v1/messages/batches", anthropic.listed)
+    add("GET", "/{provider}/v1/messages/batches/{batch}", anthropic.retrieved)
+    add("DELETE", "/{provider}/v1/messages/batches/{batch}", anthropic.deleted)
+    add("POST", "/{provider}/v1/messages/batches/{batch}/cancel", anthropic.cancelled)
+    add("GET", "/{provider}/v1/messages/batches/{batch}/results", anthropic.results)
     add("GET", "/_sim/batches", _batches)
     add("POST", "/_sim/batches", _batches_set)
     add("DELETE", "/_sim/batches", _batches_clear)

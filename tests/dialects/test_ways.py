@@ -1,11 +1,13 @@
 """The tables of dialects, and the way from each API of ours to each dialect of a provider's."""
 
+import json
+
 import pytest
 
 from router.core.wire import EXPRESSES
 from router.dialects.contract import Asked
 from router.dialects.openai.stream import StreamScanner
-from router.dialects.ways import INBOUND, OUTBOUND, way
+from router.dialects.ways import INBOUND, OUTBOUND, translated_answer, way
 
 
 def test_each_dialect_that_the_core_takes_for_spoken_is_in_the_table():
@@ -31,3 +33,15 @@ def test_between_those_who_speak_the_same_answers_pass_as_they_came():
     scanner = found.scanner(Asked(request, 100, 7), lambda _: None)
     assert isinstance(scanner, StreamScanner)
     assert scanner.feed(b": ping\n\n") == b": ping\n\n"
+
+
+def test_an_answer_that_comes_long_after_is_put_into_the_caller_s_dialect():
+    said = b'{"id":"m","type":"message","model":"c","content":[{"type":"thinking","thinking":"hm","signature":"s"},'
+    said += b'{"type":"text","text":"Yes."}],"stop_reason":"end_turn","usage":{"input_tokens":3,"output_tokens":2}}'
+    told = json.loads(translated_answer("chat", "anthropic", said, 7, shows=False))
+    assert (told["choices"][0]["message"]["content"], told["usage"]["total_tokens"]) == ("Yes.", 5)
+    assert "reasoning_content" not in told["choices"][0]["message"]
+    with pytest.raises(ValueError, match="no message"):
+        translated_answer("chat", "anthropic", b"[]", 7, shows=False)
+    with pytest.raises(ValueError, match="one dialect"):
+        translated_answer("embeddings", "anthropic", said, 7, shows=False)

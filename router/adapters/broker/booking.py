@@ -18,16 +18,19 @@ from router.adapters.broker.yard import encode_answer
 from router.adapters.jobs.records import Move
 from router.adapters.store.layout import decode_row
 from router.core.booking.ending import ended_row
+from router.core.errors import RouterError
 from router.core.jobs.jobs import Answer, Event, Line, LineFate, Manifest, Parcel, after, attempt_name, custom_id
 from router.core.money import nano_ceil
 from router.core.pricing import cost_pico
 from router.core.values import Certainty, Outcome, Price, Row, Usage
-from router.dialects.openai.usage import usage_of
+from router.dialects.openai.errors import provider_error
+from router.dialects.ways import INBOUND, OUTBOUND, translated_answer
 
 if TYPE_CHECKING:
     from router.adapters.broker.yard import Yard
-    from router.adapters.jobs.batch_api import BatchApi
+    from router.adapters.jobs.batch_calls import BatchApi
     from router.core.jobs.jobs import Job
+    from router.dialects.batch_files import Result
 
 _OK: Final[tuple[Outcome, int]] = ("ok", 200)
 _OUTCOMES: Final[dict[str, tuple[Outcome, int]]] = {
@@ -38,6 +41,10 @@ _OUTCOMES: Final[dict[str, tuple[Outcome, int]]] = {
     "missing": ("upstream_interrupted", 502),
 }
 """How the ledger calls what became of a try, and the status where the provider gave none."""
+
+
+_RESTS: Final[dict[str, LineFate]] = {"failed": "failed", "expired": "expired", "cancelled": "cancelled"}
+"""What became of lines that no result speaks of, by how their batch ended."""
 
 
 class _Found(msgspec.Struct):
@@ -61,12 +68,12 @@ class Booking:
         manifest = await yard.store.manifest(parcel)
         never_sent = not parcel.remote
         found = {} if never_sent or api is None else await self._read(api, parcel, manifest)
+        if found is None:
+            return "not_ours", _taken_back(parcel)
         lines = await self._lines(parcel, manifest)
         jobs = {entry.job for entry in manifest}
         unwanted = {job: bool((tally := await yard.store.tally(parcel.tenant, job)) and tally.unwanted) for job in jobs}
-        rest: LineFate = "missing"
-        if parcel.outcome in ("expired", "cancelled", "failed"):
-            rest = "failed" if parcel.outcome == "failed" else "expired" if parcel.outcome == "expired" else "cancelled"
+        rest = _RESTS.get(parcel.outcome, "missing")
         moves: list[Move] = []
         rows: list[Row] = []
         hand_on: list[tuple[str, str]] = []
@@ -115,30 +122,58 @@ class Booking:
         moved = await yard.store.move(parcel.tenant, moves, yard.now_ms())
         yard.count(sum(moved), "costrouter_escalations", parcel.provider, parcel.tier)
 
-    async def _read(self, api: BatchApi, parcel: Parcel, manifest: list[Manifest]) -> dict[int, _Found]:
-        """Results by place in the manifest; the first counts where one comes twice, and strangers are passed over."""
-        yard = self._yard
+    async def _read(self, api: BatchApi, parcel: Parcel, manifest: list[Manifest]) -> dict[int, _Found] | None:
+        """Results by place in the manifest; the first counts where one comes twice, and strangers are passed over. None
+        where there are only strangers, and the batch may be another one's.
+        """
+        yard, strange = self._yard, False
         places = {custom_id(entry.job, entry.number, entry.attempt): i for i, entry in enumerate(manifest)}
         found: dict[int, _Found] = {}
         name = yard.blob(parcel.tenant, "parcel", parcel.id)
         told = {"x-costrouter-model": parcel.entry.partition("@")[0], "x-costrouter-provider": parcel.provider}
         told["x-costrouter-tier"] = parcel.tier
         async with await yard.vault.writer(name) as writing:
-            async for result in api.results(parcel.outputs):
+            async for result in api.results(parcel):
                 index = places.get(result.custom_id)
+                strange = strange or index is None
                 if index is None or index in found:
                     continue
-                usage = usage_of(result.body) if result.fate == "succeeded" else Usage(0)
+                usage = OUTBOUND[api.dialect].usage_of(result.body) if result.fate == "succeeded" else Usage(0)
                 headers = told
                 if usage is not None:
                     cost = nano_ceil(cost_pico(manifest[index].price, usage))
                     headers = {**told, "x-costrouter-cost-nano": str(cost)}
-                status = result.status or _OUTCOMES.get(result.fate, ("", 502))[1]
-                place = await writing.add(encode_answer(Answer(status, headers, result.body)))
-                found[index] = _Found(result.fate, status, place, usage)
+                fate, status, body = await self._told(api.dialect, parcel, manifest[index], result)
+                place = await writing.add(encode_answer(Answer(status, headers, body)))
+                found[index] = _Found(fate, status, place, usage)
+        if strange and not found and not api.named:
+            await yard.vault.blobs.delete(name)
+            return None
         keep_ms = max([job.keep_ms for job in await self._jobs(parcel, manifest)], default=0)
         await yard.store.expire(parcel.tenant, parcel.deadline_ms + keep_ms, f"blob:{name}")
         return found
+
+    async def _told(self, dialect: str, parcel: Parcel, entry: Manifest, result: Result) -> tuple[LineFate, int, bytes]:
+        """What a caller is told of a result, in their own dialect."""
+        status = result.status or _OUTCOMES.get(result.fate, ("", 502))[1]
+        job = await self._yard.job(parcel.tenant, entry.job)
+        api = "" if job is None else job.endpoint
+        if job is None or INBOUND[api].native == dialect:
+            return result.fate, status, result.body
+        if result.fate == "succeeded":
+            at_s = self._yard.now_ms() // 1000
+            try:
+                return (
+                    result.fate,
+                    status,
+                    translated_answer(api, dialect, result.body, at_s, shows=entry.shows_thoughts),
+                )
+            except ValueError as error:
+                failure = RouterError("upstream_bad_response", f"{parcel.provider} sent no answer: {error}.")
+                return "refused", failure.status, INBOUND[api].error_body(failure)
+        model = parcel.entry.partition("@")[0]
+        failure = provider_error(status, result.body, None, provider=parcel.provider, model=model)
+        return result.fate, status, INBOUND[api].error_body(failure)
 
     async def _jobs(self, parcel: Parcel, manifest: list[Manifest]) -> list[Job]:
         found = [await self._yard.job(parcel.tenant, job) for job in {entry.job for entry in manifest}]
@@ -192,6 +227,12 @@ class Booking:
     def _count(self, parcel: Parcel, moves: list[Move], moved: list[bool]) -> None:
         gone_on = sum(done and move.queue for move, done in zip(moves, moved, strict=True))
         self._yard.count(gone_on, "costrouter_escalations", parcel.provider, parcel.tier)
+
+
+def _taken_back(parcel: Parcel) -> Parcel:
+    """A parcel whose batch was another one's, to be looked for again."""
+    strangers = (*parcel.strangers, parcel.remote)
+    return msgspec.structs.replace(parcel, remote="", outputs=(), outcome="", done=0, strangers=strangers)
 
 
 def _row(entry: Manifest, result: _Found, now_ms: int) -> Row:

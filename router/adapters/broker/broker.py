@@ -251,6 +251,7 @@ class Broker:
             seen = await yard.pipeline.consider(
                 job.endpoint, identity, job.headers, body, request_id=job.id, deadline_ms=left_ms
             )
+            seen = yard.planner.wholly(seen)
             planned = yard.planner.plan(seen, left_ms, line.avoid)
             if planned is not None:
                 await self._within_cap(job, taken, planned)
@@ -267,9 +268,9 @@ class Broker:
             await self._end(job, taken, error)
             return
         attempt = yard.planner.attempt(seen, planned, job.id, taken.number, line.tries + 1)
-        link = yard.links[planned.option.provider]
-        order = attempt.way.order(seen.request, attempt.decision, link.quirks)
-        await self._gatherer.add(Waiting(taken, job, planned, row, baseline, order.body))
+        shows = seen.request.conversation is not None and seen.request.conversation.shows_thoughts
+        body = yard.planner.order(seen, attempt)
+        await self._gatherer.add(Waiting(taken, job, planned, row, baseline, body, shows))
 
     async def _within_cap(self, job: Job, taken: Taken, planned: Planned) -> None:
         """A batch may have a limit of its own: what is begun is finished, and nothing beyond it is begun."""

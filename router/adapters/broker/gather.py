@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from router.core.jobs.jobs import Line, Manifest, Parcel
+from router.dialects.ways import INBOUND
 
 if TYPE_CHECKING:
     from router.adapters.broker.planner import Planned
@@ -44,6 +45,7 @@ class Waiting:
     row: Row
     baseline: Price | None
     body: bytes
+    shows_thoughts: bool = False
 
 
 @dataclass
@@ -80,14 +82,15 @@ class Gatherer:
         now_ms = self._yard.now_ms()
         left_ms = max(job.deadline_ms - now_ms, 1)
         # Lines of about the same urgency: a parcel is given up for all of them at once.
-        key = (job.tenant, planned.option.entry, job.endpoint, left_ms.bit_length())
+        endpoint = INBOUND[job.endpoint].endpoint
+        key = (job.tenant, planned.option.entry, endpoint, left_ms.bit_length())
         group = self._groups.get(key)
         if group is not None and (len(group.lines) >= MOST_LINES or group.size + len(body) > MOST_BYTES):
             await self._leave(key)
             group = None
         if group is None:
             linger = min(LINGER_MS / self._yard.pace, left_ms / 20)
-            group = self._groups[key] = _Group(now_ms, now_ms + round(linger), job.endpoint, [])
+            group = self._groups[key] = _Group(now_ms, now_ms + round(linger), endpoint, [])
         group.lines.append(waiting)
         group.size += len(body)
         if sum(found.size for found in self._groups.values()) > MOST_WAITING:
@@ -152,5 +155,6 @@ class Gatherer:
             baseline=waiting.baseline,
             payload=place,
             instant=None if waiting.planned.instant is None else waiting.planned.instant.price,
+            shows_thoughts=waiting.shows_thoughts,
         )
         return taken, line, manifest

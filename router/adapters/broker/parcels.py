@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from router.adapters.broker.booking import Booking
-from router.adapters.jobs.batch_api import BatchTrouble
+from router.adapters.jobs.batch_calls import BatchTrouble
 from router.core.jobs.deadlines import Reserve, give_up, reserve_for
 from router.core.jobs.jobs import (
     RESUME,
@@ -25,14 +25,14 @@ from router.core.jobs.jobs import (
     pause_ms,
     poll_ms,
 )
-from router.dialects.batch_files import Remote, input_line
+from router.dialects.batch_files import Remote
 from router.ports import BlobMissing, BlobsUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from router.adapters.broker.yard import Yard
-    from router.adapters.jobs.batch_api import BatchApi
+    from router.adapters.jobs.batch_calls import BatchApi
     from router.adapters.jobs.records import Leased
 
 RUN_MS: Final = 20_000
@@ -81,7 +81,8 @@ class Parcels:
             if action == "create":
                 # From here on it may exist, whatever becomes of this broker.
                 state = "unsure"
-                if not await self._written(leased, msgspec.structs.replace(parcel, state=state)):
+                parcel = msgspec.structs.replace(parcel, state=state, sent_ms=self._yard.now_ms())
+                if not await self._written(leased, parcel):
                     return
                 if not await self._yard.durable.confirmed(parcel.tenant):
                     # A batch of which the store might forget that it was begun would be begun again, and billed twice.
@@ -156,7 +157,9 @@ class Parcels:
             return await self._trouble(action, parcel, trouble)
         except (BlobMissing, BlobsUnavailable) as failure:
             _log.warning("parcel_payload_failed", parcel=parcel.id, reason=str(failure))
-            event: Event = "refused" if isinstance(failure, BlobMissing) and action == "upload" else "unknown"
+            # Nothing was sent: requests are read before.
+            gone = isinstance(failure, BlobMissing) and action in ("upload", "create")
+            event: Event = "refused" if gone else "unknown"
             return event, msgspec.structs.replace(parcel, note=str(failure))
 
     async def _trouble(self, action: Action, parcel: Parcel, trouble: BatchTrouble) -> tuple[Event, Parcel]:
@@ -186,7 +189,12 @@ class Parcels:
         return events.get(action, "refused" if not parcel.remote else "unknown"), parcel
 
     async def _look(self, api: BatchApi, parcel: Parcel) -> tuple[Event, Parcel]:
-        found = await api.look(parcel.id, parcel.file)
+        taken: set[str] = set(parcel.strangers)
+        if not api.named:
+            store = self._yard.store
+            for tenant in await store.tenants():
+                taken |= {other.remote for other in await store.parcels(tenant) if other.id != parcel.id}
+        found = await api.look(parcel, frozenset(taken))
         return ("not_found", parcel) if found is None else self._seen("found", parcel, found)
 
     async def _cancel(self, api: BatchApi, parcel: Parcel) -> tuple[Event, Parcel]:
@@ -194,31 +202,33 @@ class Parcels:
         return self._seen("over" if found.event == "over" else "stopped", parcel, found)
 
     async def _delete(self, api: BatchApi, parcel: Parcel) -> tuple[Event, Parcel]:
-        await api.delete(tuple(file for file in (parcel.file, *parcel.outputs) if file))
+        await api.delete(parcel)
         return "deleted", parcel
 
     async def _forget(self, _: BatchApi, parcel: Parcel) -> tuple[Event, Parcel]:
         return "deleted", parcel
 
     async def _upload(self, api: BatchApi, parcel: Parcel) -> tuple[Event, Parcel]:
+        if not api.files:
+            return "uploaded", parcel
+        file = await api.upload(parcel.id, await self._requests(api, parcel))
+        return "uploaded", msgspec.structs.replace(parcel, file=file)
+
+    async def _requests(self, api: BatchApi, parcel: Parcel) -> bytes:
         manifest = await self._yard.store.manifest(parcel)
         wanted = {entry.payload: entry for entry in manifest}
-        parts: list[bytes] = []
+        lines: list[tuple[str, bytes]] = []
         async for place, payload in self._yard.vault.frames(manifest[0].payload[0]):
             entry = wanted.get(place)
             if entry is not None:
-                name = custom_id(entry.job, entry.number, entry.attempt)
-                parts.append(input_line(api.flavour, name, parcel.endpoint, payload))
-        file = await api.upload(parcel.id, b"".join(parts))
-        return "uploaded", msgspec.structs.replace(parcel, file=file)
+                lines.append((custom_id(entry.job, entry.number, entry.attempt), payload))
+        return api.packed(lines, parcel.endpoint)
 
     async def _create(self, api: BatchApi, parcel: Parcel) -> tuple[Event, Parcel]:
-        now_ms = self._yard.now_ms()
-        hours = max(1, -(-(parcel.deadline_ms - now_ms) * round(self._yard.pace) // 3_600_000))
-        parcel = msgspec.structs.replace(parcel, sent_ms=now_ms)
-        found = await api.create(
-            file=parcel.file, endpoint=parcel.endpoint, hours=hours, parcel=parcel.id, model=parcel.model
-        )
+        data = b"" if api.files else await self._requests(api, parcel)
+        left_ms = parcel.deadline_ms - self._yard.now_ms()
+        hours = max(1, -(-left_ms * round(self._yard.pace) // 3_600_000))
+        found = await api.create(parcel, hours, data)
         self._yard.count(1, "costrouter_parcels", parcel.provider, parcel.tier)
         return self._seen("created", parcel, found)
 

@@ -18,12 +18,14 @@ from router.core.errors import RouterError
 from router.core.jobs.deadlines import PPM, Bid, Chosen, Reserve, choose, reserve_for
 from router.core.jobs.jobs import attempt_name
 from router.core.pricing import REALTIME, price_at
+from router.dialects.described import wholly
+from router.dialects.ways import way
 from router.ports import BudgetExceeded, PeriodOver, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from router.adapters.jobs.batch_api import BatchApi
+    from router.adapters.jobs.batch_calls import BatchApi
     from router.adapters.jobs.ledger import JobLedger
     from router.adapters.jobs.waits import JobWaits
     from router.considered import Considered
@@ -85,6 +87,25 @@ class Planner:
         self._known = known
         self._models: tuple[object, dict[str, Model]] = (None, {})
         self._prices: dict[tuple[str, str, int], Price | None] = {}
+
+    def wholly(self, seen: Considered) -> Considered:
+        """The request read to its last field where a batch in another dialect may bid for it."""
+        rule = rule_of(seen)
+        inbound = seen.inbound
+        foreign = any(api.dialect != inbound.native for api in self._apis.values())
+        if rule is None or BATCH not in rule.tiers or not foreign:
+            return seen
+        try:
+            request, facts = wholly(inbound, seen.request, seen.facts)
+        except RouterError:
+            return seen  # it can be passed on, though not be put into another dialect
+        return msgspec.structs.replace(seen, request=request, facts=facts)
+
+    def order(self, seen: Considered, attempt: Attempt) -> bytes:
+        """The request as it lies in its provider's batch."""
+        provider = attempt.decision.option.provider
+        how = way(seen.inbound.api, (self._apis[provider].dialect,))
+        return how.order(seen.request, attempt.decision, self._links[provider].quirks).body
 
     def plan(self, seen: Considered, left_ms: int, avoid: str = "") -> Planned | None:
         """The cheapest way that is on time; None where nothing is feasible.
@@ -217,9 +238,12 @@ class Planner:
 
     def _batches(self, seen: Considered, option: Option) -> bool:
         api = self._apis.get(option.provider)
-        if seen.inbound.native not in self._links[option.provider].dialects:
-            return False  # a batch's lines are answered in the provider's own dialect
-        return api is not None and seen.inbound.endpoint in api.flavour.endpoints and not seen.request.stream
+        if api is None or seen.request.stream or seen.inbound.endpoint not in api.endpoints:
+            return False
+        if seen.inbound.native == api.dialect:
+            # A beta is asked for in a header, and a batch has one for all of its requests.
+            return all(name != b"anthropic-beta" for name, _ in seen.request.passed)
+        return seen.request.conversation is not None  # its answer is put into the caller's dialect
 
     def _off_peak(
         self, seen: Considered, option: Option, now: dt.datetime, left_ms: int, cap: int | None

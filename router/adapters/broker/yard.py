@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping, Sequence
 
     from router.adapters.broker.planner import Planner
-    from router.adapters.jobs.batch_api import BatchApi
+    from router.adapters.jobs.batch_calls import BatchApi
     from router.adapters.jobs.durable import Durable
     from router.adapters.jobs.ledger import JobLedger
     from router.adapters.jobs.store import JobStore

@@ -91,6 +91,7 @@ class Deferral:
         now_ms = self._yard.now_ms()
         at_ms = _deadline(deadline, now_ms)
         until_ms = at_ms if later else min(at_ms, now_ms + self._hold_ms)
+        seen = self._yard.planner.wholly(seen)
         planned = self._yard.planner.plan(seen, until_ms - now_ms)
         if planned is None:
             raise refusal(seen.route.plan, seen.facts)
@@ -108,6 +109,7 @@ class Deferral:
             RouterError: the deadline cannot be.
         """
         now_ms = self._yard.now_ms()
+        seen = self._yard.planner.wholly(seen)
         planned = self._yard.planner.plan(seen, _deadline(seen.orders.deadline, now_ms) - now_ms)
         if planned is None:
             return None

@@ -40,6 +40,7 @@ Event = Literal[
     "wanted_no_more",  # by the caller, or because what waits must be given up
     "stopped",  # the provider confirms that it is cancelling
     "booked",
+    "not_ours",  # its results are of requests that nobody knows: another batch was taken for it
     "deleted",
 ]
 Action = Literal[
@@ -80,6 +81,7 @@ TABLE: Final[dict[tuple[ParcelState, Event], tuple[ParcelState, Action]]] = {
     ("ended", "unknown"): ("ended", "book"),
     ("ended", "wanted_no_more"): ("ended", "book"),
     ("ended", "booked"): ("booked", "delete"),
+    ("ended", "not_ours"): ("unsure", "look"),
     ("booked", "deleted"): ("gone", "forget"),
     ("booked", "unknown"): ("booked", "delete"),
     ("booked", "wanted_no_more"): ("booked", "delete"),
@@ -245,6 +247,8 @@ class Parcel(msgspec.Struct, frozen=True, array_like=True):
     """The provider's name for it."""
     run_ms: int = 0
     """What an answer in real time takes at its slowest; 0 where that is not known."""
+    strangers: tuple[str, ...] = ()
+    """Batches that were taken for it and were not."""
 
 
 class Manifest(msgspec.Struct, frozen=True, array_like=True):
@@ -260,6 +264,8 @@ class Manifest(msgspec.Struct, frozen=True, array_like=True):
     """Where the request lies as it goes to the provider."""
     instant: Price | None = None
     """What it would pay at once, in real time."""
+    shows_thoughts: bool = False
+    """Whether its caller wants to see what a model thought, where the answer is put into another dialect."""
 
 
 def attempt_name(job: str, number: int, attempt: int) -> str:

@@ -45,7 +45,19 @@ async def messages(request: web.Request) -> web.StreamResponse:
         return refused(refusal, request_id)
 
 
-def _check_key(request: web.Request, provider: Provider) -> str:
+def speaker_of(request: web.Request, world: World) -> Provider:
+    """The provider that the path names.
+
+    Raises:
+        Refusal: 404 where there is none, or it speaks otherwise.
+    """
+    provider = provider_of(request, world)
+    if provider.dialect != "anthropic":
+        raise Refusal(404, f"Not Found: {request.path[:200]}")
+    return provider
+
+
+def check_version(request: web.Request, provider: Provider) -> str:
     """The version that is asked for, once the key is seen to be one."""
     scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
     key = request.headers.get("x-api-key") or (bearer if scheme.lower() == "bearer" else "")
@@ -60,10 +72,8 @@ def _check_key(request: web.Request, provider: Provider) -> str:
 
 
 async def _admit(request: web.Request, world: World, request_id: str) -> tuple[Exchange, bool]:
-    provider = provider_of(request, world)
-    if provider.dialect != "anthropic":
-        raise Refusal(404, f"Not Found: {request.path[:200]}")
-    version = _check_key(request, provider)
+    provider = speaker_of(request, world)
+    version = check_version(request, provider)
     body = await body_of(request)
     model = model_of(provider, body.get("model"), world)
     fault = fault_of(world, provider, model)

@@ -6,6 +6,7 @@ between batch APIs, and when it is its turn.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,10 @@ import orjson
 
 from router.sim import prompt as metering
 from router.sim import wire
+from router.sim.anthropic import wire as anthropic_wire
+from router.sim.anthropic.check import check
+from router.sim.anthropic.prompt import as_chat
+from router.sim.anthropic.refusal import body as anthropic_error
 from router.sim.bill import Meters
 from router.sim.embeddings import checked_inputs, render, vectors
 from router.sim.personality import usage
@@ -27,6 +32,9 @@ if TYPE_CHECKING:
 
 CHAT = "/v1/chat/completions"
 EMBEDDINGS = "/v1/embeddings"
+MESSAGES = "/v1/messages"
+VERSION = "2023-06-01"
+"""Of Anthropic's API, as every line of a batch is read."""
 
 
 @dataclass(slots=True)
@@ -46,10 +54,15 @@ async def answer(world: World, provider: Provider, url: str, body: Any) -> Answe
     try:
         _check(body)
         model = model_of(provider, body.get("model"), world)
+        if url == MESSAGES:
+            return await _messages(world, model, body, request_id)
         if url == EMBEDDINGS:
             return await _embeddings(world, provider, model, body, request_id)
         return await _chat(world, provider, model, body, request_id)
     except Refusal as refusal:
+        if url == MESSAGES:
+            said = str(refusal.body["error"]["message"])
+            return Answered(refusal.status, anthropic_error(refusal.status, said, request_id), request_id)
         return Answered(refusal.status, orjson.dumps(refusal.body), request_id)
 
 
@@ -81,6 +94,29 @@ async def _chat(world: World, provider: Provider, model: Model, body: dict[str, 
     )
     report = usage(who, meters, caches=caches, reasons=model.reasoning, seconds=(0.0, 0.0))
     return Answered(200, wire.completion(envelope, drawn, report), request_id, model, meters)
+
+
+async def _messages(world: World, model: Model, body: dict[str, Any], request_id: str) -> Answered:
+    """Priced without caches: what a batch reads from them is not promised."""
+    check(body, model, VERSION)
+    chat = as_chat(body)
+    prompt = await metering.read(chat, model)
+    check_window(chat, prompt.tokens, model)
+    _sold(world, model, prompt.tokens)
+    thinks = chat["reasoning_effort"] != "none"
+    shows = thinks and body["thinking"].get("display") != "omitted"
+    mind = dataclasses.replace(model, reasoning=thinks)
+    drawn = draw_answer(chat, mind, prompt, world.prose, seed=world.seed, shows_reasoning=shows)
+    meters = Meters(prompt=prompt.tokens, completion=drawn.completion, reasoning=drawn.reasoning)
+    envelope = anthropic_wire.Envelope(
+        id=f"msg_{request_id[4:]}",
+        model=model.upstream,
+        prompt=meters,
+        stops=tuple(body.get("stop_sequences") or ()),
+        shows_thinking=shows,
+    )
+    told = anthropic_wire.usage(meters) | {"service_tier": "batch"}
+    return Answered(200, anthropic_wire.message(envelope, drawn, told), request_id, model, meters)
 
 
 async def _embeddings(

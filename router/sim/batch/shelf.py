@@ -77,6 +77,8 @@ class Batch:
     output: str | None = None
     error: str | None = None
     results: bytes | None = None
+    hidden: bool = False
+    """Deleted by its owner; the bill remembers."""
 
     @property
     def over(self) -> bool:
