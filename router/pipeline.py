@@ -20,6 +20,7 @@ from router.considered import Considered, budgeted, claimed, in_time, prompt_siz
 from router.core.access.rights import MAY, refused
 from router.core.deciding.hints import cheaper
 from router.core.deciding.snapshot import Snapshot
+from router.core.density import Densities
 from router.core.errors import RouterError
 from router.core.values import Identity
 from router.dialects.described import counted, facts_of, wholly
@@ -48,6 +49,7 @@ class Pipeline:
         self._desk = desk
         self._forwarder = forwarder
         self._leaving: set[asyncio.Task[None]] = set()
+        self._densities = Densities()
         self.snapshot = snapshot
         self.deferral: Deferral | None = None
         """Takes what may wait; without one everything is answered at once."""
@@ -192,6 +194,7 @@ class Pipeline:
             count_now=counter.count_now,
             known=counter.known,
             glances=not exact,
+            density=self._densities[identity.key],
             tasks=snapshot.by_task or orders.quality_milli is not None,
         )
         if exact:

@@ -22,6 +22,8 @@ from router.core.values import TokenRange
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from router.core.density import Density
+
 LONGEST_TOKEN: Final = 128
 """Bytes of the longest token in either encoding (a test looks)."""
 EXACT_BYTES: Final = 4096
@@ -147,6 +149,7 @@ def estimate(
     known: Callable[[str], int | None] | None = None,
     *,
     glances: bool = False,
+    density: Density | None = None,
 ) -> TokenRange:
     """Tokens of all texts together, in bounded time: exact when little is uncounted, else judged by windows.
 
@@ -159,6 +162,7 @@ def estimate(
         count_now: exact tokens of a text; called for `EXACT_BYTES` of text, or for 16 windows of 48 to 144 characters.
         known: the count of a text that was counted before, or None without counting.
         glances: whether up to `EXACT_BYTES`, too, prose is judged, by three small windows; else all of it is counted.
+        density: of prose from the same place; then only some of it is looked at for its windows.
     """
     size = 0
     for text in texts:
@@ -166,7 +170,7 @@ def estimate(
     if size <= EXACT_BYTES:
         if size < GLANCE_BYTES or not glances:
             return exactly(sum(count_now(text) for text in texts if text))
-        return _glanced(texts, count_now)
+        return _glanced(texts, count_now, density)
     counted, rest = _look_up(texts, known)
     if len(rest) < len(texts):
         size = sum(map(byte_length, rest))
@@ -197,30 +201,40 @@ def _look_up(texts: Sequence[str], known: Callable[[str], int | None] | None) ->
     return counted, rest
 
 
-def _glanced(texts: Sequence[str], count_now: Callable[[str], int]) -> TokenRange:
-    """Short texts: what reads like prose by three small windows, the rest counted."""
+def _glanced(texts: Sequence[str], count_now: Callable[[str], int], density: Density | None) -> TokenRange:
+    """Short texts: what reads like prose by its density, or by three small windows; the rest counted."""
     counted = low = expected = high = 0
     for text in texts:
         size = len(text)
         if size < GLANCE_BYTES or not _reads_like_prose(text):
             counted += count_now(text) if text else 0
             continue
-        seen = ""
-        for number in range(GLANCES):
-            place = (2 * number + 1) * size // (2 * GLANCES) - GLANCE_CHARS // 2
-            # From blank to blank, so that what stands together here is counted as where it came from.
-            seen += text[text.find(" ", place) : text.rfind(" ", place, place + GLANCE_CHARS)]
+        tokens = None if density is None else density.judge(size)
+        if tokens is None:
+            tokens = _looked_at(text, size, count_now)
+            if density is not None:
+                density.learn(size, tokens)
         low += -(-size // LONGEST_TOKEN)
-        expected += -(-size * (PROSE_TOKENS + count_now(seen)) // (PROSE_CHARS + len(seen)))
+        expected += tokens
         high += size
     likely = max(low, expected * GLANCE_LOW // 1000), min(high, -(-expected * GLANCE_HIGH // 1000))
     judged = TokenRange(low, likely[0], min(expected, high), likely[1], high)
     return shifted(judged, counted) if counted else judged
 
 
+def _looked_at(text: str, size: int, count_now: Callable[[str], int]) -> int:
+    """What three small windows of a prose text let expect of it."""
+    seen = ""
+    for number in range(GLANCES):
+        place = (2 * number + 1) * size // (2 * GLANCES) - GLANCE_CHARS // 2
+        # From blank to blank, so that what stands together here is counted as where it came from.
+        seen += text[text.find(" ", place) : text.rfind(" ", place, place + GLANCE_CHARS)]
+    return -(-size * (PROSE_TOKENS + count_now(seen)) // (PROSE_CHARS + len(seen)))
+
+
 def _reads_like_prose(text: str) -> bool:
     """Words of common length between single blanks, in ASCII: there a token has 4 to 5 characters, nearly always."""
-    return text.isascii() and 4 * text.count(" ") <= len(text) <= 9 * text.count(" ")
+    return text.isascii() and 4 * (blanks := text.count(" ")) <= len(text) <= 9 * blanks
 
 
 def _sampled(texts: Sequence[str], size: int, count_now: Callable[[str], int], counted: int) -> TokenRange:

@@ -13,6 +13,7 @@ import msgspec
 
 from router.core.catalog.catalog import Task
 from router.core.deciding.decide import Facts
+from router.core.density import Density
 from router.core.statistics.task import task_of
 from router.core.tokens import byte_length, estimate, exactly, fixed_overhead, shifted
 from router.core.values import Endpoint, Needs, TokenRange
@@ -32,6 +33,7 @@ def facts_of(
     count_now: Callable[[str], int],
     known: Callable[[str], int | None] | None = None,
     glances: bool = False,
+    density: Density | None = None,
     tasks: bool = False,
 ) -> Facts:
     """The facts of a request, its tokens estimated in bounded time.
@@ -44,10 +46,11 @@ def facts_of(
         count_now: exact tokens of a short text.
         known: the count of a text that was counted before, or None.
         glances: whether short prose is judged instead of counted.
+        density: of prose from the same caller.
         tasks: whether it is to be told what the request is for, where the caller does not say.
     """
     shape = request.shape
-    tokens = estimate(shape.texts, count_now, known, glances=glances)
+    tokens = estimate(shape.texts, count_now, known, glances=glances, density=density)
     return Facts(
         endpoint=endpoint,
         needs=request.needs,

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.adapters.counting.encoders import TiktokenCounter, load_encoding, token_bytes
+from router.core.density import EVERY, FIRST, Density
 from router.core.tokens import (
     EXACT_BYTES,
     LONGEST_TOKEN,
@@ -334,3 +335,20 @@ def test_a_glance_reads_a_tenth_of_a_short_prompt():
 
     estimate([english(random.Random(5), 4000)], noted, glances=True)
     assert sum(map(len, read)) < 400
+
+
+def test_what_is_known_of_a_callers_prose_spares_most_looks_and_leaves_the_truth_in_its_likely_range():
+    read = []
+
+    def noted(text):
+        read.append(text)
+        return count(text)
+
+    draw, density, held = random.Random(12), Density(), 0
+    for _ in range(100):
+        text = english(draw, 1000)
+        seen = estimate([text], noted, glances=True, density=density)
+        assert seen.low <= seen.likely_low <= seen.expected <= seen.likely_high <= seen.high
+        held += seen.likely_low <= count(text) <= seen.likely_high
+    assert held >= 97
+    assert len(read) <= FIRST + 100 // EVERY

@@ -10,6 +10,7 @@ looked at, split once and met with one table, so that a bigger table costs no mo
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 LONG_CHARS: Final = 100_000
 """From here on finding things in the prompt is the work: some 25,000 tokens of English."""
-HEAD: Final = 160
-TAIL: Final = 80
+HEAD: Final = 240
+TAIL: Final = 120
 SYSTEM: Final = 240
 """Characters looked at of the last message's start and end, and of the first message's start."""
 ENOUGH: Final = 3
@@ -99,23 +100,24 @@ _QUANTITY: Final = (
     "price buys sells earns spends pays remaining more gives tall fewer bought sold gave"
 )
 _LANES: Final[tuple[Task, ...]] = tuple(_WORDS)
-_WIDTH: Final = 10
+_WIDTH: Final = 16
 """Bits of a lane: more than all words that are looked at can fill."""
-_LANE: Final = (1 << _WIDTH) - 1
-_CODE: Final = _LANES.index("code")
-_MATHS_LANE: Final = _WIDTH * _LANES.index("maths")
-_QUANTITY_LANE: Final = _WIDTH * len(_LANES)
+_MATHS: Final = _LANES.index("maths")
+_lanes_of: Final = struct.Struct(f"<{len(_LANES) + 1}H").unpack
+_BYTES: Final = _WIDTH // 8 * (len(_LANES) + 1)
+_A_FORMULA: Final = FORMULA << _WIDTH * _MATHS
+_AN_INDENT: Final = INDENT << _WIDTH * _LANES.index("code")
 
 
 def _table() -> dict[bytes, int]:
-    """Each word's points, a lane of bits for each task, so that the points of all words are one sum."""
+    """Each word's points, a lane of bits for each task and one for words of quantity, so that all points are one sum."""
     found: dict[bytes, int] = {}
     for lane, weights in enumerate(_WORDS.values()):
         for weight, words in weights.items():
             for word in words.split():
                 found[word.encode()] = found.get(word.encode(), 0) + (weight << _WIDTH * lane)
     for word in _QUANTITY.split():
-        found[word.encode()] = found.get(word.encode(), 0) + (1 << _QUANTITY_LANE)
+        found[word.encode()] = found.get(word.encode(), 0) + (1 << _WIDTH * len(_LANES))
     return found
 
 
@@ -162,21 +164,16 @@ def _by_words(looked: str, system: str) -> Task:
     if system:
         points += _of_system(system)
     if "^" in looked or " = " in looked:
-        points += FORMULA << _MATHS_LANE
+        points += _A_FORMULA
     if "\n    " in looked or "();" in looked:
-        points += INDENT << _WIDTH * _CODE
+        points += _AN_INDENT
     if not points:
         return "chat"
-    quantities = points >> _QUANTITY_LANE
+    *lanes, quantities = _lanes_of(points.to_bytes(_BYTES, "little"))
     if quantities > 1 and plain.count(b" 0") >= NUMBERS:
-        points += 2 * quantities << _MATHS_LANE
-    least = ENOUGH - (len(looked) <= SHORT)
-    best, found = 0, least - 1
-    for lane in range(len(_LANES)):
-        here = points >> _WIDTH * lane & _LANE
-        if here > found:
-            best, found = lane, here
-    return _LANES[best] if found >= least else "chat"
+        lanes[_MATHS] += 2 * quantities
+    best = max(lanes)
+    return _LANES[lanes.index(best)] if best >= ENOUGH - (len(looked) <= SHORT) else "chat"
 
 
 @lru_cache(maxsize=1024)
