@@ -17,6 +17,7 @@ from router.core.errors import RouterError
 from router.core.forwarding.retry_after import retry_after_ms
 from router.core.values import Usage
 from router.dialects.openai.errors import provider_error
+from router.dialects.served import served
 from router.ports import (
     Clock,
     JournalUnavailable,
@@ -168,7 +169,8 @@ class Exchange:
             told = attempt.way.answer(body, attempt.request, attempt.at_ms // 1000)
         except ValueError:
             told = b""
-        usage = attempt.believed(answers.usage_of(body), lambda: any(answers.answered_text(body)))
+        metered = served(answers.usage_of(body), answers, response.headers)
+        usage = attempt.believed(metered, lambda: any(answers.answered_text(body)))
         # A plain answer is read to its end whoever waits for it: what it cost is known only then.
         outcome: Outcome = "client_left" if gone() else "ok"
         if usage is not None and told:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from router.core.errors import RouterError
 from router.core.money import usd
 from router.dialects.openai.errors import reported_error
+from router.dialects.served import served
 from router.growth import Growth
 from router.ports import UpstreamFailure
 
@@ -203,7 +204,7 @@ class AnswerStream:
     async def _settle(self, outcome: Outcome, error: RouterError | None) -> str:
         self._ended = True
         self._response.close()
-        usage = self._attempt.believed(self._scanner.usage, lambda: self._scanner.answered)
+        usage = self._believed(self._scanner.usage)
         if usage is not None:
             row = self._attempt.settle(usage, outcome=outcome, status=200, certainty="metered", error=error)
         else:
@@ -218,9 +219,13 @@ class AnswerStream:
         self._kept.clear()
         return usd(row.cost_nano)
 
+    def _believed(self, usage: Usage | None) -> Usage | None:
+        found = served(usage, self._attempt.way.outbound, self._response.headers)
+        return self._attempt.believed(found, lambda: self._scanner.answered)
+
     def _cost(self, usage: Usage) -> str | None:
         """None for meters that the row will not go by."""
-        believed = self._attempt.believed(usage, lambda: self._scanner.answered)
+        believed = self._believed(usage)
         return None if believed is None else usd(self._attempt.price(believed))
 
 

@@ -54,6 +54,17 @@ class Wire(IntFlag):
     """A temperature and a top_p together."""
 
 
+_GOOGLE: Final = (
+    Wire.PENALTIES
+    | Wire.SEED
+    | Wire.HOT
+    | Wire.TOP_K
+    | Wire.STOP
+    | Wire.EFFORT
+    | Wire.NO_TOOL
+    | Wire.STRICT_TOOLS
+    | Wire.TWO_SAMPLERS
+)
 EXPRESSES: Final[dict[str, Wire]] = {
     "openai": Wire.CHAT_ONLY
     | Wire.PENALTIES
@@ -79,9 +90,11 @@ EXPRESSES: Final[dict[str, Wire]] = {
     | Wire.NO_TOOL
     | Wire.PREFILL
     | Wire.STRICT_TOOLS,
+    "gemini": _GOOGLE,
+    "vertex": _GOOGLE,
 }
 """By dialect, as the catalog names it. What is not listed is not spoken."""
-EFFORT_FOR_BUDGET: Final = frozenset({"openai"})
+EFFORT_FOR_BUDGET: Final = frozenset({"openai", "gemini", "vertex"})
 """Dialects in which an effort takes the place of a budget of thinking tokens (`dialects/effort.py`): their models need
 not have the capability of that name."""
 

@@ -70,6 +70,15 @@ class Writer(Protocol):
         """What comes after the last event of the answer, once all is known."""
 
 
+def nothing_passes(request: Request, cost: Cost) -> Scanner:  # noqa: ARG001 - the shape of a scanner's maker
+    """The scanner of a dialect that no API of ours speaks.
+
+    Raises:
+        TypeError: always.
+    """
+    raise TypeError("no API of ours speaks this dialect, so no stream of it is passed on as it is")
+
+
 class Asked(msgspec.Struct, frozen=True):
     """What a writer of streams may need beside the events."""
 
@@ -136,3 +145,5 @@ class Outbound(msgspec.Struct, frozen=True):
     read_answer: Callable[[bytes], Answer]
     """A plain answer in neutral form. Raises ValueError for what is none."""
     reader: Callable[[], Reader]
+    tier_header: str = ""
+    """Where an answer tells the tier that was served, if its meters do not; empty where it does not."""

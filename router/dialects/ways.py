@@ -16,6 +16,7 @@ import msgspec
 
 from router.dialects.anthropic import ANTHROPIC, MESSAGES
 from router.dialects.contract import Asked, Cost, Hearing, Inbound, Ordering, Outbound, Scanner
+from router.dialects.gemini import GEMINI, VERTEX
 from router.dialects.openai import CHAT, EMBEDDINGS, OPENAI
 from router.dialects.request import Request
 from router.dialects.translation import Translator, translated
@@ -23,7 +24,7 @@ from router.dialects.translation import Translator, translated
 INBOUND: Final[dict[str, Inbound]] = {found.api: found for found in (CHAT, EMBEDDINGS, MESSAGES)}
 """Our APIs by name."""
 
-OUTBOUND: Final[dict[str, Outbound]] = {found.dialect: found for found in (OPENAI, ANTHROPIC)}
+OUTBOUND: Final[dict[str, Outbound]] = {found.dialect: found for found in (OPENAI, ANTHROPIC, GEMINI, VERTEX)}
 """Providers' dialects by the catalog's names: those of `router.core.wire.EXPRESSES`."""
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
 from router.sim import wire
-from router.sim.bill import Call, Meters
+from router.sim.bill import REALTIME, Call, Meters
 from router.sim.faults import CUTS, LIES
 from router.sim.personality import usage
 
@@ -88,6 +88,10 @@ class Exchange:
     fault: Rule | None
     caches: bool
     form: Form = OPENAI
+    tier: str = REALTIME
+    """What is served and billed."""
+    told: dict[str, str] = field(default_factory=dict)
+    """Headers of this answer, beside those that every one has."""
     shown: int = 0
     shown_reasoning: int = 0
     generated: bool = False
@@ -108,7 +112,7 @@ class Exchange:
             if kind in CUTS and self.fault:
                 return await self._spoil_plain(self.fault, body)
             self.complete = True
-            return web.Response(body=body, content_type="application/json", headers=headers(self.request_id))
+            return web.Response(body=body, content_type="application/json", headers=self._headers())
         except _Left:
             self._count_elapsed(started)
             return web.Response()
@@ -118,9 +122,7 @@ class Exchange:
     async def stream(self) -> web.StreamResponse:
         """Send the answer event by event."""
         started = asyncio.get_running_loop().time()
-        response = web.StreamResponse(
-            headers=headers(self.request_id) | {"Content-Type": "text/event-stream; charset=utf-8"}
-        )
+        response = web.StreamResponse(headers=self._headers() | {"Content-Type": "text/event-stream; charset=utf-8"})
         cut = self.fault if self.fault and self.fault.kind in CUTS else None
         try:
             await self._first_byte(started)
@@ -182,7 +184,7 @@ class Exchange:
         if rule.kind == "error_event":
             self.billed = False
             return web.Response(status=500, body=self.form.error_body, content_type="application/json")
-        response = web.StreamResponse(headers=headers(self.request_id) | {"Content-Type": "application/json"})
+        response = web.StreamResponse(headers=self._headers() | {"Content-Type": "application/json"})
         if rule.kind == "reset" and rule.after_chunks == 0:
             self._abort()
             return response
@@ -251,6 +253,9 @@ class Exchange:
         seconds = (self.pace.first, self.pace.each * self._visible())
         return usage(self.envelope.who, meters, caches=self.caches, reasons=self.model.reasoning, seconds=seconds)
 
+    def _headers(self) -> dict[str, str]:
+        return headers(self.request_id) | self.told
+
     def _visible(self) -> int:
         return self.answer.completion - sum(choice.hidden for choice in self.answer.choices)
 
@@ -269,7 +274,9 @@ class Exchange:
         else:
             completion, reasoning = self.answer.partial(self.model, self.shown, self.shown_reasoning)
         meters = self.prompt._replace(completion=completion, reasoning=reasoning)
-        self.world.bill.add(Call(self.provider.name, self.model, self.request_id, self.at, meters, self.complete))
+        self.world.bill.add(
+            Call(self.provider.name, self.model, self.request_id, self.at, meters, self.complete, self.tier)
+        )
 
 
 def headers(request_id: str) -> dict[str, str]:

@@ -21,6 +21,7 @@ from router.sim.batch import anthropic, files, openai
 from router.sim.batch.shelf import SHELVES, Shelves
 from router.sim.catalog import load
 from router.sim.embeddings import embeddings
+from router.sim.gemini.provider import generate
 from router.sim.provider import chat, models, nowhere, refused
 from router.sim.refusal import Refusal
 from router.sim.world import WORLD, World
@@ -64,6 +65,8 @@ def make_app(
     app.router.add_post("/{provider}/v1/embeddings", embeddings)
     app[CACHES] = {}
     app.router.add_post("/{provider}/v1/messages", messages)
+    app.router.add_post("/{provider}/v1/models/{call:.+}", generate)
+    app.router.add_post("/{provider}/v1/publishers/google/models/{call:.+}", generate)
     app.router.add_get("/{provider}/v1/models", models)
     app.router.add_get("/{provider}/v1/models/{name:.+}", models)
     _add_batches(app)

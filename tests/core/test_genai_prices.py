@@ -30,7 +30,8 @@ anthropic: claude-haiku-4-5 claude-haiku-5-5 claude-sonnet-4-5 claude-sonnet-4-6
         claude-opus-4-5 claude-opus-4-6 claude-opus-4-7 claude-opus-4-8 claude-opus-5 claude-opus-5-5 claude-fable-5-1
 google: gemini-2.5-flash gemini-2.5-flash-lite gemini-2.5-pro gemini-3-flash-preview gemini-3.1-pro-preview
         gemini-3.1-flash-lite gemini-3.5-flash gemini-3.5-flash-lite gemini-3.6-flash gemini-3.7-flash gemini-3.8-flash
-        gemini-4-argon gemini-embedding-001
+        gemini-4-argon
+google-openai: gemini-embedding-001
 deepseek: deepseek-flash deepseek-v4-pro
 mistral: mistral-small-2603 mistral-medium-2604 mistral-large-2512 mistral-large-4-0 codestral-2508 ministral-8b-2512
 xai: grok-4.3 grok-4.5 grok-4.6 grok-4.7
@@ -39,7 +40,7 @@ together: moonshotai/Kimi-K3 zai-org/GLM-5.3 zai-org/GLM-5.3-Flash Qwen/Qwen3.8-
         deepseek-ai/DeepSeek-V4-Pro-0813
 cerebras: gpt-oss-120b
 """
-THEIR_NAMES = {"xai": "x-ai"}
+THEIR_NAMES = {"xai": "x-ai", "google-openai": "google"}
 METERS = {
     "input": "input_mtok",
     "cached_input": "cache_read_mtok",

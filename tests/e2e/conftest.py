@@ -29,12 +29,20 @@ candidates: {include: [openai/gpt-4o-mini]}
 rules: [{name: any, require: {ttft: "p95 <= 1ms"}}]
 when_nothing_fits: [refuse]
 """
+ANYTHING = """
+version: 1
+policy: anything
+candidates: {include: ["*"]}
+rules: [{name: any}]
+when_nothing_fits: [refuse]
+"""
 SHORT = "bills_after_disconnect: true\ntimeouts: {first_byte: 1.5, between_chunks: 1.5, total: 2.5}"
 
 
 def _edit(folder: Path) -> None:
     (folder / "watch.yaml").write_text(WATCH)
     (folder / "narrow.yaml").write_text(NARROW)
+    (folder / "anything.yaml").write_text(ANYTHING)
     groq = folder / "catalog" / "groq.yaml"
     groq.write_text(groq.read_text().replace("bills_after_disconnect: true", SHORT))
 

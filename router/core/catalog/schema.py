@@ -40,7 +40,7 @@ no_stream_options: answers 400 to it, and sends usage by itself. reasoning_conte
 between a call of a tool and the answer that follows (DeepSeek's guide to thinking)."""
 
 Quantization = Literal["fp32", "bf16", "fp16", "fp8", "int8", "mxfp4", "nvfp4", "fp4", "int4", "int3", "int2"]
-Dialect = Literal["openai", "anthropic", "azure", "bedrock", "gemini", "responses", "vertex"]
+Dialect = Literal["openai", "anthropic", "azure", "bedrock", "gemini", "responses", "vertex", "vertex_anthropic"]
 """The provider's wire format. Those outside `router.core.catalog.catalog.SPOKEN` are priced, but not offered yet."""
 
 _SPAN: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-(?:([01]\d|2[0-3]):([0-5]\d)|(24):(00))")

@@ -289,13 +289,14 @@ def test_the_price_points_of_the_literature_are_shipped():
     assert [model_id for model_id in LITERATURE if not shipped().catalog.by_id(model_id)] == []
 
 
-def test_self_hosted_providers_exist_only_where_an_address_is_set():
+def test_providers_of_one_s_own_exist_only_where_an_address_is_set():
     providers = shipped().catalog.providers
     assert {name for name, provider in providers.items() if provider.spoken and provider.base_url_env} == {
         "vllm",
         "sglang",
         "nim",
         "ollama",
+        "vertex",
     }
     assert all(bool(provider.base_url) != bool(provider.base_url_env) for provider in providers.values())
 
@@ -303,7 +304,7 @@ def test_self_hosted_providers_exist_only_where_an_address_is_set():
 def test_at_least_150_shipped_entries_are_served_today_by_everybody_who_matters():
     served = [model for model in shipped().catalog.models if not model.retired_at(TODAY)]
     assert len(served) >= 150
-    hosts = "openai anthropic google vertex deepseek together groq mistral xai perplexity cerebras azure bedrock"
+    hosts = "openai anthropic google google-openai vertex vertex-anthropic deepseek together groq mistral xai perplexity cerebras azure bedrock"
     own = "vllm sglang nim ollama"
     assert {model.provider for model in served} == {*hosts.split(), *own.split()}
     assert any(model.accelerator.startswith("trainium") for model in served)
@@ -319,7 +320,7 @@ def test_what_is_merely_listed_is_no_candidate_of_the_default_policy():
 def test_providers_whose_dialect_is_not_spoken_are_priced_all_the_same():
     catalog = shipped().catalog
     silent = {name for name, provider in catalog.providers.items() if not provider.spoken}
-    assert silent == {"azure", "bedrock", "perplexity", "vertex"}
+    assert silent == {"azure", "bedrock", "perplexity", "vertex-anthropic"}
     assert all(price_at(model, TODAY) for model in catalog.models if model.provider in silent)
 
 

@@ -7,7 +7,7 @@ from router.core.wire import Wire
 from router.dialects.anthropic.conversation import understood
 from router.dialects.anthropic.request import read_messages
 from router.dialects.neutral import Format, Media, Text, Thought, Tool, ToolResult, ToolUse, Turn
-from router.dialects.signatures import UNSIGNED
+from router.dialects.signatures import GEMINI, UNSIGNED
 
 SAY_HI = [{"role": "user", "content": "Hi"}]
 TOOL = {"name": "find", "input_schema": {"type": "object"}}
@@ -101,6 +101,7 @@ def test_the_system_is_a_text_or_blocks_of_text(system, heard_as):
         ({"type": "document", "source": {"type": "content", "content": "page"}}, ()),
         ({"type": "thinking", "thinking": "hm", "signature": "s"}, (Thought("hm", "s"),)),
         ({"type": "thinking", "thinking": "hm", "signature": UNSIGNED}, (Thought("hm"),)),
+        ({"type": "thinking", "thinking": "", "signature": GEMINI + "c2ln"}, (Thought("", GEMINI + "c2ln"),)),
         ({"type": "redacted_thinking", "data": "xyz"}, (Thought("", "xyz", hidden=True),)),
         ({"type": "tool_use", "id": "t", "name": "find", "input": {"q": 1}}, (ToolUse("t", "find", '{"q":1}'),)),
         ({"type": "tool_result", "tool_use_id": "t"}, (ToolResult("t", ()),)),
@@ -267,6 +268,7 @@ def test_stops_and_the_user_are_heard():
             {Wire.SIGNED_THOUGHT: "thinking that its provider signed"},
         ),
         (says({"type": "thinking", "thinking": "hm", "signature": UNSIGNED}), {}),
+        (says({"type": "thinking", "thinking": "hm", "signature": GEMINI + "c2ln"}), {}),
         (says({"type": "tool_use", "id": "t", "name": "f", "input": {}, "caller": {"type": "direct"}}), {}),
         (
             says({"type": "tool_use", "id": "t", "name": "f", "input": {}, "caller": {"type": "code"}}),
