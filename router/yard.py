@@ -20,6 +20,7 @@ from router.adapters.http.batches import BatchesApi
 from router.adapters.http.defer import Deferral
 from router.adapters.http.files import FilesApi
 from router.adapters.http.jobs import JobsApi
+from router.adapters.http.message_batches import MessageBatchesApi
 from router.adapters.jobs.batch_api import batch_apis
 from router.adapters.jobs.blobs_directory import DirectoryBlobs
 from router.adapters.jobs.blobs_s3 import S3Blobs, bucket_of
@@ -112,7 +113,8 @@ def job_parts(
     here = broker if settings.broker else None
     pipeline.deferral = Deferral(yard, here, hold_ms=round(settings.hold_s * 1000))
     table = JobsApi(pipeline, yard).table() | FilesApi(pipeline, yard, files).table()
-    return JobParts(yard, broker, table | BatchesApi(pipeline, yard, files, here).table(), settings.broker)
+    table |= BatchesApi(pipeline, yard, files, here).table() | MessageBatchesApi(pipeline, yard, files, here).table()
+    return JobParts(yard, broker, table, settings.broker)
 
 
 def blob_secret(settings: Settings) -> str:

@@ -13,8 +13,11 @@ import msgspec
 
 from router.adapters.jobs.files import KEPT_MS, File
 from router.adapters.jobs.store import CHUNK
+from router.core.errors import RouterError
 from router.core.jobs.jobs import Answer, Job, Line
 from router.dialects.batch_files import URLS
+from router.dialects.batch_requests import params_of
+from router.dialects.ways import INBOUND
 from router.ports import BlobMissing
 
 if TYPE_CHECKING:
@@ -24,8 +27,9 @@ if TYPE_CHECKING:
 
 MOST_LINES: Final = 50_000
 MOST_LINE_BYTES: Final = 8 << 20
-_STEP: Final = 8
-"""Chunks of lines read in one turn, before the lease is looked after."""
+MESSAGES: Final = "messages_batch"
+"""Kind of a job that is a Message Batch."""
+CANCELLED: Final = "cancelled"
 _READ: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -51,21 +55,23 @@ class Batches:
         if not tally.sealed:
             return await self._read(tally, leased)
         if tally.ended_ms and "output" not in tally.notes:
-            await self._write(tally, leased)
+            await (self._write_results(tally, leased) if tally.job.kind == MESSAGES else self._write(tally, leased))
         return None
 
     async def _read(self, tally: Tally, leased: Leased) -> int | None:
         """Lines from the input file to the queue, from where it was left."""
         yard, job, done = self._yard, tally.job, int(tally.at or 0)
-        file = await self._files.find(job.tenant, job.given.get("file", ""))
         waiting: list[tuple[int, _Entry]] = []
         seen: set[bytes] = set()
         number = 0
-        if file is not None and not tally.unwanted:
-            async for raw in self._files.lines(file):
+        blob = await self._input(job)
+        if blob:
+            async for raw in self._files.lines(blob):
                 if not raw.strip():
                     continue
-                entry = self._entry(job, number, raw, seen)
+                entry = _params(number, raw) if job.kind == MESSAGES else self._entry(job, number, raw, seen)
+                if tally.unwanted and not entry.code:
+                    entry = msgspec.structs.replace(entry, body=b"", code=CANCELLED)
                 if number >= done:
                     waiting.append((number, entry))
                 number += 1
@@ -73,12 +79,19 @@ class Batches:
                     if not await self._taken(job, leased, done, waiting):
                         return yard.now_ms() + 1_000
                     done, waiting = number, []
-        if not number and not tally.unwanted:
+        if not number:
             await yard.store.note(job.tenant, job.id, fault="The input file is empty, or gone.")
         if waiting and not await self._taken(job, leased, done, waiting):
             return yard.now_ms() + 1_000
         await yard.store.put(job, [], sealed=True, now_ms=yard.now_ms())
         return None
+
+    async def _input(self, job: Job) -> str:
+        """The blob that its lines lie in; "" for none."""
+        if job.kind == MESSAGES:
+            return job.given["blob"]
+        file = await self._files.find(job.tenant, job.given.get("file", ""))
+        return "" if file is None else file.blob
 
     async def _taken(self, job: Job, leased: Leased, done: int, entries: list[tuple[int, _Entry]]) -> bool:
         yard = self._yard
@@ -90,14 +103,11 @@ class Batches:
                     place = await writing.add(entry.body)
                     lines.append((number, Line("queued", 0, "", place, custom_id=entry.custom_id), b""))
                     continue
-                error = {"message": entry.words, "type": "invalid_request_error", "param": None, "code": entry.code}
-                place = await writing.add(
-                    msgspec.msgpack.encode(Answer(400, {}, msgspec.json.encode({"error": error})))
-                )
-                line = Line(
-                    "failed", 0, "", ("", 0, 0), custom_id=entry.custom_id, status=400, result=place,
-                    error=entry.code, ended_ms=yard.now_ms(),
-                )  # fmt: skip  # one field a line would hide that it is one line
+                if entry.code == CANCELLED:
+                    lines.append((number, _never(entry, "cancelled", yard.now_ms()), b""))
+                    continue
+                place = await writing.add(msgspec.msgpack.encode(Answer(400, {}, _refusal(job, entry))))
+                line = msgspec.structs.replace(_never(entry, "failed", yard.now_ms()), status=400, result=place)
                 lines.append((number, line, b""))
         await yard.store.expire(job.tenant, job.deadline_ms + job.keep_ms, f"blob:{blob}")
         before = str(done) if done else ""
@@ -159,6 +169,37 @@ class Batches:
         notes["final"] = yard.now_ms()
         await yard.store.note(tenant, job.id, **notes)
 
+    async def _write_results(self, tally: Tally, leased: Leased) -> None:
+        """The results of a Message Batch, from the lines' answers."""
+        yard, job = self._yard, tally.job
+        async with await self._files.writer(job.tenant) as writer:
+            for start in range(0, tally.lines, CHUNK):
+                numbers = range(start, min(start + CHUNK, tally.lines))
+                for number, line in zip(numbers, await yard.store.lines(job.tenant, job.id, numbers), strict=True):
+                    if line is not None:
+                        await writer.add(await self._result(job, number, line))
+                if start % (CHUNK * 16) == 0 and not await yard.store.extend(job.tenant, leased, yard.now_ms()):
+                    return
+        await yard.store.expire(job.tenant, job.deadline_ms + job.keep_ms, f"blob:{writer.blob}")
+        notes: dict[str, str | int] = {"output": writer.blob if writer.size else "", "output_size": writer.size}
+        await yard.store.note(job.tenant, job.id, **notes, final=yard.now_ms())
+
+    async def _result(self, job: Job, number: int, line: Line) -> bytes:
+        """A line of a Message Batch's results."""
+        if line.state == "cancelled":
+            result: dict[str, Any] = {"type": "canceled"}
+        else:
+            try:
+                body = (await self._yard.answer(job, number, line)).body
+            except BlobMissing:
+                body = INBOUND["messages"].error_body(RouterError("internal_error", "The answer is not kept any more."))
+                line = msgspec.structs.replace(line, state="failed")
+            if line.state == "succeeded":
+                result = {"type": "succeeded", "message": msgspec.Raw(body)}
+            else:
+                result = {"type": "errored", "error": msgspec.Raw(body or b"null")}
+        return msgspec.json.encode({"custom_id": line.custom_id, "result": result}) + b"\n"
+
     def _file(self, job: Job, writer: FileWriter, suffix: str) -> File:
         now_ms = self._yard.now_ms()
         return File(
@@ -196,6 +237,30 @@ class Batches:
             except BlobMissing:
                 document["error"] = {"code": "answer_lost", "message": "The answer is not kept any more."}
         return msgspec.json.encode(document) + b"\n"
+
+
+def _never(entry: _Entry, state: str, now_ms: int) -> Line:
+    """A line that is not run."""
+    return Line(state, 0, "", ("", 0, 0), custom_id=entry.custom_id, error=entry.code, ended_ms=now_ms)
+
+
+def _refusal(job: Job, entry: _Entry) -> bytes:
+    """Why a line is not run, in the caller's dialect."""
+    if job.kind == MESSAGES:
+        return INBOUND["messages"].error_body(RouterError("invalid_request", entry.words))
+    error = {"message": entry.words, "type": "invalid_request_error", "param": None, "code": entry.code}
+    return msgspec.json.encode({"error": error})
+
+
+def _params(number: int, raw: bytes) -> _Entry:
+    """A line of a Message Batch: it was seen to be one when the batch was taken in."""
+    name, body = params_of(raw)
+    if len(body) > MOST_LINE_BYTES:
+        words = (
+            f"requests.{number}: {len(body)} bytes; a request has at most {MOST_LINE_BYTES}. Send large files by URL."
+        )
+        return _Entry(name, code="line_too_large", words=words)
+    return _Entry(name, body)
 
 
 def _text(raw: msgspec.Raw | None) -> str:

@@ -251,6 +251,9 @@ class Broker:
             seen = await yard.pipeline.consider(
                 job.endpoint, identity, job.headers, body, request_id=job.id, deadline_ms=left_ms
             )
+            if seen.request.stream:
+                message = "A batch's line is answered whole: leave out stream."
+                raise RouterError("invalid_request", message, param="stream")  # noqa: TRY301 - told like any other
             seen = yard.planner.wholly(seen)
             planned = yard.planner.plan(seen, left_ms, line.avoid)
             if planned is not None:

@@ -52,7 +52,7 @@ QUIET_S: Final = 20.0
 _FIRST_LOOK_S: Final = 0.05
 _LAST_LOOK_S: Final = 1.0
 _CARRIED: Final = ("anthropic-version", "anthropic-beta")
-_LEFT_OUT: Final = frozenset({"x-costrouter-deadline", "x-costrouter-webhook"})
+_LEFT_OUT: Final = frozenset({"x-costrouter-deadline", "x-costrouter-webhook", "x-costrouter-budget-usd"})
 
 
 class Deferral:
@@ -89,7 +89,7 @@ class Deferral:
                 )
             return None
         now_ms = self._yard.now_ms()
-        at_ms = _deadline(deadline, now_ms)
+        at_ms = deadline_of(deadline, now_ms)
         until_ms = at_ms if later else min(at_ms, now_ms + self._hold_ms)
         seen = self._yard.planner.wholly(seen)
         planned = self._yard.planner.plan(seen, until_ms - now_ms)
@@ -110,7 +110,7 @@ class Deferral:
         """
         now_ms = self._yard.now_ms()
         seen = self._yard.planner.wholly(seen)
-        planned = self._yard.planner.plan(seen, _deadline(seen.orders.deadline, now_ms) - now_ms)
+        planned = self._yard.planner.plan(seen, deadline_of(seen.orders.deadline, now_ms) - now_ms)
         if planned is None:
             return None
         return {
@@ -362,7 +362,12 @@ def _job_headers(job: Job, kind: str) -> Headers:
     return [("x-request-id", job.id), ("x-costrouter-request-id", job.id), ("content-type", kind)]
 
 
-def _deadline(text: str, now_ms: int) -> int:
+def deadline_of(text: str, now_ms: int) -> int:
+    """When an answer is needed, in ms since the epoch; within `ASYNC_MS` where nothing is said.
+
+    Raises:
+        RouterError: ``invalid_request``.
+    """
     name = "x-costrouter-deadline"
     at_ms = due_ms(text, now_ms) if text else now_ms + ASYNC_MS
     if at_ms <= now_ms:

@@ -108,7 +108,7 @@ class FilesApi:
             "server": SERVER,
             "x-request-id": request_id,
         }
-        parts = self._files.parts(file)
+        parts = self._files.parts(file.blob)
         try:
             first = await anext(parts, b"")
         except BlobMissing:

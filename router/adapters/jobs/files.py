@@ -91,15 +91,15 @@ class FileStore:
         await self._connection.call("ZREM", f"{prefix}files", file.id)
         await self._vault.blobs.delete(file.blob)
 
-    async def parts(self, file: File) -> AsyncIterator[bytes]:
-        """Its bytes, part by part. Raises `BlobMissing`."""
-        async for _, payload in self._vault.frames(file.blob):
+    async def parts(self, blob: str) -> AsyncIterator[bytes]:
+        """A file's bytes, part by part. Raises `BlobMissing`."""
+        async for _, payload in self._vault.frames(blob):
             yield payload
 
-    async def lines(self, file: File) -> AsyncIterator[bytes]:
-        """Its lines, without their ends; empty ones too."""
+    async def lines(self, blob: str) -> AsyncIterator[bytes]:
+        """A file's lines, without their ends; empty ones too."""
         rest = b""
-        async for part in self.parts(file):
+        async for part in self.parts(blob):
             *whole, rest = (rest + part).split(b"\n")
             for line in whole:
                 yield line.rstrip(b"\r")

@@ -1,4 +1,4 @@
-"""Work that may wait, at Anthropic: its Message Batches simulated, and used for callers of either dialect."""
+"""Anthropic's Message Batches: simulated, used for callers of either dialect, and taken in as its SDK knows them."""
 
 from __future__ import annotations
 
@@ -131,3 +131,107 @@ async def test_a_batch_whose_creation_was_not_answered_is_found_among_others_as_
     report = tenant.node.http.get(f"{tenant.node.sim_url}/_sim/batches").json()
     assert len(report["batches"]) == 2, "a creation was repeated"
     assert row.cost_nano in [line["nano"] for line in tenant.node.bill()]
+
+
+@pytest.fixture
+async def sdk(tenant):
+    """The official SDK, pointed at the router."""
+    client = anthropic.AsyncAnthropic(base_url=tenant.node.url, api_key=tenant.key, max_retries=0, timeout=60)
+    async with client:
+        yield client
+
+
+def asked(name, model="auto", **fields):
+    return {"custom_id": name, "params": params(model=model) | fields}
+
+
+async def over(sdk, batch):
+    found = [batch]
+
+    async def ended():
+        found[0] = await sdk.messages.batches.retrieve(batch.id)
+        return found[0].processing_status == "ended"
+
+    await until(ended, 30)
+    return found[0]
+
+
+async def submitted(sdk, *requests, **headers):
+    return await sdk.messages.batches.create(
+        requests=requests, extra_headers={"x-costrouter-deadline": "60s"} | headers | VERSION
+    )
+
+
+async def test_requests_are_routed_one_by_one_and_come_back_as_one(tenant, sdk):
+    models = ("auto", MODEL, "openai/gpt-4.1-mini", "default")
+    requests = [asked(f"q{number}", models[number % 4], max_tokens=2_000) for number in range(20)]
+    requests += [asked("unknown", "openai/gpt-9-imaginary"), asked("zero", max_tokens=0), asked("flows", stream=True)]
+    batch = await submitted(sdk, *requests)
+    assert batch.id.startswith("msgbatch_")
+    assert (batch.processing_status, batch.request_counts.processing, batch.results_url) == ("in_progress", 23, None)
+    batch = await over(sdk, batch)
+    counts = batch.request_counts
+    assert (counts.succeeded, counts.errored, counts.processing) == (20, 3, 0)
+    told = {row.custom_id: row.result async for row in await sdk.messages.batches.results(batch.id)}
+    assert told.keys() == {request["custom_id"] for request in requests}
+    assert all(told[f"q{number}"].message.content[0].text for number in range(20))
+    assert told["unknown"].error.error.type == "not_found_error"
+    assert "max_tokens" in told["zero"].error.error.message
+    assert "stream" in told["flows"].error.error.message
+    booked = await tenant.rows(20)
+    assert sum(row.cost_nano for row in booked) == sum(found["nano"] for found in tenant.node.bill())
+    assert {(row.provider, row.tier) for row in booked} >= {("anthropic", "batch"), ("openai", "batch")}
+
+
+async def test_batches_are_listed_cancelled_and_deleted(tenant, sdk):
+    simulate(tenant.node, {"kind": "never", "times": None})
+    batches = [await submitted(sdk, asked(f"q{number}", MODEL)) for number in range(3)]
+    ids = [batch.id for batch in reversed(batches)]
+    assert [found.id async for found in sdk.messages.batches.list(limit=2)] == ids
+    newer = await sdk.messages.batches.list(limit=1, before_id=ids[2])
+    assert ([found.id for found in newer.data], newer.has_more) == ([ids[1]], True)
+    with pytest.raises(anthropic.BadRequestError, match="in progress"):
+        await sdk.messages.batches.delete(ids[0])
+    with pytest.raises(anthropic.AnthropicError, match="results_url"):
+        await sdk.messages.batches.results(ids[0])
+    assert (await sdk.messages.batches.cancel(ids[0])).processing_status in ("canceling", "ended")
+    batch = await over(sdk, batches[2])
+    assert (batch.request_counts.canceled, batch.cancel_initiated_at is None) == (1, False)
+    (row,) = [row async for row in await sdk.messages.batches.results(batch.id)]
+    assert row.result.type == "canceled"
+    assert (await sdk.messages.batches.delete(batch.id)).type == "message_batch_deleted"
+    other = tenant.node.new_key(tenant=tenant.name)
+    async with anthropic.AsyncAnthropic(base_url=tenant.node.url, api_key=other, max_retries=0) as stranger:
+        assert [found async for found in stranger.messages.batches.list()] == []
+        with pytest.raises(anthropic.NotFoundError):
+            await stranger.messages.batches.retrieve(ids[1])
+    with pytest.raises(anthropic.NotFoundError):
+        await sdk.messages.batches.retrieve(batch.id)
+    for left in ids[1:]:
+        await sdk.messages.batches.cancel(left)
+
+
+async def test_a_limit_of_its_own_stops_what_is_not_begun(sdk):
+    batch = await submitted(
+        sdk, *(asked(f"q{number}", MODEL) for number in range(6)), **{"x-costrouter-budget-usd": "0.0005"}
+    )
+    counts = (await over(sdk, batch)).request_counts
+    assert counts.succeeded
+    assert counts.errored
+    assert counts.succeeded + counts.errored == 6
+
+
+@pytest.mark.parametrize(
+    ("requests", "headers", "words"),
+    [
+        ([], {}, "at least one"),
+        ([asked("a b")], {}, "custom_id"),
+        ([asked("a"), asked("a")], {}, "has been used before"),
+        ([asked("a")], {"x-costrouter-deadline": "90d"}, "30 days"),
+        ([asked("a")], {"x-costrouter-budget-usd": "much"}, "x-costrouter-budget-usd"),
+    ],
+)
+async def test_a_batch_that_cannot_be_is_refused_in_anthropic_s_words(sdk, requests, headers, words):
+    with pytest.raises(anthropic.BadRequestError, match=words) as refused:
+        await submitted(sdk, *requests, **headers)
+    assert refused.value.body["error"]["type"] == "invalid_request_error"
