@@ -259,7 +259,8 @@ class Attempt:
         price = self._price(usage)
         cost = cost_pico(price, usage)
         baseline = decision.baseline
-        baseline_nano = nano_ceil(cost if baseline is None else cost_pico(baseline.price, usage))
+        cost_nano = nano_ceil(cost)
+        baseline_nano = cost_nano if baseline is None else nano_ceil(cost_pico(baseline.price, usage))
         ttft_ms = round((self.first_at - self.started) * 1000) if self.first_at else 0
         total_ms = round((self._desk.clock.monotonic() - self.started) * 1000)
         if self._sent is not None:
@@ -303,7 +304,7 @@ class Attempt:
             reasoning_tokens=usage.reasoning_tokens,
             price_version=price.version,
             cost_pico=cost,
-            cost_nano=nano_ceil(cost),
+            cost_nano=cost_nano,
             estimated_nano=nano_ceil(decision.expected_pico),
             baseline_nano=baseline_nano,
             runner_up_nano=nano_ceil(decision.runner_up_pico),

@@ -124,7 +124,7 @@ class Forwarder:
         bounds = self._bounds if plan.forwarding is None else self._completed(plan.forwarding)
         admitted = Admitted(call, seen, bounds, self._desk.clock.monotonic())
         try:
-            await self._first(admitted, decision)
+            await (self._next if bounds.queue is None else self._first)(admitted, decision)
         except RouterError as refused:
             if refused.code != "budget_exceeded" or plan.exhausted is None:
                 raise

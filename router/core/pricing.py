@@ -177,11 +177,13 @@ def upper_cost(price: Price, prompt: int, output: int, *, an_hour: bool = False)
         output: tokens, of all answers together.
         an_hour: whether the caches may be written for an hour, which costs more than minutes.
     """
-    reached = (band for band in price.bands if band.above == 0 or band.above < prompt)
-    return max(_upper_cost(band, prompt, output, an_hour=an_hour) for band in reached)
-
-
-def _upper_cost(band: Band, prompt: int, output: int, *, an_hour: bool) -> int:
-    rates = band.rates
-    written = max(rates.cache_write, hour_rate(band)) if an_hour else rates.cache_write
-    return rates.request + prompt * max(rates.input, written) + output * rates.output
+    most = 0
+    for band in price.bands:
+        if band.above and band.above >= prompt:
+            continue
+        rates, hourly = band.rates, band.cache_write_1h
+        token = max(rates.input, rates.cache_write)
+        if an_hour and hourly is not None:
+            token = max(token, hourly)
+        most = max(most, rates.request + prompt * token + output * rates.output)
+    return most

@@ -225,11 +225,12 @@ class Connection(web.RequestHandler):
     async def _answer(self, request: DirectRequest) -> None:
         keep = False
         try:
-            response = await self._server.handle(request)
-            if isinstance(response, web.Response):
+            response: Any = await self._server.handle(request)
+            if response.__class__ is not WholeReply and isinstance(response, web.Response):
                 response = whole(response)
             # Neither looks for more in it than a DirectRequest has.
-            await response.prepare(cast("web.BaseRequest", request))
+            likeness: Any = request
+            await response.prepare(likeness)
             await response.write_eof()
             keep = bool(response.keep_alive) and request.keep_alive
         except ConnectionError:

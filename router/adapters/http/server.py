@@ -10,7 +10,8 @@ import asyncio
 import itertools
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import structlog
 from aiohttp import web
@@ -69,7 +70,9 @@ class HttpServer:
         self.cuts = False
         """Whether requests under way are told that they end here."""
         self._incarnation = f"req_{secrets.token_hex(6)}"
-        prompts = {("POST", f"/v1{inbound.path}"): self._prompts(inbound) for inbound in INBOUND.values()}
+        prompts = {
+            ("POST", f"/v1{inbound.path}"): partial(self._serve, inbound=inbound) for inbound in INBOUND.values()
+        }
         self._direct_bytes = direct_bytes
         self._table: dict[tuple[str, str], Handler] = {
             **prompts,
@@ -165,20 +168,9 @@ class HttpServer:
                 return "/".join(pattern)
         return "/v1/models/*" if path.startswith("/v1/models/") else ""
 
-    def _prompts(self, inbound: Inbound) -> Handler:
-        async def handler(request: web.BaseRequest | DirectRequest, request_id: str) -> web.StreamResponse:
-            try:
-                return await self._serve(request, request_id, inbound.api)
-            except RouterError as error:
-                return error_response(error, request_id, inbound.error_body)
-            except asyncio.CancelledError:
-                if not self.cuts:
-                    raise
-                return error_response(stopping(), request_id, inbound.error_body)
-
-        return handler
-
-    async def _serve(self, request: web.BaseRequest | DirectRequest, request_id: str, api: str) -> web.StreamResponse:
+    async def _serve(
+        self, request: web.BaseRequest | DirectRequest, request_id: str, inbound: Inbound
+    ) -> web.StreamResponse:
         def gone() -> bool:
             transport = request.transport
             return transport is None or transport.is_closing()
@@ -186,16 +178,24 @@ class HttpServer:
         def read() -> Awaitable[bytes]:
             return request.body() if isinstance(request, DirectRequest) else read_body(request, self._max_body)
 
-        call = Call(api=api, headers=request.headers, read=read, request_id=request_id, gone=gone)
+        call = Call(api=inbound.api, headers=request.headers, read=read, request_id=request_id, gone=gone)
         key = request.headers.get(HEADER)
         once = None if key is None else self._pipeline.once
-        reply = await (self._pipeline.serve(call) if key is None or once is None else once.serve(call, key))
+        try:
+            reply = await (self._pipeline.serve(call) if key is None or once is None else once.serve(call, key))
+        except RouterError as error:
+            return error_response(error, request_id, inbound.error_body)
+        except asyncio.CancelledError:
+            if not self.cuts:
+                raise
+            return error_response(stopping(), request_id, inbound.error_body)
         if reply.status != 200:
             return web.Response(
                 body=reply.body, status=reply.status, headers=CIMultiDict([*reply.headers, ("server", SERVER)])
             )
         if reply.stream is None:
-            return cast("web.StreamResponse", WholeReply(reply.headers, reply.body, reply.after))
+            whole: Any = WholeReply(reply.headers, reply.body, reply.after)
+            return whole  # type: ignore[no-any-return]  # what aiohttp and a connection ask of an answer
         return await self._send_stream(request, reply.headers, reply.body, reply.stream)
 
     async def _send_stream(

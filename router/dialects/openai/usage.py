@@ -71,10 +71,13 @@ def _normal(given: Any, tier: str) -> Usage | None:
     completion = 0 if said is None else a_count(said)
     if prompt is None or completion is None:
         return None
-    prompt_details = _details(given, "prompt_tokens_details")
-    cached = a_count(prompt_details.get("cached_tokens")) or a_count(given.get("prompt_cache_hit_tokens")) or 0
-    written = a_count(prompt_details.get("cache_write_tokens")) or 0
-    reasoning = a_count(_details(given, "completion_tokens_details").get("reasoning_tokens")) or 0
+    cached = written = reasoning = 0
+    if details := given.get("prompt_tokens_details"):
+        cached, written = _part(details, "cached_tokens"), _part(details, "cache_write_tokens")
+    if not cached and (hits := given.get("prompt_cache_hit_tokens")):
+        cached = a_count(hits) or 0
+    if details := given.get("completion_tokens_details"):
+        reasoning = _part(details, "reasoning_tokens")
     total = a_count(given.get("total_tokens")) or 0
     hidden = max(0, total - prompt - completion)
     completion += hidden
@@ -91,9 +94,9 @@ def _normal(given: Any, tier: str) -> Usage | None:
     )
 
 
-def _details(given: dict[str, Any], name: str) -> dict[str, Any]:
-    details = given.get(name)
-    return details if isinstance(details, dict) else {}
+def _part(details: object, name: str) -> int:
+    count = a_count(details.get(name)) if isinstance(details, dict) else None
+    return count or 0
 
 
 def a_count(value: object) -> int | None:
