@@ -70,6 +70,7 @@ from router.once import Once
 from router.pipeline import Pipeline
 from router.plan import DEV, Plan, brought_keys, own_links, renewed_links, world_of
 from router.ports import Clock, StoreUnavailable, Upstream
+from router.prefixes import Prefixes
 from router.processes import BACKLOG
 from router.settings import Settings
 from router.yard import blob_secret, job_parts
@@ -119,6 +120,7 @@ class _Worker:
         self._clock = SystemClock()
         self._observations = Observations()
         self._metrics = Metrics(self._limits_of)
+        self._prefixes = Prefixes(blob_secret(plan.settings), self._clock)
         self._log = RequestLog(sys.stderr.fileno(), self._name)
         self._listener = Gathered((self._log, self._metrics, Learning(self._observations)))
         self._health = Health(reasons=[*plan.warnings, *plan.policies.reasons])
@@ -153,7 +155,7 @@ class _Worker:
         counter = TiktokenCounter(plan.encoders.get(), executor=executor)
         decisions = StoreDecisions(reader, plan.settings.decisions_mb * 1024 * 1024)
         breakers = Breakers(plan.keyed_links, clock, connection=reader, on=plan.settings.breaker)
-        desk = Desk(ledger, counter, clock, (self._listener,), budgets, breakers, decisions)
+        desk = Desk(ledger, counter, clock, (self._listener, self._prefixes), budgets, breakers, decisions)
         pipeline = self._pipeline(keys, upstream, desk, breakers)
         watch = await self._watching(pipeline)
         jobs = job_parts(
@@ -275,6 +277,7 @@ class _Worker:
         forwarder = Forwarder(desk, Exchange(upstream, self._clock, desk.ways), bounds=bounds)
         pipeline = Pipeline(keys=keys, desk=desk, forwarder=forwarder, snapshot=self._snapshot())
         pipeline.own_keys = brought_keys(self._world.catalog, self._plan.own_links)
+        pipeline.prefixes = self._prefixes
         breakers.on_change = lambda: self._shut(pipeline, breakers)
         return pipeline
 

@@ -134,7 +134,13 @@ class Considered(msgspec.Struct, frozen=True):
 def wish_of(orders: Orders, identity: Identity, user: str, request_id: str) -> Wish:
     """What of a request's orders, and of who asks, bears on its route."""
     draw = orders.session or user or request_id
-    return Wish(orders.policy, orders.quality_milli, orders.tags, identity, user, draw)
+    return Wish(orders.policy, orders.quality_milli, orders.tags, identity, user, draw, bool(orders.session))
+
+
+def tasked(facts: Facts, orders: Orders, wish: Wish, snapshot: Snapshot) -> Facts:
+    """The facts with the task that the policy states, where the caller states none."""
+    task = "" if orders.task else snapshot.governing.task(facts.asked_model, wish)
+    return msgspec.structs.replace(facts, task=task) if task else facts
 
 
 def claimed(identity: Identity, orders: Orders, own: ProviderLink | None) -> tuple[Identity, str]:

@@ -16,7 +16,7 @@ import msgspec
 
 from router.attempt import Desk
 from router.caching import Caching
-from router.considered import Considered, budgeted, claimed, in_time, prompt_size, translates, tried, wish_of
+from router.considered import Considered, budgeted, claimed, in_time, prompt_size, tasked, translates, tried, wish_of
 from router.core.access.rights import MAY, refused
 from router.core.deciding.hints import cheaper
 from router.core.deciding.snapshot import Snapshot
@@ -33,6 +33,7 @@ from router.reserving import store_unavailable
 
 if TYPE_CHECKING:
     from router.once import Once
+    from router.prefixes import Prefixes
 
 __all__ = ["Call", "Considered", "Pipeline", "Reply"]
 
@@ -57,6 +58,8 @@ class Pipeline:
         """Providers whose own keys callers may bring; without it, none."""
         self.caching: Caching | None = None
         """Gives answers again where the policy has a cache."""
+        self.prefixes: Prefixes | None = None
+        """Knows which prompts' beginnings providers keep; without it, all are taken to be new."""
         self.once: Once | None = None
         """Serves requests with an idempotency key; without it, such a key means nothing."""
 
@@ -202,6 +205,9 @@ class Pipeline:
         if orders.deadline or deadline_ms is not None:
             facts = in_time(facts, orders, self._desk.ledger.store_ms(), deadline_ms)
         wish = wish_of(orders, identity, request.user, request_id)
+        facts = tasked(facts, orders, wish, snapshot)
+        if self.prefixes is not None:
+            facts = self.prefixes.seen(facts, request, snapshot.world, wish, request_id)
         if snapshot.governing.asks_budgets(facts.asked_model, wish):
             facts = await budgeted(facts, wish, identity, self._desk.budgets, self._desk.ledger.store_ms())
         route = snapshot.route(facts, wish)

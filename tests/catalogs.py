@@ -72,8 +72,9 @@ def the_model(region=None, **changes):
     return compiled(a_model(**changes), region=region).models[0]
 
 
-def a_catalog(*models):
-    result = compiled(*(models or (a_model(), a_model("acme/small", tags=["chat", "small"], weights="open"))))
+def a_catalog(*models, **changes):
+    both = (a_model(), a_model("acme/small", tags=["chat", "small"], weights="open"))
+    result = compiled(*(models or both), **changes)
     return Catalog([result.provider], result.models)
 
 

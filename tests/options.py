@@ -2,6 +2,7 @@
 
 from hypothesis import strategies as st
 
+from router.core.deciding.choices import Cache, Prefix
 from router.core.deciding.decide import Decision, Facts, Fault, Option, Plan, level
 from router.core.images import Flat, Image
 from router.core.statistics.stats import Summary
@@ -86,6 +87,11 @@ def missing(candidate, *faults):
 
 
 FAULT = Fault("ttft", 840, 800)
+ON_REQUEST = Cache(asked=True, least=100, hit_ppm=1_000_000)
+KNOWN = (
+    Prefix(300, warm={"acme/m0@acme": 600_000}, again_ppm=400_000, head_ppm=300_000, head_again_ppm=1_000_000),
+    Prefix(2_000, warm={"acme/m1@acme": 1_000_000, "acme/m2@acme": 10_000}, head_ppm=500_000, head_again_ppm=900_000),
+)
 COUNTS = st.integers(0, 3_000)
 
 _rates = st.builds(
@@ -117,6 +123,7 @@ def random_options(draw, number):
         output_mean=draw(st.integers(0, 300)),
         output_p90=draw(st.integers(0, 600)),
         tries_ppm=draw(st.sampled_from((1_000_000, 1_000_000, 1_250_000))),
+        cache=draw(st.sampled_from((None, Cache(asked=False, least=100, hit_ppm=900_000), ON_REQUEST))),
     )
 
 
@@ -132,6 +139,7 @@ def random_facts(draw):
         max_output=draw(st.sampled_from((None, 0, 50, 900))),
         choices=draw(st.integers(1, 3)),
         max_cost_pico=draw(st.sampled_from((None, 20_000, 60_000))),
+        prefix=draw(st.sampled_from((None, None, *KNOWN))),
     )
 
 

@@ -24,6 +24,7 @@ PIPELINE = frozenset(
         "once",
         "kept",
         "caching",
+        "prefixes",
     ]
 )
 MAY_IMPORT = {

@@ -25,6 +25,7 @@ _ID: Final = re.compile(r"req_[0-9a-f]{12,}")
 _COLUMNS: Final = (("", "left"), ("model", "left"), ("$ expected", "right"), ("likely", "left"), ("quality", "left"),
                    ("ttft p95", "right"), ("price of", "left"), ("", "left"))  # fmt: skip  # titles with their sides
 _FLIPS: Final = 6
+_WARM: Final = 3
 _REJECTED: Final = 10
 """Rejected candidates that are shown unless all are asked for."""
 
@@ -111,6 +112,8 @@ def _show(out: Console, found: dict[str, Any], left_out: int, *, sources: bool) 
     low, high = found["prompt_tokens_likely"]
     exact = "" if found["prompt_tokens_exact"] else f" (likely {low:,}-{high:,})"
     answer = f"out ~{found['output_tokens']:,}, p90 {found['output_tokens_p90']:,}" if chosen else ""
+    warm = ", ".join(f"{one['tokens']:,} warm at {one['provider']}" for one in found["warm"][:_WARM])
+    exact = f"{exact} ({warm})" if warm else exact
     out.print(f"task {found['task']}   in {found['prompt_tokens']:,} tok{exact}   {answer}{_limits(found['limits'])}")
     if chosen and chosen["relaxed"]:
         out.print(f"given up: {chosen['relaxed']}")

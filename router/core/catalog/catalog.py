@@ -109,6 +109,23 @@ class OutputPrior(msgspec.Struct, frozen=True):
     p90: int
 
 
+class PromptCache(msgspec.Struct, frozen=True):
+    """How a provider keeps the beginnings of prompts. What reading and writing cost says the price."""
+
+    asked: bool
+    """Only prompts that carry breakpoints are kept; else all are, by themselves."""
+    least: int
+    """Tokens, as the provider meters them, under which nothing is kept."""
+    ttl_s: int
+    """For how long, from the last use."""
+    hit_ppm: int
+    """Prior: how much of a prefix that should be there is read, in parts per million."""
+    keyed: bool
+    """Whether it takes ``prompt_cache_key``, by which requests of one prefix come to one machine."""
+    source: str
+    date: dt.date
+
+
 class Window(msgspec.Struct, frozen=True):
     """Times at which a price row holds: minutes of the local day, half-open; weekdays with Monday 0."""
 
@@ -206,6 +223,8 @@ class Model(msgspec.Struct, frozen=True):
     self_hosted: SelfHosted | None = None
     efforts: dict[str, Effort] = {}
     """By the word that is sent as ``reasoning_effort``; empty where nobody knows what they change."""
+    prompt_cache: PromptCache | None = None
+    """None where it has none, or nobody knows how it works."""
 
     @property
     def name(self) -> str:

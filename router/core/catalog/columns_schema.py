@@ -11,12 +11,13 @@ import datetime as dt
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema, model_validator
 
-from router.core.catalog.catalog import PriceRow, Variant
+from router.core.catalog.catalog import PriceRow, PromptCache, Variant
 from router.core.catalog.self_hosted import SelfHosted, average_usd, pico
 from router.core.pricing import scaled, share
 from router.core.schema import ExactDecimal, Instant, Millionths, RatePerMillion, Strict, Thousandths, Usd
+from router.core.units import milliseconds
 from router.core.values import Rates
 
 Tier = Literal["batch", "flex", "window", "priority"]
@@ -84,6 +85,37 @@ class BaseSchema(Strict):
     by: Literal["lora", "fine-tuning", "distillation", "quantization", "merge"]
 
 
+def _seconds(text: object) -> int:
+    return milliseconds(str(text)) // 1000
+
+
+_Seconds = Annotated[int, BeforeValidator(_seconds), WithJsonSchema({"type": "string"})]
+
+
+class PromptCacheSchema(Strict):
+    """``prompt_cache``: how a provider keeps the beginnings of prompts."""
+
+    kept: Literal["by itself", "on request"]
+    """``on request``: only prompts that carry breakpoints."""
+    min_tokens: int = Field(ge=0)
+    ttl: _Seconds = Field(ge=1)
+    """For how long from the last use, such as 5m."""
+    hit_rate: Millionths = Field(default=900_000, le=1_000_000)
+    """Prior: how much of what should be there is read; what is observed takes its place."""
+    keyed: bool = False
+    """Takes ``prompt_cache_key``."""
+    source: str = Field(min_length=1)
+    checked: dt.date
+
+
+class PromptCacheChangeSchema(Strict):
+    """``prompt_cache`` of a model: what is different from its provider's."""
+
+    min_tokens: int | None = Field(default=None, ge=0)
+    ttl: _Seconds | None = None
+    hit_rate: Millionths | None = Field(default=None, le=1_000_000)
+
+
 class SelfHostedSchema(Strict):
     """``self_hosted``: what a machine of one's own costs and does. The price is derived from it where no row is given."""
 
@@ -130,6 +162,28 @@ def variant(schema: VariantSchema, rates: Rates, cache_write_1h: int) -> Variant
 def meters(schema: AudioSchema | ImagesSchema | None) -> dict[str, int]:
     """The meters that are priced: pico-dollars a token, a minute or an image."""
     return {} if schema is None else schema.model_dump(exclude_none=True)
+
+
+def prompt_cache(provider: PromptCacheSchema | None, model: PromptCacheChangeSchema | None) -> PromptCache | None:
+    """The provider's, with what the model says of its own.
+
+    Raises:
+        ValueError: only the model says anything.
+    """
+    if provider is None:
+        if model is not None:
+            raise ValueError("prompt_cache of a model changes what its provider's says, and that says nothing")
+        return None
+    said = provider.model_copy(update={} if model is None else model.model_dump(exclude_none=True))
+    return PromptCache(
+        asked=said.kept == "on request",
+        least=said.min_tokens,
+        ttl_s=said.ttl,
+        hit_ppm=said.hit_rate,
+        keyed=said.keyed,
+        source=said.source,
+        date=said.checked,
+    )
 
 
 def machine(schema: SelfHostedSchema) -> SelfHosted:

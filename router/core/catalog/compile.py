@@ -23,7 +23,7 @@ from router.core.catalog.catalog import (
     Window,
     did_you_mean,
 )
-from router.core.catalog.columns_schema import derived_row, machine, meters, variant
+from router.core.catalog.columns_schema import derived_row, machine, meters, prompt_cache, variant
 from router.core.catalog.schema import Day
 from router.core.schema import Path, Problem, SchemaError
 from router.core.statistics.quality import Score
@@ -114,6 +114,11 @@ def _model(file: CatalogSchema, entry: ModelSchema, path: Path) -> tuple[Model, 
             wrong.append(Problem((*path, place), f"{entry.id}: {message}"))
     rows, contradictions = _rows(entry, path)
     wrong += contradictions
+    try:
+        cache = prompt_cache(file.prompt_cache, entry.prompt_cache)
+    except ValueError as error:
+        cache = None
+        wrong.append(Problem((*path, "prompt_cache"), f"{entry.id}: {error}"))
     model = Model(
         id=entry.id,
         provider=file.provider,
@@ -159,6 +164,7 @@ def _model(file: CatalogSchema, entry: ModelSchema, path: Path) -> tuple[Model, 
             )
             for name, effort in entry.efforts.items()
         },
+        prompt_cache=cache,
     )
     return model, wrong
 

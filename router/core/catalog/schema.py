@@ -25,6 +25,8 @@ from router.core.catalog.columns_schema import (
     Modality,
     Name,
     OnDemand,
+    PromptCacheChangeSchema,
+    PromptCacheSchema,
     SelfHostedSchema,
     Tier,
     VariantSchema,
@@ -166,6 +168,7 @@ class ModelSchema(Strict):
     modalities: frozenset[Modality] = frozenset()
     efforts: dict[EffortName, EffortSchema] = Field(default_factory=dict)
     self_hosted: SelfHostedSchema | None = None
+    prompt_cache: PromptCacheChangeSchema | None = None
     prices: tuple[PriceSchema, ...] | None = None
     """May be left out where `self_hosted` is given."""
 
@@ -209,6 +212,8 @@ class CatalogSchema(Strict):
     """The provider's words for tiers that a request can ask for."""
     region: Name | None = None
     """Where it answers requests; left out where that is not known or may be anywhere."""
+    prompt_cache: PromptCacheSchema | None = None
+    """Left out where it has none, or nobody knows how it works: then nothing is expected of it."""
     models: tuple[ModelSchema, ...]
 
 

@@ -7,6 +7,7 @@ Belongs here: these values, and an option's figures as the inner loop reads them
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from typing import Literal
 
 import msgspec
 
@@ -26,6 +27,39 @@ class Fault(msgspec.Struct, frozen=True):
     found: int | None
     """None when there is no data and the policy excludes what has none."""
     wanted: int
+
+
+class Cache(msgspec.Struct, frozen=True):
+    """How an option's provider keeps the beginnings of prompts (`router.core.catalog.catalog.PromptCache`)."""
+
+    asked: bool
+    """Only what carries breakpoints."""
+    least: int
+    """Tokens, as the provider meters them."""
+    hit_ppm: int
+    """How much of what should be there is read: the catalog's prior, moved by what was observed."""
+    keyed: bool = False
+
+
+class Prefix(msgspec.Struct, frozen=True):
+    """What is known of the beginning of a prompt that is long enough to be kept. Shares are of its tokens, in parts per
+    million.
+    """
+
+    tokens: int
+    """Of the texts, in the reference encoding, as they were judged when this was looked up."""
+    warm: dict[str, int] = {}
+    """By catalog entry: how much of it a provider should have, because it was sent there lately."""
+    again_ppm: int = 0
+    """How likely it is that another request soon begins with all of it, in parts per million."""
+    head_ppm: int = 0
+    """How much of it are tools and the first message."""
+    head_again_ppm: int = 0
+    """How likely it is that another request soon begins with those."""
+    marked: bool = False
+    """Whether the caller has set breakpoints."""
+    key: str = ""
+    """Requests that share a beginning share this, too; no text can be told from it."""
 
 
 class Option(msgspec.Struct, frozen=True):
@@ -65,6 +99,8 @@ class Option(msgspec.Struct, frozen=True):
     """Microseconds of whole answers; None where too few were seen."""
     tries_ppm: int = PPM
     """Expected paid tries an answer, in parts per million."""
+    cache: Cache | None = None
+    """None where nothing is known of one."""
 
     @property
     def name(self) -> str:
@@ -130,6 +166,8 @@ class Facts(msgspec.Struct, frozen=True):
     """Where the caller names several: those that may serve, the most wanted first."""
     notes: tuple[tuple[int, str], ...] = ()
     """What in the request the bits of `router.core.wire.Wire` among its needs stand for, in words."""
+    prefix: Prefix | None = None
+    """None where no provider would keep a prompt as short as this."""
 
 
 class Level(msgspec.Struct, frozen=True):
@@ -200,6 +238,8 @@ class Plan(msgspec.Struct, frozen=True):
     """Entries that may not be called now, to the reason: no level holds them."""
     whole: Plan | None = None
     """The plan with them, where there are any."""
+    caches: bool = True
+    """Whether what providers keep of prompts may be asked for where the caller has not."""
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -223,6 +263,12 @@ class Decision(msgspec.Struct, frozen=True):
     """In observe mode: the expected cost of what would have been chosen."""
     hint: Hint | None = None
     """The plan's."""
+    warm_tokens: int = 0
+    """Of the prompt: what the provider should have already, as it meters."""
+    keeps: Literal["", "head", "all"] = ""
+    """Up to where breakpoints are to be set: tools and the first message, or all of the prompt."""
+    cache_key: str = ""
+    """What to send as ``prompt_cache_key`` where the caller sends none."""
 
 
 def at_most(plan: Plan, entries: Collection[str]) -> Plan:

@@ -5,13 +5,18 @@ for every request; nothing here computes reasons (explain.py does, from the same
 Does not belong here: how options get their figures (snapshot.py), nor performing the decision.
 
     cost(o, r) = fees + prompt(o, r) · p_in + choices · E[out(o, r)] · p_out            in pico-dollars, integers
+
+and of a long prompt what caches add to that or take away (prefixes.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from router.core.deciding.choices import PPM, Decision, Facts, Fault, Figures, Hint, Level, Option, Plan, level
+import msgspec
+
+from router.core.deciding.choices import PPM, Decision, Facts, Fault, Figures, Hint, Level, Option, Plan, Prefix, level
+from router.core.deciding.prefixes import added_cost, breakpoints, warm_tokens
 from router.core.images import image_tokens_of
 from router.core.pricing import rates_for, upper_cost
 from router.core.values import Needs
@@ -27,6 +32,7 @@ __all__ = [
     "Option",
     "Plan",
     "cheapest",
+    "cost_of",
     "decide",
     "expected_cost",
     "expected_output",
@@ -48,6 +54,8 @@ def decide(plan: Plan, facts: Facts, baseline: Option | None) -> Decision | None
         baseline: what savings are measured against; without one, nothing is saved.
     """
     tokens = facts.tokens
+    if not plan.caches and facts.prefix is not None:
+        facts = _unasked(facts, facts.prefix)
     cap = highest_cost(plan, facts, tokens.expected)
     for number, used in enumerate(plan.levels, 1):
         best, cost, runner_up = cheapest(used.figures, facts, tokens.expected, cap)
@@ -56,7 +64,7 @@ def decide(plan: Plan, facts: Facts, baseline: Option | None) -> Decision | None
         certain = tokens.exact or _certain(plan, plan.levels[:number], facts, best, (cost, runner_up))
         prompt = prompt_tokens(best, facts, tokens.expected)
         output = expected_output(best, facts)
-        return Decision(
+        made = Decision(
             option=best,
             policy=plan.policy,
             rule=plan.rule,
@@ -71,16 +79,36 @@ def decide(plan: Plan, facts: Facts, baseline: Option | None) -> Decision | None
             certain=certain,
             hint=plan.hint,
         )
+        return made if facts.prefix is None else _kept(made, facts.prefix)
     return None
 
 
-def cheapest(  # noqa: C901 - one loop without calls: every request runs it over every option
+def _kept(made: Decision, prefix: Prefix) -> Decision:
+    """The decision with what is known and asked of the provider's cache."""
+    option, prompt = made.option, made.prompt_tokens
+    if option.cache is None:
+        return made
+    return msgspec.structs.replace(
+        made,
+        warm_tokens=warm_tokens(option, prefix, prompt),
+        keeps=breakpoints(option, prefix, rates_for(option.price, prompt)),
+        cache_key=prefix.key if option.cache.keyed else "",
+    )
+
+
+def _unasked(facts: Facts, prefix: Prefix) -> Facts:
+    """The facts where nothing may be asked of caches: no use is likely enough for that."""
+    return msgspec.structs.replace(facts, prefix=msgspec.structs.replace(prefix, again_ppm=0, head_again_ppm=0, key=""))
+
+
+def cheapest(  # noqa: C901, PLR0912 - one loop without calls: every request runs it over every option
     figures: Iterable[Figures], facts: Facts, tokens: int, cap: int | None
 ) -> tuple[Option | None, int, int]:
     """(option, its expected cost, the next one's cost), costs in pico-dollars; (None, 0, 0) when none is feasible."""
     needs, limit, choices = facts.needs, facts.max_output, facts.choices
     fixed, messages, images = facts.fixed_tokens, facts.messages, facts.images
     largest = None if facts.largest is None else facts.largest.expected
+    prefix = facts.prefix
     best: Option | None = None
     best_cost = second = -1
     for row in figures:
@@ -104,6 +132,9 @@ def cheapest(  # noqa: C901 - one loop without calls: every request runs it over
             cost = rates.request + prompt * rates.input + choices * output * rates.output
         else:
             cost = request + prompt * input_rate + choices * output * output_rate
+        if prefix is not None:
+            rates = rates_for(option.price, prompt)
+            cost += added_cost(option, prefix, prompt, rates)
         cost = cost if tries == PPM else cost * tries // PPM
         if cap is not None and cost > cap:
             continue
@@ -138,7 +169,8 @@ def _certain(plan: Plan, tried: Sequence[Level], facts: Facts, best: Option, fig
     room = tokens.likely_high + facts.fixed_tokens + (facts.max_output or 0) + 64 * facts.messages
     if facts.images or any(room * used.densest_ppm >= used.bend * PPM for used in looked_at):
         return all(_first(plan, tried, facts, other) is best for other in _turns(looked_at, facts))
-    if len(tried) == 1 and plan.asked is None and plan.max_cost_pico is None and facts.max_cost_pico is None:
+    plain = facts.prefix is None and plan.asked is None
+    if plain and len(tried) == 1 and plan.max_cost_pico is None and facts.max_cost_pico is None:
         cost, runner_up = figures
         token = -(-best.price.bands[0].rates.input * best.tries_ppm // PPM)
         longest = cost + -(-(tokens.likely_high - tokens.expected) * token * best.ratio_ppm // PPM) + 2 * token + 1
@@ -208,10 +240,17 @@ def expected_output(option: Option, facts: Facts) -> int:
 
 def expected_cost(option: Option, facts: Facts, tokens: int) -> int:
     """Expected cost of the request on this option, in pico-dollars, feasible or not."""
+    return cost_of(option, facts, tokens, expected_output(option, facts)) * option.tries_ppm // PPM
+
+
+def cost_of(option: Option, facts: Facts, tokens: int, output: int) -> int:
+    """What one try costs with a prompt of so many tokens (in the reference encoding) and answers of so many each."""
     prompt = prompt_tokens(option, facts, tokens)
     rates = rates_for(option.price, prompt)
-    cost = rates.request + prompt * rates.input + facts.choices * expected_output(option, facts) * rates.output
-    return cost * option.tries_ppm // PPM
+    cost = rates.request + prompt * rates.input + facts.choices * output * rates.output
+    if facts.prefix is not None:
+        cost += added_cost(option, facts.prefix, prompt, rates)
+    return cost
 
 
 def hold(option: Option, facts: Facts) -> int:

@@ -12,9 +12,10 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any, Final
 
 from router.core.budgets.holds import worst_case
-from router.core.deciding.decide import PPM, expected_cost, expected_output, prompt_tokens
+from router.core.deciding.decide import PPM, cost_of, expected_cost, expected_output, prompt_tokens
 from router.core.deciding.explain import verdicts
 from router.core.deciding.flips import flips, savings
+from router.core.deciding.prefixes import warm_tokens
 from router.core.deciding.variants import with_effort
 from router.core.money import nano_ceil, usd
 from router.core.policy.policy import lower_bound
@@ -64,6 +65,7 @@ def explanation(
         "prompt_tokens": decision.prompt_tokens if decision else tokens.expected,
         "prompt_tokens_exact": tokens.exact,
         "prompt_tokens_likely": [tokens.likely_low, tokens.likely_high],
+        "warm": _warm(plan, facts),
         "output_tokens": decision.output_tokens if decision else None,
         "output_tokens_p90": decision.option.output_p90 if decision else None,
         "limits": {
@@ -108,7 +110,20 @@ def _chosen(decision: Decision, facts: Facts) -> dict[str, Any]:
         "hold_usd": usd(nano_ceil(decision.hold_pico)),
         "worst_case_usd": usd(nano_ceil(worst_case(option, facts))),
         "price": option.price.version,
+        "warm_tokens": decision.warm_tokens,
+        "breakpoints": decision.keeps or None,
     }
+
+
+def _warm(plan: Plan, facts: Facts) -> list[dict[str, Any]]:
+    """Where the beginning of the prompt should be kept already, and how much of it, the most first."""
+    if facts.prefix is None:
+        return []
+    found = {}
+    for option in plan.candidates:
+        if tokens := warm_tokens(option, facts.prefix, prompt_tokens(option, facts, facts.tokens.expected)):
+            found[option.entry] = {"model": option.model, "provider": option.provider, "tokens": tokens}
+    return sorted(found.values(), key=lambda one: -one["tokens"])
 
 
 def _baseline(decision: Decision, baseline: Option) -> dict[str, Any]:
@@ -126,10 +141,8 @@ def _interval(option: Option, facts: Facts) -> tuple[int, int]:
     answers = (expected_output(option, facts) // 2, max(option.output_p90, option.output_mean))
     found = []
     for tokens, answer in zip((facts.tokens.likely_low, facts.tokens.likely_high), answers, strict=True):
-        prompt = prompt_tokens(option, facts, tokens)
-        rates = rates_for(option.price, prompt)
         output = answer if facts.max_output is None else min(answer, facts.max_output)
-        found.append(rates.request + prompt * rates.input + facts.choices * output * rates.output)
+        found.append(cost_of(option, facts, tokens, output))
     return found[0], max(found[1], expected_cost(option, facts, facts.tokens.expected))
 
 

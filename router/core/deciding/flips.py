@@ -18,6 +18,7 @@ from router.core.deciding.decide import (
     Level,
     Option,
     Plan,
+    cost_of,
     decide,
     expected_cost,
     expected_output,
@@ -70,6 +71,7 @@ def flips(plan: Plan, facts: Facts, decision: Decision) -> list[Flip]:
     bound = plan.bounds.get(chosen.name)
     if plan.floor_milli and bound is not None and bound >= plan.floor_milli:
         found.append(Flip(f"its quality bound falls below .{plan.floor_milli:03d} (now .{bound:03d})", instead))
+    found += _cold(plan, facts, decision)
     return [*found, *_longer_prompt(plan, facts, chosen), *_longer_answer(plan, facts, chosen)]
 
 
@@ -106,6 +108,17 @@ def _changed(plan: Plan, change: Callable[[Sequence[Option]], Sequence[Option]])
     levels = tuple(map(other, plan.levels))
     asked = next((new for new, old in zip(levels, plan.levels, strict=True) if old is plan.asked), None)
     return msgspec.structs.replace(plan, levels=levels, asked=asked)
+
+
+def _cold(plan: Plan, facts: Facts, decision: Decision) -> list[Flip]:
+    """What would be chosen if the provider did not have the beginning of the prompt any more, where it is another."""
+    prefix = facts.prefix
+    if prefix is None or not decision.warm_tokens:
+        return []
+    warm = {entry: share for entry, share in prefix.warm.items() if entry != decision.option.entry}
+    colder = msgspec.structs.replace(facts, prefix=msgspec.structs.replace(prefix, warm=warm))
+    made = decide(plan, colder, None)
+    return [] if made is None or made.option is decision.option else [Flip("cache goes cold", made.option)]
 
 
 def _longer_prompt(plan: Plan, facts: Facts, chosen: Option) -> list[Flip]:
@@ -164,9 +177,8 @@ def _longer_answer(plan: Plan, facts: Facts, chosen: Option) -> list[Flip]:
 
 def _line(option: Option, facts: Facts) -> tuple[int, int]:
     """Cost without an answer, and what the expected answer adds, in pico-dollars."""
-    prompt = prompt_tokens(option, facts, facts.tokens.expected)
-    rates = rates_for(option.price, prompt)
-    return rates.request + prompt * rates.input, facts.choices * option.output_mean * rates.output
+    rates = rates_for(option.price, prompt_tokens(option, facts, facts.tokens.expected))
+    return cost_of(option, facts, facts.tokens.expected, 0), facts.choices * option.output_mean * rates.output
 
 
 def _all_scaled(ppm: int, options: Sequence[Option]) -> list[Option]:

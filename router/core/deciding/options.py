@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from router.core.deciding.choices import Cache
 from router.core.deciding.decide import Option
 from router.core.deciding.variants import ENOUGH, Summaries, blend, flat, prior_ttft
 from router.core.pricing import REALTIME
@@ -15,7 +16,8 @@ from router.core.statistics.latency import tries_ppm
 from router.core.wire import able
 
 if TYPE_CHECKING:
-    from router.core.catalog.catalog import Model, Provider
+    from router.core.catalog.catalog import Model, PromptCache, Provider
+    from router.core.statistics.stats import Summary
     from router.core.values import Price
 
 REASONING: Final = "reasoning"
@@ -57,4 +59,10 @@ def base_option(model: Model, provider: Provider, sold: dict[str, Price], summar
         prices=sold,
         total=total if total is not None and total.n >= ENOUGH else None,
         tries_ppm=tries_ppm(summary(("wasted", *where))),
+        cache=None if model.prompt_cache is None else _cache(model.prompt_cache, summary(("cached", *where))),
     )
+
+
+def _cache(known: PromptCache, seen: Summary | None) -> Cache:
+    hits = blend(known.hit_ppm, seen.mean, seen.n) if seen else known.hit_ppm
+    return Cache(asked=known.asked, least=known.least, hit_ppm=hits, keyed=known.keyed)

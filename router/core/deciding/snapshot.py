@@ -267,6 +267,7 @@ class Snapshot:
             exhausted=self._exhausted(policy, rule),
             stops_streams=policy.stops_streams,
             forwarding=policy.forwarding,
+            caches=policy.prompt_cache,
         )
 
     def _reference(self, policy: Policy, task: str) -> tuple[Model, tuple[Model, ...]] | None:
@@ -318,6 +319,7 @@ class Snapshot:
             stops_streams=policy.stops_streams,
             hint=hint(policy, rule, judge, found, options, ways=self.ways_of),
             forwarding=policy.forwarding,
+            caches=policy.prompt_cache,
         )
 
     def _exhausted(self, policy: Policy, rule: Rule) -> Plan | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from router.core.deciding.choices import PPM, Prefix
 from router.core.deciding.decide import Decision, Facts, decide
 from router.core.deciding.explain import verdicts
 from router.core.deciding.snapshot import Route, World, compile_snapshot
@@ -23,6 +24,7 @@ from router.core.values import CAPABILITIES, Identity, Needs
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from router.core.catalog.catalog import Catalog
     from router.core.policy.cases_schema import CaseSchema, ExpectSchema, GivenSchema, RequestSchema
 
 
@@ -44,10 +46,16 @@ def run_case(world: World, given: GivenSchema, case: CaseSchema) -> Result:
     given = case.given or given
     known = {model.name for model in world.catalog.models}
     unknown = [f"there is no entry {name!r} to have stats of" for name in given.stats if name not in known]
+    unknown += [
+        f"there is no model {name!r} to be warm"
+        for name in case.request.warm
+        if name not in known and not world.catalog.by_id(name)
+    ]
     offered = world.offered & set(given.providers) if given.providers else world.offered
     snapshot = compile_snapshot("test", msgspec.structs.replace(world, offered=offered), given.at, _seen(given))
-    facts, wish = _facts(given, case.request), _wish(given, case)
+    wish = _wish(given, case)
     try:
+        facts = _facts(given, case.request, world.catalog, snapshot.governing.task(case.request.model, wish))
         route = snapshot.route(facts, wish)
     except RouterError as error:
         return Result(case.name, "", "", (*unknown, *_refused(case.expect, error.code, error.message)))
@@ -72,7 +80,7 @@ def _seen(given: GivenSchema) -> Callable[[Series], Summary | None]:
     return found.get
 
 
-def _facts(given: GivenSchema, request: RequestSchema) -> Facts:
+def _facts(given: GivenSchema, request: RequestSchema, catalog: Catalog, task: str) -> Facts:
     needs = Needs.EMBEDDINGS if request.endpoint == "embeddings" else Needs.CHAT
     for name in request.capability:
         needs |= CAPABILITIES[name]
@@ -81,13 +89,23 @@ def _facts(given: GivenSchema, request: RequestSchema) -> Facts:
         needs=int(needs),
         tokens=exactly(request.input_tokens),
         max_output=0 if request.endpoint == "embeddings" else request.max_output,
-        task=request.task,
+        task=request.task or task or "chat",
         asked_model=request.model,
         path=request.path,
         max_cost_pico=request.max_cost_usd,
         deadline_ms=request.deadline,
         budget_milli=given.budget_used,
+        prefix=_prefix(request, catalog),
     )
+
+
+def _prefix(request: RequestSchema, catalog: Catalog) -> Prefix | None:
+    """Shares of the prompt, from its tokens; of a model without its provider, at all of them."""
+    warm: dict[str, int] = {}
+    for name, tokens in request.warm.items():
+        share = min(tokens * PPM // max(request.input_tokens, 1), PPM)
+        warm |= dict.fromkeys([name, *(model.name for model in catalog.by_id(name))], share)
+    return Prefix(request.input_tokens, warm) if warm else None
 
 
 def _wish(given: GivenSchema, case: CaseSchema) -> Wish:

@@ -77,7 +77,8 @@ class RequestSchema(Strict):
     max_output: _Count | None = None
     endpoint: Endpoint = "chat"
     path: str = "/v1/chat/completions"
-    task: Task = "chat"
+    task: Task | None = None
+    """What the caller says that it is for; left out, the policy's, or chat."""
     capability: Annotated[
         tuple[Annotated[str, AfterValidator(known_capability)], ...], BeforeValidator(one_or_more), _LISTED
     ] = ()
@@ -87,6 +88,8 @@ class RequestSchema(Strict):
     quality: Annotated[int, written(milli), _AS_TEXT] | None = None
     max_cost_usd: Usd | None = None
     session: str = ""
+    warm: dict[str, _Count] = Field(default_factory=dict)
+    """By model, with its provider or without: how many of the prompt's tokens its cache has."""
 
 
 class ExpectSchema(Strict):

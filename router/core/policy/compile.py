@@ -114,6 +114,8 @@ def _policy(file: PolicySchema, said: Mapping[Path, Said], parents: Sequence[Par
         cache=_cache(of("cache")),
         cheapest_listed=of("fallbacks", default="in order") == "cheapest",
         clamp=of("clamp", default=False),
+        task=of("task") or "",
+        prompt_cache=of("prompt_cache", default="auto") == "auto",
         exhausted=of("budget_exhausted", "new_requests"),
         stops_streams=of("budget_exhausted", "running_streams", default="finish") == "stop",
         forwarding=forwarding_of(of("timeouts"), of("retry"), of("queue")),

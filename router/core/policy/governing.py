@@ -38,6 +38,8 @@ class Wish(msgspec.Struct, frozen=True):
     user: str = ""
     draw: str = ""
     """What stays the same of requests that belong together: canaries and probes go by its hash."""
+    session: bool = False
+    """Whether the caller says that it belongs to a session."""
 
 
 class Governing:
@@ -50,7 +52,7 @@ class Governing:
         now: aware; rules of other hours are left out.
     """
 
-    __slots__ = ("_asks", "_binds", "_now", "_policies", "_rules", "_zones")
+    __slots__ = ("_asks", "_binds", "_now", "_policies", "_rules", "_tasked", "_zones")
 
     def __init__(
         self, policies: Mapping[str, Policy], binds: Binds, zones: Mapping[str, dt.tzinfo], now: dt.datetime
@@ -60,6 +62,7 @@ class Governing:
         self._zones = zones
         self._now = now
         self._asks = frozenset(policy.name for policy in policies.values() if policy.budgeted)
+        self._tasked = any(policy.task for policy in policies.values())
         self._rules: dict[tuple[str, str, str, str, str, tuple[str, ...]], tuple[tuple[Rule, bool], ...]] = {}
 
     def policy(self, asked: str, wish: Wish) -> Policy:
@@ -83,6 +86,10 @@ class Governing:
     def asks_budgets(self, asked: str, wish: Wish) -> bool:
         """Whether a rule of the request's policy goes by how full its budgets are. Raises what `policy` raises."""
         return bool(self._asks) and self.policy(asked, wish).name in self._asks
+
+    def task(self, asked: str, wish: Wish) -> str:
+        """What the request's policy says that its requests are for; empty where it says nothing. Raises what `policy` raises."""
+        return self.policy(asked, wish).task if self._tasked else ""
 
     def _may_name(self, policy: Policy, who: Identity, user: str, governing: str | None) -> None:
         """Raises RouterError ``not_allowed`` where a request must not leave the policy that governs it for another."""

@@ -147,6 +147,10 @@ class Policy(msgspec.Struct, frozen=True):
     """Its bounds on attempts, their times and waiting; None for the settings'."""
     cheapest_listed: bool = False
     """Where a request names several models: whether the cheapest of them serves, instead of the first that can."""
+    task: str = ""
+    """What its requests are for where the caller does not say; empty leaves that to their looks."""
+    prompt_cache: bool = True
+    """Whether breakpoints and keys for providers' caches are set where the caller has set none and they pay."""
     version: str = ""
     """``name@hash``; booked with every attempt."""
 

@@ -218,6 +218,8 @@ class PolicySchema(Strict):
     """Holds for every rule, here and in what extends this."""
     tiers: _Tiers = ()
     """All that rules may name, here and in what extends this; empty for no limit."""
+    task: Task | None = None
+    """What requests are for where the caller does not say."""
     rules: tuple[RuleSchema, ...] | None = None
     """Left out in guardrails, which only others extend."""
     without_data: WithoutDataSchema = WithoutDataSchema()
@@ -225,6 +227,7 @@ class PolicySchema(Strict):
     cache: CacheSchema | None = None
     fallbacks: Literal["in order", "cheapest"] = "in order"
     """Where a request names several ``models``: which of them serves."""
+    prompt_cache: Literal["auto", "off"] = "auto"
     clamp: bool = False
     budget_exhausted: ExhaustedSchema = ExhaustedSchema()
     timeouts: TimeoutsSchema | None = None

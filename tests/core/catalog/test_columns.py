@@ -164,3 +164,23 @@ def test_a_price_is_one_day_the_row_of_that_day():
     model = the_model(prices=[a_price(), a_price(valid_from=dt.date(2026, 6, 1), input="3.00")])
     assert [row.rates.input for row in rows_at(model, NOW)] == [3_000_000]
     assert [row.rates.input for row in rows_at(model, NOW.replace(month=5))] == [1_000_000]
+
+
+CACHE = {"kept": "on request", "min_tokens": 1024, "ttl": "5m", "source": "a page", "checked": dt.date(2026, 11, 25)}
+
+
+def test_a_model_keeps_prompts_as_its_provider_does_but_for_what_it_says():
+    (plain, other) = compiled(
+        a_model(), a_model("acme/small", prompt_cache={"min_tokens": 512, "ttl": "1h"}), prompt_cache=CACHE
+    ).models
+    assert (plain.prompt_cache.asked, plain.prompt_cache.least, plain.prompt_cache.ttl_s) == (True, 1_024, 300)
+    assert (plain.prompt_cache.hit_ppm, plain.prompt_cache.keyed) == (900_000, False)
+    assert (other.prompt_cache.least, other.prompt_cache.ttl_s, other.prompt_cache.asked) == (512, 3_600, True)
+    assert the_model().prompt_cache is None
+
+
+def test_a_model_alone_cannot_say_how_prompts_are_kept():
+    with pytest.raises(SchemaError, match="changes what its provider's says"):
+        compiled(a_model(prompt_cache={"min_tokens": 512}))
+    with pytest.raises(SchemaError, match="not a duration"):
+        compiled(prompt_cache={**CACHE, "ttl": "long"})

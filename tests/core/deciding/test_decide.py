@@ -29,6 +29,7 @@ from router.core.deciding.decide import (
     level,
     prompt_tokens,
 )
+from router.core.deciding.prefixes import added_cost
 from router.core.images import Flat, Image
 from router.core.values import Band, Needs
 
@@ -47,6 +48,8 @@ def cost_of(one, asked, count):
     paid = [band.rates for band in one.price.bands if band.above == 0 or prompt > band.above][-1]
     output = one.output_mean if asked.max_output is None else min(one.output_mean, asked.max_output)
     cost = paid.request + prompt * paid.input + asked.choices * output * paid.output
+    if asked.prefix is not None:
+        cost += added_cost(one, asked.prefix, prompt, paid)
     return cost * one.tries_ppm // 1_000_000
 
 

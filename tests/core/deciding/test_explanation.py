@@ -7,6 +7,7 @@ from hypothesis import given
 from options import facts, option, random_facts, random_plans, tokens
 
 from router.core.catalog.catalog import Catalog
+from router.core.deciding.choices import Prefix
 from router.core.deciding.decide import decide
 from router.core.deciding.explanation import explanation
 from router.core.deciding.snapshot import Wish, World, compile_snapshot
@@ -149,3 +150,19 @@ def test_it_can_be_told_of_any_decision(made, asked):
 def test_tokens_that_are_only_likely_say_so():
     found = told(asked=msgspec.structs.replace(facts(), tokens=tokens(1_000, 100)))
     assert (found["prompt_tokens_exact"], found["prompt_tokens_likely"]) == (False, [900, 1_100])
+
+
+def test_what_is_warm_is_told_by_provider():
+    cached = a_price(cached_input="0.10")
+    cache = {"kept": "by itself", "min_tokens": 1024, "ttl": "5m", "source": "a page", "checked": NOW.date()}
+    file = compiled(a_model("acme/large", prices=[cached]), prompt_cache=cache)
+    document = a_policy(policy="default", candidates={"include": ["*"]})
+    catalog = Catalog([file.provider], file.models)
+    made = compile_policy(validate(PolicySchema, document), catalog, NOW).policy
+    world = World(catalog, {"default": made}, Names(catalog), frozenset({"acme"}))
+    asked = facts(2_310, prefix=Prefix(2_310, warm={"acme/large@acme": 779_221}))
+    route = compile_snapshot("w1-7", world, NOW, {}.get).route(asked, Wish())
+    found = explanation(route.plan, asked, None, decide(route.plan, asked, None), catalog, snapshot="w1-7", at=NOW)
+    assert found["warm"] == [{"model": "acme/large", "provider": "acme", "tokens": 1_802}]
+    assert found["chosen"]["warm_tokens"] == 1_802
+    assert told()["warm"] == []

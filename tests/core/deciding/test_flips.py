@@ -2,6 +2,7 @@ import msgspec
 from hypothesis import given
 from options import FAULT, facts, flat, missing, option, plan, price, random_facts, random_plans
 
+from router.core.deciding.choices import Cache, Prefix
 from router.core.deciding.decide import decide
 from router.core.deciding.flips import flips, savings
 from router.core.tokens import exactly
@@ -105,3 +106,17 @@ def test_what_is_said_to_flip_flips(made, asked):
                 assert ((there and there.option) is found.option) is same
     for saving in savings(made, asked, found):
         assert saving.expected_pico < found.expected_pico
+
+
+def test_a_cache_that_goes_cold_is_told_where_it_would_change_the_choice():
+    cache = Cache(asked=False, least=1_000, hit_ppm=1_000_000)
+    warm = option("acme/warm", cache=cache, price=price(cache_write=100))
+    other = option("acme/other", price=price(input=60))
+    asked = facts(10_000, prefix=Prefix(10_000, warm={"acme/warm@acme": 900_000}))
+    made = plan(warm, other)
+    found = [flip for flip in flips(made, asked, decide(made, asked, None)) if "cold" in flip.text]
+    assert [(flip.text, flip.option.model) for flip in found] == [("cache goes cold", "acme/other")]
+    for alone in (plan(warm), plan(warm, option("acme/dear", price=price(input=200)))):
+        assert not any("cold" in flip.text for flip in flips(alone, asked, decide(alone, asked, None)))
+    plain = facts(10_000)
+    assert not any("cold" in flip.text for flip in flips(made, plain, decide(made, plain, None)))

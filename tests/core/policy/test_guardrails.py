@@ -264,3 +264,14 @@ def test_what_a_file_requires_holds_for_its_own_rules():
 def test_guardrails_alone_serve_nobody():
     assert not child(rules=None, extends=None, candidates=CHAT).serves
     assert not child(rules=None, extends=None).serves
+
+
+def test_who_may_not_ask_for_caches_cannot_allow_it_below():
+    assert not child(base(candidates=CHAT, prompt_cache="off")).prompt_cache
+    assert not child(base(candidates=CHAT), prompt_cache="off").prompt_cache
+    assert problem(base(candidates=CHAT, prompt_cache="off"), prompt_cache="auto").message.startswith("prompt_cache:")
+
+
+def test_a_task_is_taken_over_and_may_be_another():
+    assert child(base(candidates=CHAT, task="code")).task == "code"
+    assert child(base(candidates=CHAT, task="code"), task="maths").task == "maths"

@@ -144,3 +144,24 @@ def test_editors_are_told_what_tests_may_say():
     assert validate(CasesSchema, document).given.at == NOW
     document["cases"][0]["expect"] = {"modle": "x"}
     assert [list(error.absolute_path) for error in check.iter_errors(document)] == [["cases", 0, "expect"]]
+
+
+def test_a_warm_session_stays():
+    cache = {"kept": "by itself", "min_tokens": 1024, "ttl": "5m", "source": "a page", "checked": NOW.date()}
+    large = a_model("acme/large", prices=[a_price(input="0.15", output="0.40", cached_input="0.01")])
+    catalog = a_catalog(large, SMALL, prompt_cache=cache)
+    policy = the_policy(catalog, policy="default", candidates={"include": ["*"]}).policy
+    world = World(catalog=catalog, policies={"default": policy}, names=Names(catalog), offered=frozenset({"acme"}))
+    assert failures({"model": "acme/small"}, {"input_tokens": 2310}, world) == ()
+    assert failures({"model": "acme/large"}, {"input_tokens": 2310, "warm": {"acme/large": 1800}}, world) == ()
+    assert failures({"model": "acme/large"}, {"input_tokens": 2310, "warm": {"acme/large@acme": "9k"}}, world) == ()
+    (said,) = failures({"model": "acme/small"}, {"warm": {"acme/larg": 1800}}, world)
+    assert said == "there is no model 'acme/larg' to be warm"
+
+
+def test_a_task_comes_from_the_request_or_else_from_the_policy():
+    rules = [{"name": "code", "when": {"task": "code"}}, {"name": "rest"}]
+    world = a_world(rules=rules, task="code")
+    assert failures({"rule": "code"}, {}, world) == ()
+    assert failures({"rule": "rest"}, {"task": "chat"}, world) == ()
+    assert failures({"rule": "rest"}, {}, a_world(rules=rules)) == ()
