@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from router.dialects.request import Request
     from router.dialects.ways import Way
 
+_ENDS: Final = frozenset({"ok", "client_left", "node_stopped", "budget_stopped"})
+"""Ends that are no provider's fault."""
 Headers = list[tuple[str, str]]
 
 
@@ -52,7 +54,7 @@ class Attempt:
 
     __slots__ = (
         "_desk", "_sent", "_told", "at_ms", "clamped", "counted", "decision", "facts", "first_at", "hold",
-        "identity", "link", "number", "orders", "request", "request_id", "row", "snapshot", "started", "stops",
+        "identity", "link", "number", "orders", "outrun", "request", "request_id", "row", "snapshot", "started", "stops",
         "way",
     )  # fmt: skip  # one name a line would be longer than what is done with them
 
@@ -87,6 +89,8 @@ class Attempt:
         self.stops = stops
         """Whether its stream is stopped where it no longer fits into a budget, even one that would let it finish."""
         self.counted = counted
+        self.outrun = False
+        """Whether another attempt of the request has answered meanwhile."""
         self.started = desk.clock.monotonic()
         self.first_at = 0.0
         self.at_ms = 0
@@ -247,6 +251,8 @@ class Attempt:
         if self.row is not None:
             self.tell()
             return self.row
+        if self.outrun and outcome in _ENDS:
+            outcome = "outrun"
         row = self.row = self._row(usage, outcome, status, certainty)
         self._desk.ledger.settle(row)
         self._desk.ways.ended(self.link, row.model, outcome, error)
@@ -261,6 +267,8 @@ class Attempt:
         baseline = decision.baseline
         cost_nano = nano_ceil(cost)
         baseline_nano = cost_nano if baseline is None else nano_ceil(cost_pico(baseline.price, usage))
+        if outcome == "outrun":
+            baseline_nano = 0  # the request is in the winner's; this one saved nobody anything
         ttft_ms = round((self.first_at - self.started) * 1000) if self.first_at else 0
         total_ms = round((self._desk.clock.monotonic() - self.started) * 1000)
         if self._sent is not None:

@@ -22,8 +22,10 @@ from router.core.deciding.explain import refusal
 from router.core.deciding.variants import WAITS
 from router.core.errors import RouterError
 from router.core.forwarding.forwarding import Forwarding, Step, Trial, after, completed, without
+from router.core.forwarding.hedging import Hedge, Shares, delay_ms
 from router.core.values import Identity
 from router.exchange import Exchange, Reply
+from router.hedging import Race
 from router.ports import ProviderLink, Timeouts
 from router.queueing import Lines
 from router.reserving import reserve
@@ -106,6 +108,9 @@ class Forwarder:
         self._bounds = bounds
         self._draw = draw
         self._pause = pause
+        self._shares = Shares()
+        self.leaving: set[asyncio.Task[None]] = set()
+        """Attempts that another one has outrun, until they are over."""
         self.lines = Lines(desk.clock, pause)
         """Requests that wait for room under a limit."""
         self._policies: dict[Forwarding, Forwarding] = {}
@@ -190,22 +195,60 @@ class Forwarder:
         Raises:
             RouterError: the last attempt's error; rows of all of them are queued.
         """
-        number = 1
         while True:
             try:
-                return await self._exchange.run(admitted.attempt, admitted.sending, admitted.call.gone)
+                hedge = admitted.bounds.hedge
+                if hedge is None:
+                    return await self._exchange.run(admitted.attempt, admitted.sending, admitted.call.gone)
+                return await self._raced(admitted, hedge)
             except RouterError as error:
-                error.attempts = number
+                error.attempts = admitted.attempt.number
                 failed = error
-            number += 1
             decision = await self._after(admitted, failed)
             if decision is None:
                 raise failed
             try:
-                await self._again(admitted, decision, number)
+                await self._again(admitted, decision, admitted.attempt.number + 1)
             except RouterError:
                 # What stands in the way now is not why the request failed.
                 raise failed from None
+
+    async def _raced(self, admitted: Admitted, hedge: Hedge) -> Reply:
+        """As one attempt, with another beside it should it be slow."""
+        first = admitted.attempt
+        self._shares.asked(hedge)
+        delay = delay_ms(
+            hedge, first.decision.option, stream=first.request.stream, output_tokens=first.decision.output_tokens
+        )
+        race = Race(self._exchange, admitted, self.leaving)
+        try:
+            reply = await race.run(delay / 1000, lambda: self._second(admitted, hedge))
+        except RouterError:
+            if admitted.attempt is not first:
+                # Two candidates have failed: which of them did so last does not make it the one to ask again.
+                admitted.same = admitted.bounds.same + 1
+            raise
+        admitted.attempt = reply.attempt or admitted.attempt
+        return reply
+
+    async def _second(self, admitted: Admitted, hedge: Hedge) -> bool:
+        """Reserve an attempt at the next candidate beside the one under way, if there is one and the bounds allow it."""
+        first, bounds = admitted.attempt, admitted.bounds
+        late = (self._desk.clock.monotonic() - admitted.began) * 1000 > bounds.within_ms
+        if late or first.number >= bounds.attempts or self._retried(admitted) or admitted.call.gone():
+            return False
+        admitted.tried.add(first.decision.option.entry)
+        other = self._other(admitted)
+        if other is None or not self._shares.taken(hedge):
+            return False
+        try:
+            await self._next(admitted, other, first.number + 1)
+        except RouterError:
+            return False  # there is no room for it, and the first is still under way
+        return True
+
+    def _retried(self, admitted: Admitted) -> bool:
+        return admitted.call.headers.get(SDK_RETRY, "0") not in ("", "0")
 
     async def _after(self, admitted: Admitted, error: RouterError) -> Decision | None:
         """Wait as long as makes sense; the next attempt's decision, or None for the end."""
@@ -229,10 +272,9 @@ class Forwarder:
         return admitted.attempt.decision
 
     def _step(self, admitted: Admitted, error: RouterError, *, others: bool) -> Step:
-        retried = admitted.call.headers.get(SDK_RETRY, "0") not in ("", "0")
         trial = Trial(
             code=error.code,
-            attempts=admitted.bounds.attempts if retried else admitted.attempt.number,
+            attempts=admitted.bounds.attempts if self._retried(admitted) else admitted.attempt.number,
             same=admitted.same,
             others=others,
             elapsed_ms=round((self._desk.clock.monotonic() - admitted.began) * 1000),

@@ -125,9 +125,10 @@ class Pipeline:
 
     async def close(self, bound_s: float) -> None:
         """Wait, at most this long, for streams whose callers have gone; then settle them as they stand."""
-        for task in self._leaving:
+        leaving = self._leaving | self._forwarder.leaving
+        for task in leaving:
             asyncio.get_running_loop().call_later(bound_s, task.cancel)
-        await asyncio.gather(*self._leaving, return_exceptions=True)
+        await asyncio.gather(*leaving, return_exceptions=True)
         if self.caching is not None:
             await self.caching.close()
 

@@ -20,9 +20,16 @@ Certainty = Literal["metered", "counted", "estimated"]
 """metered: the provider's own usage; counted: our count of what was streamed; estimated: neither was to be had."""
 
 Outcome = Literal[
-    "ok", "client_left", "upstream_error", "upstream_interrupted", "budget_stopped", "node_stopped", "released"
+    "ok",
+    "client_left",
+    "upstream_error",
+    "upstream_interrupted",
+    "budget_stopped",
+    "node_stopped",
+    "outrun",
+    "released",
 ]
-"""How an attempt ended. ``node_stopped``: by us, because the node was told to stop and could wait no longer. ``released`` attempts were never sent and cost nothing."""
+"""How an attempt ended. ``node_stopped``: by us, because the node was told to stop and could wait no longer. ``outrun``: another attempt of the same request had answered before. ``released`` attempts were never sent and cost nothing."""
 
 
 class Needs(IntFlag):

@@ -13,10 +13,20 @@ from store import until
 HI = [{"role": "user", "content": "hi"}]
 
 
+HEDGED = """
+version: 1
+policy: hedged
+candidates: {include: [tag:chat]}
+rules: [{name: any}]
+hedge: {after: 100ms, most: 100%}
+"""
+
+
 @pytest.fixture(scope="module")
 def patient(tmp_path_factory):
     folder = tmp_path_factory.mktemp("forwarding")
-    with Node(folder, workers=2, attempts=3, policies=policies_copy(folder / "policies")) as node:
+    policies = policies_copy(folder / "policies", lambda copy: (copy / "hedged.yaml").write_text(HEDGED))
+    with Node(folder, workers=2, attempts=3, policies=policies) as node:
         yield node
 
 
@@ -67,6 +77,24 @@ async def test_of_several_models_the_next_serves_in_the_callers_order_and_no_pro
     assert second.headers["x-costrouter-attempts"] == "2"
     cheapest = await ask(caller, extra_body={"models": wanted})
     assert cheapest.headers["x-costrouter-model"] == "openai/gpt-4o-mini"
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+async def test_beside_a_slow_provider_the_next_one_answers_and_both_are_billed_and_booked(patient, caller, stream):
+    first = (await ask(caller, model="hedged")).headers["x-costrouter-provider"]
+    patient.faults({"kind": "slow_first_byte", "delay_ms": 2_000, "provider": first, "times": 1})
+    if stream:
+        async with caller.sdk() as sdk:
+            chunks = await sdk.chat.completions.create(model="hedged", messages=HI, stream=True)
+            assert "".join([chunk.choices[0].delta.content or "" async for chunk in chunks if chunk.choices])
+    else:
+        answer = await ask(caller, model="hedged")
+        assert answer.headers["x-costrouter-provider"] != first
+        assert (answer.headers["x-costrouter-hedged"], answer.headers["x-costrouter-attempts"]) == ("true", "2")
+    rows = await caller.rows(3)
+    assert sorted(row.outcome for row in rows) == ["ok", "ok", "outrun"]
+    assert {row.certainty for row in rows} == {"metered"}
+    assert sum(row.cost_nano for row in rows) == sum(line["nano"] for line in patient.bill())
 
 
 async def test_when_nobody_answers_the_last_error_says_how_often_it_was_tried(patient, caller):

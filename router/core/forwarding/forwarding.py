@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
+from router.core.forwarding.hedging import Hedge
+
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
 
@@ -83,6 +85,8 @@ class Forwarding(msgspec.Struct, frozen=True):
     total_ms: int | None = None
     """Of the whole request, whatever the number of attempts."""
     queue: Queueing | None = None
+    hedge: Hedge | None = None
+    """When a second attempt sets out beside a slow one; None for never."""
 
 
 def completed(bounds: Forwarding, settings: Forwarding) -> Forwarding:

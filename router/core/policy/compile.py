@@ -69,6 +69,7 @@ def compile_policy(
         *_reference(policy, catalog),
         *_steps(policy),
         *_exhausted(policy, catalog),
+        *_hedge(policy),
     ]
     if not errors:
         errors += _nobody_left(file, policy, catalog) or _unsatisfiable(policy, catalog)
@@ -118,7 +119,7 @@ def _policy(file: PolicySchema, said: Mapping[Path, Said], parents: Sequence[Par
         prompt_cache=of("prompt_cache", default="auto") == "auto",
         exhausted=of("budget_exhausted", "new_requests"),
         stops_streams=of("budget_exhausted", "running_streams", default="finish") == "stop",
-        forwarding=forwarding_of(of("timeouts"), of("retry"), of("queue")),
+        forwarding=forwarding_of(of("timeouts"), of("retry"), of("queue"), of("hedge")),
     )
 
 
@@ -313,6 +314,13 @@ def _exhausted(policy: Policy, catalog: Catalog) -> list[Problem]:
         return []
     hint = did_you_mean(policy.exhausted, catalog.ids)
     return [Problem(("budget_exhausted", "new_requests"), f"the catalog has no model {policy.exhausted!r}{hint}")]
+
+
+def _hedge(policy: Policy) -> list[Problem]:
+    bounds = policy.forwarding
+    if bounds is None or bounds.hedge is None or bounds.attempts != 1:
+        return []
+    return [Problem(("hedge",), "`retry: {attempts: 1}` leaves no room for a second attempt")]
 
 
 def _doubts(file: PolicySchema, policy: Policy, catalog: Catalog, instant: dt.datetime) -> list[Problem]:

@@ -58,6 +58,7 @@ _INHERITED: Final = (
     "timeouts",
     "retry",
     "queue",
+    "hedge",
 )
 _NESTED: Final = ("candidates", "require", "without_data", "budget_exhausted")
 _QUALITY: Final = ("exclude", "use reference", "probe", "allow")

@@ -39,6 +39,8 @@ _LIVES: Final = {
 }
 """Speed changes in minutes, and at once; what applications ask for in hours."""
 _TTFT, _TPOT, _TOTAL = (tuple(f"{name}/{size}" for size in range(SIZES)) for name in ("ttft", "tpot", "total"))
+_WHOLE: Final = frozenset({"ok", "outrun"})
+"""What was outrun and read to its meters took the time that it took: leaving it out would make the slow look fast."""
 _WASTED: Final = frozenset({"upstream_error", "upstream_interrupted"})
 
 
@@ -68,7 +70,7 @@ def seen(row: Row) -> list[tuple[Series, int]]:
         found.append(((_TTFT[size], *where), row.ttft_ms * 1000))
     if row.cost_pico:
         found.append((("wasted", *where), MILLION if row.outcome in _WASTED else 0))
-    if row.outcome != "ok" or row.certainty != "metered":
+    if row.outcome not in _WHOLE or row.certainty != "metered":
         return found
     length = row.completion_tokens // row.choices
     # How long the model would have talked is not told by an answer that its limit cut short; what the application gets, is.

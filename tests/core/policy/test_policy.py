@@ -7,6 +7,7 @@ from catalogs import NOW, a_catalog, a_model, a_policy, a_price, a_score, the_mo
 
 from router.adapters.policies.files import load_policies, packaged_policies_dir
 from router.core.catalog.catalog import Score, selects
+from router.core.forwarding.hedging import Hedge
 from router.core.policy.conditions import Hours, Span
 from router.core.policy.policy import Bind, Floor
 from router.core.policy.schema import PolicySchema, json_schema
@@ -424,3 +425,26 @@ def test_what_becomes_of_requests_without_room_is_read():
 def test_a_model_for_used_up_budgets_that_means_nothing_is_refused(words, said):
     with pytest.raises(SchemaError, match=said):
         the_policy(budget_exhausted={"new_requests": words})
+
+
+@pytest.mark.parametrize(
+    ("stated", "hedge"),
+    [
+        ({"after": "p95"}, Hedge(percentile=95)),
+        ({"after": "800ms", "most": "25%"}, Hedge(after_ms=800, share_milli=250)),
+    ],
+)
+def test_a_second_attempt_sets_out_at_a_quantile_or_after_a_time(stated, hedge):
+    assert the_policy(hedge=stated).policy.forwarding.hedge == hedge
+    assert the_policy().policy.forwarding is None
+
+
+def test_a_quantile_that_nobody_keeps_is_no_time_for_a_second_attempt():
+    with pytest.raises(SchemaError, match="'p97' is not kept by the statistics; write one of p50, p75"):
+        the_policy(hedge={"after": "p97"})
+
+
+def test_one_attempt_leaves_no_room_for_a_second():
+    with pytest.raises(SchemaError, match="leaves no room for a second attempt"):
+        the_policy(hedge={"after": "p95"}, retry={"attempts": 1})
+    assert the_policy(hedge={"after": "p95"}, retry={"attempts": 2}).warnings == ()
