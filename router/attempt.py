@@ -108,8 +108,10 @@ class Attempt:
         return f"{self.request_id}/{self.number}"
 
     def asked(self) -> Asked:
-        """What a translated stream needs to know of it."""
-        return Asked(self.request, self.decision.prompt_tokens, self.at_ms // 1000)
+        """What a translated answer needs to know of it."""
+        named = self.way.inbound.id_prefix
+        answer_id = named + self.request_id.removeprefix("req_").replace("/", "_") if named else ""
+        return Asked(self.request, self.decision.prompt_tokens, self.at_ms // 1000, answer_id)
 
     def reserve(self, grace_ms: int, not_before_ms: int = 0) -> asyncio.Future[int]:
         """Have its upper cost set aside in all budgets that it falls under; gives ``at_ms``. Raises what `Ledger.reserve`

@@ -166,7 +166,7 @@ class Exchange:
             response.close()
         answers = attempt.way.outbound
         try:
-            told = attempt.way.answer(body, attempt.request, attempt.at_ms // 1000)
+            told = attempt.way.answer(body, attempt.asked())
         except ValueError:
             told = b""
         metered = served(answers.usage_of(body), answers, response.headers)

@@ -36,7 +36,7 @@ def kept(strategy, draws):
 
 
 @st.composite
-def conversations(draw, *, messages):
+def conversations(draw, *, messages, stops=True):
     """A conversation that ends with the user; ``messages``: with what only Anthropic's Messages keep."""
     keeps = st.sampled_from(["", "5m", "1h"]) if messages else st.just("")
     turns, number = [], 0
@@ -80,7 +80,7 @@ def conversations(draw, *, messages):
         tool_name=names[0] if choice == "tool" else "",
         one_tool=one,
         format=form,
-        stops=tuple(draw(st.lists(WORDS, max_size=3, unique=True))),
+        stops=tuple(draw(st.lists(WORDS, max_size=3, unique=True))) if stops else (),
         temperature=temperature,
         top_p=draw(st.none() | st.just(0.5)) if temperature is None else None,
         user=draw(st.just("") | NAMES),

@@ -3,8 +3,9 @@
 Belongs here: the features, and which of them each of the providers' dialects can express. Does not belong here: the
 formats themselves (dialects/), and what models can do (`router.core.values.Needs`).
 
-A request in the provider's own dialect goes through to the letter, so these count only where one dialect is put into
-another. A feature that the target cannot express makes its options infeasible, as a missing capability does.
+A request in a dialect that the provider speaks goes through to the letter, so these count only where one dialect is put
+into another: the provider's first. A feature that it cannot express makes its options infeasible, as a missing capability
+does.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ class Wire(IntFlag):
     STRICT_TOOLS = 1 << 39
     TWO_SAMPLERS = 1 << 40
     """A temperature and a top_p together."""
+    SHORT = 1 << 41
+    """A limit of less than 16 tokens, which OpenAI's Responses refuse (its API reference, ``max_output_tokens``)."""
 
 
 _GOOGLE: Final = (
@@ -64,7 +67,9 @@ _GOOGLE: Final = (
     | Wire.NO_TOOL
     | Wire.STRICT_TOOLS
     | Wire.TWO_SAMPLERS
+    | Wire.SHORT
 )
+SHORT_TOKENS: Final = 16
 EXPRESSES: Final[dict[str, Wire]] = {
     "openai": Wire.CHAT_ONLY
     | Wire.PENALTIES
@@ -77,7 +82,8 @@ EXPRESSES: Final[dict[str, Wire]] = {
     | Wire.VERBOSITY
     | Wire.DETAIL
     | Wire.STRICT_TOOLS
-    | Wire.TWO_SAMPLERS,
+    | Wire.TWO_SAMPLERS
+    | Wire.SHORT,
     "anthropic": Wire.MESSAGES_ONLY
     | Wire.TOP_K
     | Wire.STOP
@@ -89,12 +95,28 @@ EXPRESSES: Final[dict[str, Wire]] = {
     | Wire.ONE_TOOL
     | Wire.NO_TOOL
     | Wire.PREFILL
+    | Wire.STRICT_TOOLS
+    | Wire.SHORT,
+    "responses": Wire.RESPONSES_ONLY
+    | Wire.TWO_SAMPLERS
+    | Wire.HOT
+    | Wire.LINKED_IMAGE
+    | Wire.LINKED_FILE
+    | Wire.TOOL_MEDIA
+    | Wire.ONE_TOOL
+    | Wire.NO_TOOL
+    | Wire.VERBOSITY
+    | Wire.DETAIL
     | Wire.STRICT_TOOLS,
     "gemini": _GOOGLE,
     "vertex": _GOOGLE,
 }
 """By dialect, as the catalog names it. What is not listed is not spoken."""
-EFFORT_FOR_BUDGET: Final = frozenset({"openai", "gemini", "vertex"})
+NATIVE: Final = {"openai": 1 << 57, "anthropic": 1 << 58, "responses": 1 << 59}
+"""By dialect that callers may speak: the bit of a provider that speaks it too, and of a request in it that was read wholly."""
+MODELS: Final = (1 << 20) - 1 | Wire.EFFORT.value
+"""What must be there whatever is spoken: what the model can do."""
+EFFORT_FOR_BUDGET: Final = frozenset({"openai", "responses", "gemini", "vertex"})
 """Dialects in which an effort takes the place of a budget of thinking tokens (`dialects/effort.py`): their models need
 not have the capability of that name."""
 
@@ -104,11 +126,13 @@ def able(capabilities: Needs, *dialects: str) -> int:
 
     Args:
         capabilities: the model's, as the catalog has them.
-        dialects: what its provider speaks.
+        dialects: what its provider speaks, the one that others are put into first.
     """
     found = capabilities.value
     for dialect in dialects:
-        found |= EXPRESSES[dialect].value
+        found |= NATIVE.get(dialect, 0)
+    if dialects:
+        found |= EXPRESSES[dialects[0]].value
     if capabilities & Needs.REASONING_EFFORT:
         found |= Wire.EFFORT.value
         if EFFORT_FOR_BUDGET.intersection(dialects):
@@ -117,3 +141,15 @@ def able(capabilities: Needs, *dialects: str) -> int:
         # Whoever asks in another dialect gets the budget of their effort.
         found |= Needs.REASONING_EFFORT.value
     return found
+
+
+def lacking(needs: int, native: int, found: int) -> int:
+    """What a request needs and an option lacks, as bits.
+
+    Args:
+        needs: of the model and of the wire.
+        native: the bit of the dialect that the request came in; 0 where nothing is known but what it needs of the model.
+        found: what `able` gives.
+    """
+    lacks = needs & ~found
+    return lacks & MODELS if native & found else lacks

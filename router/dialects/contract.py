@@ -59,7 +59,7 @@ class Reader(Protocol):
 
 
 class Writer(Protocol):
-    """Writes a stream in a caller's dialect from the neutral form."""
+    """Writes a stream in a caller's dialect from the neutral form. ``last`` is what ends it; `ending` may change that."""
 
     last: bytes
 
@@ -80,13 +80,17 @@ def nothing_passes(request: Request, cost: Cost) -> Scanner:  # noqa: ARG001 - t
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What a writer of streams may need beside the events."""
+    """What a writer may need beside the answer."""
 
     request: Request
     expected_prompt: int
     """Tokens of the prompt, before any meters."""
     at_s: int
     """Seconds since the epoch."""
+    answer_id: str = ""
+    """Names the answer; "" where it goes by the provider's own id."""
+    kept: bool = False
+    """Whether the answer can be asked for again."""
 
 
 class Hearing(msgspec.Struct, frozen=True):
@@ -94,8 +98,8 @@ class Hearing(msgspec.Struct, frozen=True):
 
     understood: Callable[[Request], Conversation]
     """The whole request, with what not every dialect can express noted in it. Raises RouterError ``invalid_request``."""
-    write_answer: Callable[[Answer, int], bytes]
-    """A whole answer in the caller's dialect; the number is the seconds since the epoch."""
+    write_answer: Callable[[Answer, Asked], bytes]
+    """A whole answer in the caller's dialect."""
     writer: Callable[[Asked], Writer]
 
 
@@ -116,6 +120,8 @@ class Inbound(msgspec.Struct, frozen=True):
     error_event: Callable[[RouterError], bytes]
     id_header: str = ""
     """Where its SDKs look for a request's id, beside ``x-request-id``."""
+    id_prefix: str = ""
+    """Begins the ids of its answers, where they are named by us; "" where they go by the provider's own ids."""
     hearing: Hearing | None = None
     """None where requests are never translated."""
 

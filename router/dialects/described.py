@@ -17,6 +17,7 @@ from router.core.density import Density
 from router.core.statistics.task import task_of
 from router.core.tokens import byte_length, estimate, exactly, fixed_overhead, shifted
 from router.core.values import Endpoint, Needs, TokenRange
+from router.core.wire import NATIVE
 from router.dialects.contract import Inbound
 from router.dialects.orders import Orders
 from router.dialects.request import Request
@@ -90,7 +91,8 @@ def wholly(inbound: Inbound, request: Request, facts: Facts) -> tuple[Request, F
         return request, facts
     said = inbound.hearing.understood(request)
     request = msgspec.structs.replace(request, conversation=said)
-    return request, msgspec.structs.replace(facts, needs=facts.needs | said.wire.value, notes=said.notes)
+    native, needs = NATIVE.get(inbound.native, 0), facts.needs | said.wire.value
+    return request, msgspec.structs.replace(facts, needs=needs, notes=said.notes, native=native)
 
 
 def counted(facts: Facts, request: Request, counts: Sequence[int]) -> Facts:

@@ -54,6 +54,12 @@ class Request(msgspec.Struct, frozen=True):
     strange: bool = False
     """Whether it holds what another provider gave, and what those of its own dialect would refuse: thoughts that they have
     not signed, signatures of calls. That is taken out where it is passed on."""
+    follows: str = ""
+    """The answer that it goes on from, by its id; "" for none."""
+    stored: bool = False
+    """Whether its answer is to be kept, so that others may go on from it."""
+    background: bool = False
+    """Whether its caller will ask for the answer later."""
     conversation: Conversation | None = None
     """The body in neutral form, once it has been read wholly because it is put into another dialect."""
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from router.core.values import Usage
-from router.dialects.contract import Cost, Reader, Writer
+from router.dialects.contract import Asked, Cost, Reader, Writer
 from router.dialects.neutral import Answer, Ended, Event, Opened, Piece, Thought
 
 
@@ -75,8 +75,10 @@ class Translator:
 
     def ending(self) -> bytes:
         """What was held back until the meters were known."""
-        usage = self.usage
-        return self._writer.ending(usage, None if usage is None else self._cost(usage))
+        usage, writer = self.usage, self._writer
+        held = writer.ending(usage, None if usage is None else self._cost(usage))
+        self.last = writer.last
+        return held
 
     def _shown(self, events: Sequence[Event]) -> list[Event]:
         """The events without thoughts, blocks numbered anew."""
@@ -96,9 +98,9 @@ class Translator:
 
 def translated(
     read: Callable[[bytes], Answer],
-    write: Callable[[Answer, int], bytes],
+    write: Callable[[Answer, Asked], bytes],
     body: bytes,
-    at_s: int,
+    asked: Asked,
     *,
     shows_thoughts: bool,
 ) -> bytes:
@@ -108,7 +110,7 @@ def translated(
         read: of the upstream's dialect.
         write: of the caller's.
         body: the answer as it came.
-        at_s: seconds since the epoch, for dialects that say when an answer was made.
+        asked: what it answers.
         shows_thoughts: whether the caller wants to see what the model thought.
 
     Raises:
@@ -118,4 +120,4 @@ def translated(
     if not shows_thoughts:
         blocks = tuple(block for block in answer.blocks if not isinstance(block, Thought))
         answer = msgspec.structs.replace(answer, blocks=blocks)
-    return write(answer, at_s)
+    return write(answer, asked)

@@ -14,18 +14,26 @@ from typing import Final
 
 import msgspec
 
+from router.core.tokens import PromptShape
 from router.dialects.anthropic import ANTHROPIC, MESSAGES
 from router.dialects.contract import Asked, Cost, Hearing, Inbound, Ordering, Outbound, Scanner
 from router.dialects.gemini import GEMINI, VERTEX
+from router.dialects.json_object import TopLevel
 from router.dialects.openai import CHAT, EMBEDDINGS, OPENAI
 from router.dialects.request import Request
+from router.dialects.responses import RESPONSES, RESPONSES_IN
 from router.dialects.translation import Translator, translated
 
-INBOUND: Final[dict[str, Inbound]] = {found.api: found for found in (CHAT, EMBEDDINGS, MESSAGES)}
+INBOUND: Final[dict[str, Inbound]] = {found.api: found for found in (CHAT, EMBEDDINGS, MESSAGES, RESPONSES_IN)}
 """Our APIs by name."""
 
-OUTBOUND: Final[dict[str, Outbound]] = {found.dialect: found for found in (OPENAI, ANTHROPIC, GEMINI, VERTEX)}
+OUTBOUND: Final[dict[str, Outbound]] = {
+    found.dialect: found for found in (OPENAI, ANTHROPIC, RESPONSES, GEMINI, VERTEX)
+}
 """Providers' dialects by the catalog's names: those of `router.core.wire.EXPRESSES`."""
+
+
+_NOTHING: Final = Request(top=TopLevel(b"{}"), model="", needs=0, shape=PromptShape(texts=(), messages=0))
 
 
 class Way(msgspec.Struct, frozen=True):
@@ -44,15 +52,17 @@ class Way(msgspec.Struct, frozen=True):
         reader, writer = self.outbound.reader(), self.hearing.writer(asked)
         return Translator(reader, writer, cost, shows_thoughts=_shows_thoughts(asked.request))
 
-    def answer(self, body: bytes, request: Request, at_s: int) -> bytes:
+    def answer(self, body: bytes, asked: Asked) -> bytes:
         """A plain answer as its caller is to get it. Raises ValueError for what cannot be read."""
         if self.hearing is None:
             return body
-        shows = _shows_thoughts(request)
-        return translated(self.outbound.read_answer, self.hearing.write_answer, body, at_s, shows_thoughts=shows)
+        shows = _shows_thoughts(asked.request)
+        return translated(self.outbound.read_answer, self.hearing.write_answer, body, asked, shows_thoughts=shows)
 
 
-def translated_answer(api: str, dialect: str, body: bytes, at_s: int, *, shows: bool) -> bytes:
+def translated_answer(  # noqa: PLR0917 - all that an answer is made of
+    api: str, dialect: str, body: bytes, at_s: int, request: Request | None = None, answer_id: str = "", *, shows: bool
+) -> bytes:
     """A plain answer of a provider's dialect for a caller of one of our APIs, long after it was asked.
 
     Args:
@@ -60,6 +70,8 @@ def translated_answer(api: str, dialect: str, body: bytes, at_s: int, *, shows: 
         dialect: the provider's, another than the API's own.
         body: as it came.
         at_s: seconds since the epoch.
+        request: what was asked, for APIs whose answers repeat it (those with an ``id_prefix``).
+        answer_id: names the answer there.
         shows: whether the caller wants to see what the model thought.
 
     Raises:
@@ -68,7 +80,8 @@ def translated_answer(api: str, dialect: str, body: bytes, at_s: int, *, shows: 
     hearing = INBOUND[api].hearing
     if hearing is None:
         raise ValueError(f"{api} has one dialect only")
-    return translated(OUTBOUND[dialect].read_answer, hearing.write_answer, body, at_s, shows_thoughts=shows)
+    asked = Asked(request or _NOTHING, 0, at_s, answer_id)
+    return translated(OUTBOUND[dialect].read_answer, hearing.write_answer, body, asked, shows_thoughts=shows)
 
 
 def _shows_thoughts(request: Request) -> bool:

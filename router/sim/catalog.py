@@ -109,6 +109,12 @@ class Provider:
     quirks: frozenset[str]
     dialect: str
     models: dict[str, Model]
+    also: tuple[str, ...] = ()
+
+    @property
+    def dialects(self) -> tuple[str, ...]:
+        """All that it speaks."""
+        return (self.dialect, *self.also)
 
 
 def load(folder: Path) -> dict[str, Provider]:
@@ -138,6 +144,7 @@ def _provider(raw: dict[str, Any]) -> Provider:
         quirks=frozenset(raw.get("quirks") or ()),
         dialect=str(raw.get("dialect", "openai")),
         models={model.upstream: model for model in models},
+        also=tuple(raw.get("also") or ()),
     )
 
 

@@ -10,6 +10,7 @@ import signal
 import socket as sockets
 import sys
 import time
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -24,6 +25,8 @@ from router.sim.embeddings import embeddings
 from router.sim.gemini.provider import generate
 from router.sim.provider import chat, models, nowhere, refused
 from router.sim.refusal import Refusal
+from router.sim.responses import provider as responses
+from router.sim.responses.provider import KEPT
 from router.sim.world import WORLD, World
 
 if TYPE_CHECKING:
@@ -69,6 +72,7 @@ def make_app(
     app.router.add_post("/{provider}/v1/publishers/google/models/{call:.+}", generate)
     app.router.add_get("/{provider}/v1/models", models)
     app.router.add_get("/{provider}/v1/models/{name:.+}", models)
+    _add_responses(app)
     _add_batches(app)
     app.router.add_get("/_sim/bill", _bill)
     app.router.add_delete("/_sim/bill", _bill_reset)
@@ -77,6 +81,16 @@ def make_app(
     app.router.add_delete("/_sim/faults", _faults_clear)
     app.router.add_route("*", "/{path:.*}", nowhere)
     return app
+
+
+def _add_responses(app: web.Application) -> None:
+    app[KEPT] = OrderedDict()
+    add = app.router.add_route
+    add("POST", "/{provider}/v1/responses", responses.responses)
+    add("GET", "/{provider}/v1/responses/{response}", responses.retrieved)
+    add("DELETE", "/{provider}/v1/responses/{response}", responses.deleted)
+    add("GET", "/{provider}/v1/responses/{response}/input_items", responses.input_items)
+    add("POST", "/{provider}/v1/responses/{response}/cancel", responses.cancelled)
 
 
 def _add_batches(app: web.Application) -> None:

@@ -6,7 +6,7 @@ from options import tokens
 
 from router.core.tokens import exactly
 from router.core.values import Needs
-from router.core.wire import Wire
+from router.core.wire import NATIVE, Wire
 from router.dialects.described import counted, facts_of, wholly
 from router.dialects.neutral import Conversation, Text, Turn
 from router.dialects.openai.chat import read_chat, read_embeddings
@@ -94,7 +94,9 @@ def test_a_chat_that_is_read_wholly_says_what_not_every_dialect_can_express():
     assert read.conversation == Conversation(
         turns=(Turn("user", (Text("Hi"),)),), seed=7, wire=Wire.SEED, notes=((Wire.SEED, "seed"),)
     )
-    assert facts == msgspec.structs.replace(seen, needs=Needs.CHAT | Wire.SEED, notes=((Wire.SEED, "seed"),))
+    assert facts == msgspec.structs.replace(
+        seen, needs=Needs.CHAT | Wire.SEED, notes=((Wire.SEED, "seed"),), native=NATIVE["openai"]
+    )
     again, same = wholly(INBOUND["chat"], read, seen)
     assert again is read, "it is read wholly once"
     assert same is seen

@@ -29,7 +29,7 @@ def test_a_provider_that_speaks_the_callers_dialect_is_spoken_to_in_it(api):
 def test_between_those_who_speak_the_same_answers_pass_as_they_came():
     found = way("chat", ("openai",))
     request = INBOUND["chat"].read(b'{"model":"m","messages":[]}', {})
-    assert found.answer(b"\xff no answer", request, 7) == b"\xff no answer"
+    assert found.answer(b"\xff no answer", Asked(request, 100, 7)) == b"\xff no answer"
     scanner = found.scanner(Asked(request, 100, 7), lambda _: None)
     assert isinstance(scanner, StreamScanner)
     assert scanner.feed(b": ping\n\n") == b": ping\n\n"

@@ -25,12 +25,14 @@ from router.core.pricing import cost_pico
 from router.core.values import Certainty, Outcome, Price, Row, Usage
 from router.dialects.openai.errors import provider_error
 from router.dialects.ways import INBOUND, OUTBOUND, translated_answer
+from router.ports import BlobMissing
 
 if TYPE_CHECKING:
     from router.adapters.broker.yard import Yard
     from router.adapters.jobs.batch_calls import BatchApi
     from router.core.jobs.jobs import Job
     from router.dialects.batch_files import Result
+    from router.dialects.request import Request
 
 _OK: Final[tuple[Outcome, int]] = ("ok", 200)
 _OUTCOMES: Final[dict[str, tuple[Outcome, int]]] = {
@@ -162,18 +164,27 @@ class Booking:
             return result.fate, status, result.body
         if result.fate == "succeeded":
             at_s = self._yard.now_ms() // 1000
+            request = await self._asked(job, entry) if INBOUND[api].id_prefix else None
+            name = f"{INBOUND[api].id_prefix}{entry.job}_{entry.number}"
             try:
-                return (
-                    result.fate,
-                    status,
-                    translated_answer(api, dialect, result.body, at_s, shows=entry.shows_thoughts),
-                )
+                said = translated_answer(api, dialect, result.body, at_s, request, name, shows=entry.shows_thoughts)
             except ValueError as error:
                 failure = RouterError("upstream_bad_response", f"{parcel.provider} sent no answer: {error}.")
                 return "refused", failure.status, INBOUND[api].error_body(failure)
+            return result.fate, status, said
         model = parcel.entry.partition("@")[0]
         failure = provider_error(status, result.body, None, provider=parcel.provider, model=model)
         return result.fate, status, INBOUND[api].error_body(failure)
+
+    async def _asked(self, job: Job, entry: Manifest) -> Request | None:
+        """A line's request, as it was read when it came; None where it is gone."""
+        (line,) = await self._yard.store.lines(job.tenant, job.id, [entry.number])
+        if line is None:
+            return None
+        try:
+            return INBOUND[job.endpoint].read(await self._yard.body(job, entry.number, line), job.headers)
+        except BlobMissing:
+            return None
 
     async def _jobs(self, parcel: Parcel, manifest: list[Manifest]) -> list[Job]:
         found = [await self._yard.job(parcel.tenant, job) for job in {entry.job for entry in manifest}]

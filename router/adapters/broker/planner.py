@@ -18,6 +18,7 @@ from router.core.errors import RouterError
 from router.core.jobs.deadlines import PPM, Bid, Chosen, Reserve, choose, reserve_for
 from router.core.jobs.jobs import attempt_name
 from router.core.pricing import REALTIME, price_at
+from router.core.wire import EXPRESSES
 from router.dialects.described import wholly
 from router.dialects.ways import way
 from router.ports import BudgetExceeded, PeriodOver, StoreUnavailable
@@ -243,7 +244,8 @@ class Planner:
         if seen.inbound.native == api.dialect:
             # A beta is asked for in a header, and a batch has one for all of its requests.
             return all(name != b"anthropic-beta" for name, _ in seen.request.passed)
-        return seen.request.conversation is not None  # its answer is put into the caller's dialect
+        said = seen.request.conversation  # its answer is put into the caller's dialect
+        return said is not None and not said.wire & ~EXPRESSES[api.dialect]
 
     def _off_peak(
         self, seen: Considered, option: Option, now: dt.datetime, left_ms: int, cap: int | None

@@ -59,6 +59,7 @@ ENDPOINTS: Final[dict[tuple[str, str], Right]] = {
     ("POST", "/v1/chat/completions"): "prompt",
     ("POST", "/v1/embeddings"): "prompt",
     ("POST", "/v1/messages"): "prompt",
+    ("POST", "/v1/responses"): "prompt",
     ("POST", "/v1/messages/count_tokens"): "look",
     ("GET", "/v1/models"): "look",
     ("GET", "/v1/models/*"): "look",

@@ -168,6 +168,8 @@ class Facts(msgspec.Struct, frozen=True):
     """What in the request the bits of `router.core.wire.Wire` among its needs stand for, in words."""
     prefix: Prefix | None = None
     """None where no provider would keep a prompt as short as this."""
+    native: int = 0
+    """The bit of the dialect that it came in (`router.core.wire.NATIVE`), once it has been read wholly."""
 
 
 class Level(msgspec.Struct, frozen=True):

@@ -20,6 +20,7 @@ from router.core.deciding.prefixes import added_cost, breakpoints, warm_tokens
 from router.core.images import image_tokens_of
 from router.core.pricing import rates_for, upper_cost
 from router.core.values import Needs
+from router.core.wire import MODELS
 
 __all__ = [
     "PPM",
@@ -105,7 +106,7 @@ def cheapest(  # noqa: C901, PLR0912 - one loop without calls: every request run
     figures: Iterable[Figures], facts: Facts, tokens: int, cap: int | None
 ) -> tuple[Option | None, int, int]:
     """(option, its expected cost, the next one's cost), costs in pico-dollars; (None, 0, 0) when none is feasible."""
-    needs, limit, choices = facts.needs, facts.max_output, facts.choices
+    needs, limit, choices, native = facts.needs, facts.max_output, facts.choices, facts.native
     fixed, messages, images = facts.fixed_tokens, facts.messages, facts.images
     largest = None if facts.largest is None else facts.largest.expected
     prefix = facts.prefix
@@ -113,7 +114,7 @@ def cheapest(  # noqa: C901, PLR0912 - one loop without calls: every request run
     best_cost = second = -1
     for row in figures:
         option, able, ratio, overhead, window, most, mean, request, input_rate, output_rate, banded, tries, least = row
-        if needs & ~able:
+        if (lacks := needs & ~able) and (lacks & MODELS or not native & able):
             continue
         prompt = -(-tokens * ratio // PPM) + fixed + messages * overhead
         if images:

@@ -13,6 +13,7 @@ import msgspec
 from router.core.deciding.decide import PPM, Facts, Option, Plan, expected_cost, highest_cost, missing, window_tokens
 from router.core.errors import RouterError
 from router.core.money import nano_ceil, usd
+from router.core.wire import lacking
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -118,7 +119,7 @@ def _obstacles(plan: Plan, option: Option, facts: Facts) -> list[Reason]:
     found = [Reason(f"cannot do {name}", f"leaving out {name}", PPM) for name in missing(facts.needs, option)]
     if option.entry in plan.shut:
         found.append(Reason(plan.shut[option.entry], "waiting", PPM))
-    lacks = facts.needs & ~option.capabilities
+    lacks = lacking(facts.needs, facts.native, option.capabilities)
     found += [
         Reason(f"its API has no place for {words}", f"leaving out {words}", PPM)
         for bit, words in facts.notes

@@ -11,6 +11,7 @@ import msgspec
 
 from router.core.values import Usage
 from router.dialects.anthropic.usage import usage_object, usage_of
+from router.dialects.contract import Asked
 from router.dialects.neutral import Answer, Finish, Text, Thought, ToolUse
 from router.dialects.reading import json_object, json_text
 from router.dialects.signatures import UNSIGNED
@@ -79,7 +80,7 @@ def _block(block: dict[str, Any]) -> Text | Thought | ToolUse | None:
     return None
 
 
-def write_answer(answer: Answer, at_s: int) -> bytes:  # noqa: ARG001 - one shape for all
+def write_answer(answer: Answer, asked: Asked) -> bytes:  # noqa: ARG001 - one shape for all
     """A plain answer."""
     return msgspec.json.encode(
         {

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from router.core.wire import Wire
+from router.core.wire import SHORT_TOKENS, Wire
 from router.dialects.effort import an_effort, effort_of
 from router.dialects.neutral import (
     Block,
@@ -63,6 +63,8 @@ def understood(request: Request) -> Conversation:
     given = {name: msgspec.json.decode(value) for name, value in request.top.members.items()}
     notes = Notes()
     notes.others(_ONLY, given, _FIELDS)
+    if request.max_output is not None and request.max_output < SHORT_TOKENS:
+        notes.add(Wire.SHORT, f"a limit of less than {SHORT_TOKENS} tokens")
     turns = _turns(a_list(given["messages"], "messages"), notes)
     output = an_object(given.get("output_config") or {}, "output_config")
     notes.others(_ONLY, output, ("effort", "format"), "output_config.")

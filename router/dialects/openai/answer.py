@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from router.core.values import Usage
+from router.dialects.contract import Asked
 from router.dialects.neutral import Answer, Finish, Text, Thought, ToolUse
 from router.dialects.openai.extra import extra
 from router.dialects.openai.usage import usage_of
@@ -67,8 +68,8 @@ def _call(call: dict[str, Any]) -> ToolUse:
     return ToolUse(str(call["id"]), str(function["name"]), str(function.get("arguments") or ""))
 
 
-def write_answer(answer: Answer, at_s: int) -> bytes:
-    """A plain answer; ``at_s`` in seconds since the epoch."""
+def write_answer(answer: Answer, asked: Asked) -> bytes:
+    """A plain answer."""
     message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
     texts = [block.text for block in answer.blocks if isinstance(block, Text)]
     if texts:
@@ -86,7 +87,7 @@ def write_answer(answer: Answer, at_s: int) -> bytes:
     document: dict[str, Any] = {
         "id": answer.id,
         "object": "chat.completion",
-        "created": at_s,
+        "created": asked.at_s,
         "model": answer.model,
         "choices": [
             {"index": 0, "message": message, "logprobs": None, "finish_reason": REASONS[answer.finish]},

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from router.core.wire import Wire
+from router.core.wire import SHORT_TOKENS, Wire
 from router.dialects.effort import an_effort
 from router.dialects.neutral import (
     Block,
@@ -66,6 +66,8 @@ def understood(request: Request) -> Conversation:
     given = {name: msgspec.json.decode(value) for name, value in request.top.members.items()}
     notes = Notes()
     notes.others(_ONLY, given, _FIELDS)
+    if request.max_output is not None and request.max_output < SHORT_TOKENS:
+        notes.add(Wire.SHORT, f"a limit of less than {SHORT_TOKENS} tokens")
     _rarely(given, notes)
     system, turns = _messages(a_list(given["messages"], "messages"), notes)
     choice, tool_name = _choice(given.get("tool_choice"), notes)

@@ -15,7 +15,7 @@ def a_message(*blocks, **more):
 
 
 def written(*blocks, **more):
-    return json.loads(write_answer(Answer("m", "large", blocks, **{"finish": "stop", **more}), 0))
+    return json.loads(write_answer(Answer("m", "large", blocks, **{"finish": "stop", **more}), None))
 
 
 # -- read

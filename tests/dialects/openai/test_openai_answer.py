@@ -3,6 +3,7 @@ import json
 import pytest
 
 from router.core.values import Usage
+from router.dialects.contract import Asked
 from router.dialects.neutral import Answer, Text, Thought, ToolUse
 from router.dialects.openai.answer import read_answer, write_answer
 
@@ -16,7 +17,7 @@ def read(message, finish="stop", **more):
 
 
 def written(*blocks, finish="stop", usage=None):
-    return json.loads(write_answer(Answer("c", "large", blocks, finish, usage=usage), 7))
+    return json.loads(write_answer(Answer("c", "large", blocks, finish, usage=usage), Asked(None, 0, 7)))
 
 
 @pytest.mark.parametrize(

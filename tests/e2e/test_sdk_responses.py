@@ -1,0 +1,127 @@
+"""The official openai SDK's Responses against a whole node, to providers of every dialect."""
+
+from __future__ import annotations
+
+import openai
+import pytest
+from openai.types.responses import Response, ResponseStreamEvent
+from pydantic import BaseModel, TypeAdapter
+
+from router.core.money import usd
+
+CLAUDE = "anthropic/claude-haiku-4.5"
+GPT = "openai/gpt-4o-mini"
+MISTRAL = "mistral/mistral-small-4"
+EVERYWHERE = pytest.mark.parametrize("model", [CLAUDE, GPT, MISTRAL])
+HI = "Tell me about plans."
+TOOLS = [
+    {
+        "type": "function",
+        "name": name,
+        "strict": False,
+        "description": f"Tells the {name.partition('_')[2]}.",
+        "parameters": {"type": "object", "properties": {"place": {"type": "string"}}, "required": ["place"]},
+    }
+    for name in ("get_weather", "get_time")
+]
+ASKS = [{"role": "user", "content": "What are the weather and the time in Paris?"}]
+EVENTS = TypeAdapter(ResponseStreamEvent)
+
+
+class Plan(BaseModel):
+    title: str
+    steps: list[str]
+
+
+def strictly(found):
+    """What the SDK's type of it says, checked, which the SDK itself does not."""
+    type(found).model_validate(found.model_dump(by_alias=True, warnings=False), strict=False)
+    return found
+
+
+@EVERYWHERE
+async def test_a_response_and_its_row(node, tenant, sdk, model):
+    raw = await sdk.responses.with_raw_response.create(
+        model=model, input=HI, instructions="Be brief.", max_output_tokens=300, store=False, metadata={"a": "b"}
+    )
+    found, row = strictly(raw.parse()), await tenant.row()
+    (line,) = node.bill()
+    assert found.output_text
+    assert found.id.startswith("resp_")
+    assert (found.status, found.instructions, found.metadata) == ("completed", "Be brief.", {"a": "b"})
+    assert found.usage.input_tokens == row.prompt_tokens == line["prompt"]
+    assert found.usage.output_tokens == row.completion_tokens == line["completion"]
+    assert (row.cost_nano, row.certainty, row.endpoint, row.model) == (line["nano"], "metered", "chat", model)
+    assert raw.headers["x-costrouter-cost-usd"] == usd(row.cost_nano)
+
+
+@EVERYWHERE
+async def test_a_stream_says_the_same_as_the_plain_response(node, tenant, sdk, model):
+    asked = {"model": model, "input": HI, "max_output_tokens": 300, "store": False}
+    plain = await sdk.responses.create(**asked)
+    async with sdk.responses.stream(**asked) as stream:
+        events = [event async for event in stream]
+        whole = strictly(await stream.get_final_response())
+    rows = await tenant.rows(2)
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    assert [event.type for event in events[:4]] == [
+        "response.created", "response.in_progress", "response.output_item.added", "response.content_part.added",
+    ]  # fmt: skip
+    assert [event.type for event in events[-4:]] == [
+        "response.output_text.done", "response.content_part.done", "response.output_item.done", "response.completed",
+    ]  # fmt: skip
+    said = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+    assert said == whole.output_text == plain.output_text
+    assert whole.usage.output_tokens == plain.usage.output_tokens
+    assert whole.usage.cost_usd == usd(rows[-1].cost_nano)
+    assert [row.cost_nano for row in rows] == [line["nano"] for line in node.bill()]
+
+
+@EVERYWHERE
+async def test_every_event_is_what_the_types_say(sdk, model):
+    asked = {"model": model, "input": ASKS, "tools": TOOLS, "store": False}
+    async for event in await sdk.responses.create(**asked, stream=True):
+        EVENTS.validate_python(event.model_dump(by_alias=True, warnings=False))
+
+
+@EVERYWHERE
+async def test_tools_are_called_in_parallel_and_their_results_go_back(node, tenant, sdk, model):
+    asked = {"model": model, "tools": TOOLS, "max_output_tokens": 1000, "store": False}
+    plain = await sdk.responses.create(input=ASKS, **asked)
+    async with sdk.responses.stream(input=ASKS, **asked) as stream:
+        streamed = await stream.get_final_response()
+    calls = [item for item in plain.output if item.type == "function_call"]
+    assert [call.name for call in calls] == ["get_weather", "get_time"]
+    again = [(item.name, item.arguments) for item in streamed.output if item.type == "function_call"]
+    assert again == [(call.name, call.arguments) for call in calls]
+    results = [{"type": "function_call_output", "call_id": call.call_id, "output": "fine"} for call in calls]
+    answer = await sdk.responses.create(input=[*ASKS, *plain.output, *results], **asked)
+    assert answer.output_text
+    assert [row.cost_nano for row in await tenant.rows(3)] == [line["nano"] for line in node.bill()]
+
+
+@EVERYWHERE
+async def test_an_answer_has_the_form_that_was_asked_for(sdk, model):
+    found = await sdk.responses.parse(model=model, input="Plan my day.", text_format=Plan, store=False)
+    assert isinstance(found.output_parsed, Plan)
+
+
+@EVERYWHERE
+async def test_an_answer_that_met_its_limit_is_incomplete(sdk, model):
+    found = strictly(await sdk.responses.create(model=model, input=HI, max_output_tokens=16, store=False))
+    assert (found.status, found.incomplete_details.reason) == ("incomplete", "max_output_tokens")
+    async with sdk.responses.stream(model=model, input=HI, max_output_tokens=16, store=False) as stream:
+        events = [event async for event in stream]
+    assert events[-1].type == "response.incomplete"
+
+
+async def test_what_no_target_can_be_told_is_refused_with_the_reason(sdk):
+    with pytest.raises(openai.UnprocessableEntityError, match="its API has no place for truncation"):
+        await sdk.responses.create(model=CLAUDE, input=HI, truncation="auto")
+    with pytest.raises(openai.BadRequestError, match="a fee that is not known"):
+        await sdk.responses.create(model=GPT, input=HI, tools=[{"type": "code_interpreter", "container": "c"}])
+
+
+async def test_a_response_is_checked_as_strictly_as_this(sdk):
+    with pytest.raises(ValueError, match="output"):
+        Response.model_validate({"id": "r"})
