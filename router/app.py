@@ -54,6 +54,7 @@ from router.adapters.ledger.ledger import FLUSH_S, RedisLedger
 from router.adapters.policies.store import PolicySet
 from router.adapters.policies.watch import PolicyWatch
 from router.adapters.store.connection import StoreConnection, connection_to
+from router.adapters.store.resp import TIMEOUT_S
 from router.adapters.store.url import parse_store_url
 from router.adapters.upstream.behind_proxy import AiohttpUpstream
 from router.adapters.upstream.breakers import Breakers
@@ -84,6 +85,9 @@ TELL_S: Final = 2.0
 """How long the fleet's last exchange may take."""
 AFTER_DRAIN_S: Final = CLOSE_S + LEAVE_S + FLUSH_S + TELL_S
 """All that stopping may take beyond the requests under way; the supervisor waits longer than both together."""
+BOUNDS_S: Final = (TIMEOUT_S, 5.0, 5.0, 10.0)
+"""On a call over each of a worker's connections to the store: the hot path's, everything else's, those that wait for its
+disk and for news."""
 FAILED_TICKS: Final = 3
 """Ticks in a row that must fail before /readyz speaks of it."""
 _log = structlog.get_logger("router.app")
@@ -135,11 +139,10 @@ class _Worker:
         loop = asyncio.get_running_loop()
         stop, replaced = _heard(loop, signal.SIGTERM), _heard(loop, REPLACED)
         plan, clock = self._plan, self._clock
-        # Long replies (spend, totals) must not hold up reservations, nor a wait for the disk either of them.
-        connection, reader, writing = (
-            connection_to(parse_store_url(plan.store_url), **wait) for wait in ({}, *2 * ({"timeout_s": 5.0},))
-        )
-        await asyncio.gather(connection.start(), reader.start(), writing.start())
+        # Long replies (spend, totals) must not hold up reservations, nor waits (for the disk, for news) either of them.
+        connections = [connection_to(parse_store_url(plan.store_url), timeout_s=bound_s) for bound_s in BOUNDS_S]
+        await asyncio.gather(*(found.start() for found in connections))
+        connection, reader, *waiting = connections
         journals = plan.settings.data_dir / "journal"
         journal = self._journal(journals)
         ledger = RedisLedger(connection, self._name, clock, journal=journal)
@@ -162,7 +165,7 @@ class _Worker:
             plan,
             self._name,
             connection=reader,
-            writing=writing,
+            waiting=waiting,
             pipeline=pipeline,
             desk=desk,
             upstream=upstream,
@@ -228,7 +231,7 @@ class _Worker:
         await self._settle_all(ledger, fleet)
         self._log.flush()
         await upstream.close()
-        await asyncio.gather(connection.close(), reader.close(), writing.close())
+        await asyncio.gather(*(found.close() for found in connections))
         executor.shutdown(cancel_futures=True)
 
     async def _tick(self, pipeline: Pipeline, fleet: Fleet, journal: Journal, watch: PolicyWatch) -> None:

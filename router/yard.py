@@ -15,6 +15,7 @@ from router.adapters.broker.batches import Batches
 from router.adapters.broker.broker import Broker
 from router.adapters.broker.ends import Ends
 from router.adapters.broker.planner import Planner
+from router.adapters.broker.rota import Rota
 from router.adapters.broker.yard import Yard
 from router.adapters.http.batches import BatchesApi
 from router.adapters.http.defer import Deferral
@@ -33,7 +34,7 @@ from router.adapters.jobs.waits import JobWaits
 from router.adapters.keys.key_files import kept_key
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, MutableMapping
+    from collections.abc import Coroutine, MutableMapping, Sequence
     from typing import Any
 
     from router.adapters.http.server import Handler
@@ -67,7 +68,7 @@ def job_parts(
     name: str,
     *,
     connection: StoreConnection,
-    writing: StoreConnection,
+    waiting: Sequence[StoreConnection],
     pipeline: Pipeline,
     desk: Desk,
     upstream: Upstream,
@@ -79,13 +80,14 @@ def job_parts(
         plan: the supervisor's.
         name: of this process.
         connection: to the store; not the one of the hot path.
-        writing: to the store; waits for its disk, and is used for nothing else.
+        waiting: two more, each used for one thing: the first waits for the store's disk, the second for news of jobs.
         pipeline: answers what is answered at once.
         desk: the pipeline's ports.
         upstream: for providers' batch APIs.
         totals: for /metrics.
     """
     settings = plan.settings
+    writing, listening = waiting
     pace = settings.sim_batch_speed if plan.simulated else 1.0
     ledger = JobLedger(connection, desk.clock)
     known = JobWaits(connection, pace)
@@ -109,7 +111,7 @@ def job_parts(
     secret = settings.alert_secret.get_secret_value() if settings.alert_secret else ""
     files = FileStore(connection, yard.store, yard.vault)
     ends = Ends(yard, secret=secret, private=settings.alert_private, batches=Batches(yard, files).turn)
-    broker = Broker(yard, ends)
+    broker = Broker(yard, ends, Rota(listening, pace))
     here = broker if settings.broker else None
     pipeline.deferral = Deferral(yard, here, hold_ms=round(settings.hold_s * 1000))
     table = JobsApi(pipeline, yard).table() | FilesApi(pipeline, yard, files).table()

@@ -19,6 +19,7 @@ import structlog
 from router.adapters.broker.ends import Ends
 from router.adapters.broker.gather import Gatherer, Waiting
 from router.adapters.broker.parcels import Parcels
+from router.adapters.broker.rota import MOST_S
 from router.adapters.broker.runs import Runs
 from router.adapters.broker.yard import decode_identity
 from router.adapters.jobs.records import Move, Taken
@@ -33,12 +34,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     from router.adapters.broker.planner import Planned
+    from router.adapters.broker.rota import Rota
     from router.adapters.broker.yard import Yard
     from router.adapters.jobs.records import Leased
     from router.core.jobs.jobs import Job
 
 REST_S: Final = 0.25
-"""Between two rounds while there is little to do."""
+"""Between two rounds while lines gather."""
 KEEP_S: Final = 10.0
 """How often a broker says which lines it is at."""
 IDLE_MS: Final = 45_000
@@ -59,8 +61,9 @@ _log: Final = structlog.get_logger(__name__)
 class Broker:
     """One broker."""
 
-    def __init__(self, yard: Yard, ends: Ends) -> None:
+    def __init__(self, yard: Yard, ends: Ends, rota: Rota) -> None:
         self._yard = yard
+        self._rota = rota
         self._ends = ends
         self._gatherer = Gatherer(yard)
         self._parcels = Parcels(yard)
@@ -72,14 +75,15 @@ class Broker:
         """Lines that must not begin yet: tenant and entry to when."""
         self._hand: dict[tuple[str, str], int] = {}
         """Lines that this broker is at, gathering ones apart: tenant and entry to when their jobs began."""
-        self._woken = asyncio.Event()
+        self._crowded: set[str] = set()
+        """Tenants at whom this broker would have looked further, had it not its hands full."""
         self._refreshed = 0.0
         self._claims_from = 0.0
         """When lines that others have left may be taken up, in the loop's time."""
 
-    def wake(self) -> None:
+    def wake(self, tenant: str) -> None:
         """There is something new to do."""
-        self._woken.set()
+        self._rota.at_once(tenant)
 
     @property
     def depth(self) -> int:
@@ -97,50 +101,65 @@ class Broker:
         failing = False
         self._claim_later()
         self._start(self._keep())
+        self._start(self._rota.listen())
         try:
             while True:
                 try:
-                    busy = await self._round()
+                    await self._round()
                     failing = False
                 except (StoreUnavailable, BlobsUnavailable) as error:
-                    busy = False
                     if not failing:
                         _log.warning("broker_waits", reason=str(error))
                     failing = True
                     self._claim_later()
                 except Exception as error:  # noqa: BLE001 - the work of others must go on; it is tried again
-                    busy = False
                     _log.exception("broker_failed", kind=type(error).__name__)
-                if not busy:
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(REST_S):
-                            await self._woken.wait()
-                self._woken.clear()
+                    await asyncio.sleep(REST_S)
+                await self._rota.rest(self._yard.now_ms(), REST_S if self._gatherer.waiting or failing else MOST_S)
         finally:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _round(self) -> bool:
-        """One look at everything; whether there may be more to do at once."""
+    async def _round(self) -> None:
+        """One look at everything that is due."""
         yard = self._yard
         loop = asyncio.get_running_loop()
         if loop.time() - self._refreshed > REFRESH_S / min(yard.pace, 10):
             await yard.known.refresh(yard.now_ms())
+            self._rota.know(await yard.store.tenants())
             self._refreshed = loop.time()
-        busy = False
-        for tenant in await yard.store.tenants():
-            if self._turns < MOST_TURNS:
-                now_ms, leased = await yard.store.lease(tenant, MOST_TURNS - self._turns)
-                yard.ledger.heard(now_ms)
-                for found in leased:
-                    self._turns += 1
-                    self._start(self._turn(tenant, found))
-            if self.depth < MOST_AT_ONCE + self._gatherer.waiting:
-                busy = await self._take_up(tenant) or busy
-            await self._ends.tidy(tenant)
+        for tenant in self._rota.due(yard.now_ms()):
+            await self._look(tenant)
         await self._gatherer.leave()
-        return busy
+        while self._gatherer.left:
+            self._rota.at_once(self._gatherer.left.pop())
+
+    async def _look(self, tenant: str) -> None:
+        """Take up what there is of a tenant's."""
+        yard = self._yard
+        looked = await yard.store.lease(tenant, max(MOST_TURNS - self._turns, 0))
+        yard.ledger.heard(looked.now_ms)
+        for found in looked.leased:
+            self._turns += 1
+            self._start(self._turn(tenant, found))
+        if self._turns < MOST_TURNS:
+            self._rota.looked(tenant, looked.now_ms, looked.next_ms, queued=bool(looked.queued))
+        else:
+            self._crowded.add(tenant)
+        if looked.queued:
+            if self.depth >= MOST_AT_ONCE + self._gatherer.waiting:
+                self._crowded.add(tenant)
+            elif await self._take_up(tenant):
+                self._rota.at_once(tenant)
+        await self._ends.tidy(tenant)
+
+    def _freed(self) -> None:
+        """There is a hand free for whom it was full."""
+        if self._crowded and self._turns < MOST_TURNS and self._lines < MOST_AT_ONCE // 2:
+            for tenant in self._crowded:
+                self._rota.at_once(tenant)
+            self._crowded.clear()
 
     async def _take_up(self, tenant: str) -> bool:
         """Lines off the queue; whether there may be more."""
@@ -194,7 +213,8 @@ class Broker:
                 await self._yard.store.give_back(tenant, leased, self._yard.now_ms() + FAILED_MS)
         finally:
             self._turns -= 1
-            self.wake()
+            self._rota.at_once(tenant)
+            self._freed()
 
     async def _take(self, tenant: str, taken: Taken) -> None:
         """A line off the queue: plan it, and have it go its way."""
@@ -241,6 +261,7 @@ class Broker:
         finally:
             self._lines -= 1
             self._hand.pop((job.tenant, taken.entry), None)
+            self._freed()
 
     async def _way(self, job: Job, taken: Taken) -> None:
         yard, line = self._yard, taken.line

@@ -19,7 +19,7 @@ from router.dialects.ways import INBOUND
 if TYPE_CHECKING:
     from router.adapters.broker.yard import Yard
     from router.adapters.jobs.records import Leased, Tally
-    from router.core.jobs.jobs import Job
+    from router.core.jobs.jobs import Job, Line
 
 TIDY_MS: Final = 10_000
 """How often a tenant's old payloads are looked for."""
@@ -118,16 +118,17 @@ async def cancel(yard: Yard, job: Job) -> None:
     tally = await yard.store.tally(job.tenant, job.id)
     parcels: set[str] = set()
     for start in range(0, tally.lines if tally else 0, CHUNK):
-        numbers = range(start, min(start + CHUNK, tally.lines if tally else 0))
-        for number, line in zip(numbers, await yard.store.lines(job.tenant, job.id, numbers), strict=True):
-            if line is None:
-                continue
-            if line.state == "queued":
-                error = RouterError("request_cancelled", "The job was cancelled.")
-                answer = Answer(error.status, {}, INBOUND[job.endpoint].error_body(error))
-                await yard.refuse(job, number, line, answer, error.code, state="cancelled")
-            elif line.state == "bound" and not line.bound.startswith("run:"):
-                parcels.add(line.bound)
+        left = list(range(start, min(start + CHUNK, tally.lines if tally else 0)))
+        while left:
+            found = zip(left, await yard.store.lines(job.tenant, job.id, left), strict=True)
+            left = []
+            for number, line in found:
+                if line is None:
+                    continue
+                if line.state == "bound" and not line.bound.startswith("run:"):
+                    parcels.add(line.bound)
+                elif line.state == "queued" and not await _dropped(yard, job, number, line):
+                    left.append(number)  # it has just been taken up: where it is now is seen anew
     alone = []
     for parcel in await yard.store.parcels(job.tenant):
         if parcel.id in parcels:
@@ -138,6 +139,12 @@ async def cancel(yard: Yard, job: Job) -> None:
             if all(other is None or other.unwanted for other in tallies):
                 alone.append(parcel.id)
     await yard.store.unwant(job.tenant, alone, yard.now_ms())
+
+
+async def _dropped(yard: Yard, job: Job, number: int, line: Line) -> bool:
+    error = RouterError("request_cancelled", "The job was cancelled.")
+    answer = Answer(error.status, {}, INBOUND[job.endpoint].error_body(error))
+    return await yard.refuse(job, number, line, answer, error.code, state="cancelled")
 
 
 def _why(tally: Tally) -> str:

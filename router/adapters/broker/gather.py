@@ -63,6 +63,8 @@ class Gatherer:
     def __init__(self, yard: Yard) -> None:
         self._yard = yard
         self._groups: dict[_Key, _Group] = {}
+        self.left: set[str] = set()
+        """Tenants of whom a parcel has left, for whoever looks after parcels."""
 
     @property
     def waiting(self) -> int:
@@ -107,6 +109,7 @@ class Gatherer:
         group = self._groups.pop(key)
         try:
             await self._stage(key[0], group)
+            self.left.add(key[0])
         except BaseException:
             came = self._groups.get(key)
             if came is not None:

@@ -111,7 +111,7 @@ class BatchesApi:
         if tally is None:
             raise RouterError("not_found", f"No such File object: {asked.input_file_id[:80]}", param="input_file_id")
         if self._broker is not None:
-            self._broker.wake()
+            self._broker.wake(job.tenant)
         return json_reply(batch_body(tally), request_id)
 
     async def _list(self, request: web.BaseRequest, request_id: str) -> web.Response:

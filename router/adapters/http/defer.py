@@ -196,7 +196,7 @@ class Deferral:
         except BlobsUnavailable as failure:
             raise RouterError("store_unavailable", f"Payloads cannot be kept: {failure}.", retry_after_s=5) from None
         if self._broker is not None:
-            self._broker.wake()
+            self._broker.wake(job.tenant)
         return job
 
     async def _held(self, call: Call, job: Job) -> Reply:

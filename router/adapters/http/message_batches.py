@@ -107,7 +107,7 @@ class MessageBatchesApi:
         if tally is None:
             raise RouterError("internal_error", f"{job.id} is gone.")
         if self._broker is not None:
-            self._broker.wake()
+            self._broker.wake(job.tenant)
         return json_reply(batch_body(tally, _origin(request)), request_id)
 
     async def _written(self, request: web.BaseRequest, tenant: str) -> tuple[str, int]:

@@ -53,6 +53,18 @@ class Leased(msgspec.Struct):
     record: Parcel | None
 
 
+class Looked(msgspec.Struct, frozen=True):
+    """What a look at a tenant's jobs has shown."""
+
+    now_ms: int
+    """The store's time."""
+    leased: list[Leased]
+    next_ms: int | None
+    """When something else is due, or somebody's lease ends."""
+    queued: int
+    """Lines on the queue, those that somebody is at among them."""
+
+
 class Move(msgspec.Struct, frozen=True):
     """A line's next state. It is taken only if the line is still as it was seen."""
 

@@ -17,6 +17,7 @@ money (ledger.py), and payloads beyond a few kilobytes (vault.py).
     cr:{tenant}:jobprices     hash    version → msgpack of the Price
     cr:{tenant}:expiry        zset    "job:ID", "blob:NAME" → when it goes
     cr:{@}:jobtenants         set     tenants that ever had a job
+    cr:{@}:jobnews            stream  whose jobs have something new, for brokers that wait
 
 All of a tenant's keys share its hash tag, so every step is one script on one node of a cluster.
 """
@@ -29,11 +30,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from router.adapters.jobs.records import Leased, Move, Taken, Tally, guard, packed
+from router.adapters.jobs.records import Leased, Looked, Move, Taken, Tally, guard, packed
 from router.adapters.store.layout import tenant_prefix
 from router.adapters.store.resp import Arg, Script, StoreRefused
 from router.core.jobs.jobs import Job, Line, Manifest, Parcel
 from router.core.values import Price
+from router.ports import StoreUnavailable
 
 if TYPE_CHECKING:
     from router.adapters.store.connection import StoreConnection
@@ -46,6 +48,7 @@ SAVE: Final = Script("jobs_save")
 NOTE: Final = Script("jobs_note")
 BEGIN: Final = Script("jobs_begin")
 TENANTS: Final = "cr:{@}:jobtenants"
+NEWS: Final = "cr:{@}:jobnews"
 GROUP: Final = "b"
 CHUNK: Final = 64
 """Lines in one call."""
@@ -66,6 +69,8 @@ class JobStore:
         self._consumer = consumer
         self.lease_ms = lease_ms
         self._grouped: set[str] = set()
+        self._told: set[str] = set()
+        """Tenants that are known to be among `TENANTS`."""
 
     # Handing in.
 
@@ -92,7 +97,9 @@ class JobStore:
             now_ms: the store's time.
         """
         prefix = tenant_prefix(job.tenant)
-        await self._connection.call("SADD", TENANTS, job.tenant)
+        if job.tenant not in self._told:
+            await self._connection.call("SADD", TENANTS, job.tenant)
+            self._told.add(job.tenant)
         args: list[Arg] = [
             job.id, _pack(job), job.created_ms, *checkpoint, "1" if sealed else "", "" if due_ms is None else due_ms, now_ms,
         ]  # fmt: skip  # as the script reads them
@@ -107,16 +114,20 @@ class JobStore:
             f"{prefix}job:{job.id}", f"{prefix}lines:{job.id}", f"{prefix}payload:{job.id}", f"{prefix}jobs",
             f"{prefix}queue", f"{prefix}due", f"{prefix}jobprices",
         ]  # fmt: skip  # as the script reads them
-        return bool(await self._connection.script(PUT, keys, args))
+        done = bool(await self._connection.script(PUT, keys, args))
+        if due_ms is not None or any(line.state == "queued" for _, line, _ in lines):
+            await self._news(job.tenant)
+        return done
 
     async def move(self, tenant: str, moves: Sequence[Move], now_ms: int) -> list[bool]:
         """Which of the lines were moved."""
         done: list[bool] = []
         for start in range(0, len(moves), CHUNK):
-            done += await self._move(tenant_prefix(tenant), moves[start : start + CHUNK], now_ms)
+            done += await self._move(tenant, moves[start : start + CHUNK], now_ms)
         return done
 
-    async def _move(self, prefix: str, moves: Sequence[Move], now_ms: int) -> list[bool]:
+    async def _move(self, tenant: str, moves: Sequence[Move], now_ms: int) -> list[bool]:
+        prefix = tenant_prefix(tenant)
         jobs = list(dict.fromkeys(move.job for move in moves))
         keys = [f"{prefix}queue", f"{prefix}due"]
         for job in jobs:
@@ -127,7 +138,15 @@ class JobStore:
                 jobs.index(move.job) + 1, move.number, guard(move.seen), packed(move.then),
                 "1" if move.queue else "", move.result, move.cost_nano, move.entry,
             )  # fmt: skip  # as the script reads them
-        return [bool(moved) for moved in await self._connection.script(TURN, keys, args)]
+        done = [bool(moved) for moved in await self._connection.script(TURN, keys, args)]
+        if any(move.queue for move in moves):
+            await self._news(tenant)
+        return done
+
+    async def _news(self, tenant: str) -> None:
+        """Tell brokers that there is something new: a hint, so nothing is lost with it."""
+        with contextlib.suppress(StoreUnavailable):
+            await self._connection.call("XADD", NEWS, "MAXLEN", "~", 500, "*", "t", tenant)
 
     async def stage(self, parcel: Parcel, lines: Sequence[tuple[Taken, Line, Manifest]], due_ms: int) -> int:
         """Bind lines to a new parcel and take them off the queue; how many were still free."""
@@ -206,13 +225,15 @@ class JobStore:
 
     # Turns.
 
-    async def lease(self, tenant: str, most: int) -> tuple[int, list[Leased]]:
-        """(the store's time in ms, parcels and jobs that are due)."""
-        now_ms, *rest = await self._connection.script(LEASE, self._turns(tenant), [self.lease_ms, most])
-        return int(now_ms), [
+    async def lease(self, tenant: str, most: int) -> Looked:
+        """Take up parcels and jobs that are due."""
+        keys = [*self._turns(tenant), f"{tenant_prefix(tenant)}queue"]
+        now_ms, next_ms, queued, *rest = await self._connection.script(LEASE, keys, [self.lease_ms, most])
+        leased = [
             Leased(rest[i].decode(), rest[i + 1].decode(), _parcel(rest[i + 2]) if rest[i + 2] else None)
             for i in range(0, len(rest), 3)
         ]
+        return Looked(int(now_ms), leased, int(float(next_ms)) if next_ms else None, int(queued))
 
     async def extend(self, tenant: str, leased: Leased, now_ms: int, record: Parcel | None = None) -> bool:
         """Keep it for another while, and write its record down; False if it is another's by now."""
@@ -235,6 +256,7 @@ class JobStore:
         """Have something done about these at once, unless somebody is at it."""
         for member in members:
             await self._connection.call("ZADD", f"{tenant_prefix(tenant)}due", "XX", now_ms, member)
+        await self._news(tenant)
 
     def _turns(self, tenant: str) -> list[str]:
         prefix = tenant_prefix(tenant)

@@ -84,7 +84,7 @@ async def test_a_line_moves_only_from_where_it_was_seen_and_the_last_one_ends_th
     assert tally.ended_ms > 0
     assert await store.ended("acme", "job_1")
     assert await store.payload("acme", "job_1", "r0") == b"answer"
-    _, leased = await store.lease("acme", 5)
+    leased = (await store.lease("acme", 5)).leased
     assert [found.member for found in leased] == ["j:job_1"]
 
 
@@ -140,17 +140,19 @@ async def test_a_lease_is_one_broker_s_until_it_ends(any_connection, store):
     bound = msgspec.structs.replace(QUEUED, state="bound", bound="pcl-1", tries=1)
     manifest = Manifest("job_1", 0, 1, b"row", PRICE, None, ("blob", 0, 1))
     await store.stage(a_parcel(), [(taken, bound, manifest)], now_ms())
-    at_ms, (leased,) = await store.lease("acme", 5)
+    looked = await store.lease("acme", 5)
+    at_ms, (leased,) = looked.now_ms, looked.leased
+    assert (looked.next_ms, looked.queued) == (int(leased.until), 0)
     assert abs(at_ms - now_ms()) < 5_000
     assert leased.record.id == "pcl-1"
     other = JobStore(any_connection, "b2", lease_ms=200)
-    assert (await other.lease("acme", 5))[1] == []
+    assert (await other.lease("acme", 5)).leased == []
     await store.unwant("acme", ["pcl-1"], now_ms())
     assert await store.unwanted(leased.record)
-    assert (await other.lease("acme", 5))[1] == [], "a nudge does not end a lease"
+    assert (await other.lease("acme", 5)).leased == [], "a nudge does not end a lease"
     assert await store.extend("acme", leased, at_ms, a_parcel(state="uploaded"))
     await asyncio.sleep(0.3)
-    (again,) = (await other.lease("acme", 5))[1]
+    (again,) = (await other.lease("acme", 5)).leased
     assert again.record.state == "uploaded"
     assert not await store.give_back("acme", leased, at_ms, a_parcel(state="gone"))
     assert await other.give_back("acme", again, None, forget=True)
