@@ -42,6 +42,7 @@ from router.adapters.http.doors import CLOSE_S, Doors
 from router.adapters.http.keys import KeyApi
 from router.adapters.http.limits import LimitApi
 from router.adapters.http.policies import PolicyApi
+from router.adapters.http.responses import ResponsesApi
 from router.adapters.http.server import Handler, HttpServer
 from router.adapters.http.transfer import TransferApi
 from router.adapters.journal.journal import KEPT_S, Journal
@@ -67,6 +68,7 @@ from router.core.forwarding.forwarding import Forwarding
 from router.core.values import Identity
 from router.exchange import Exchange
 from router.forward import Forwarder
+from router.memory import Memory
 from router.once import Once
 from router.pipeline import Pipeline
 from router.plan import DEV, Plan, brought_keys, own_links, renewed_links, world_of
@@ -191,7 +193,7 @@ class _Worker:
             max_body=plan.settings.max_body,
             archive=plan.settings.archive_place,
         )
-        self._give_again(pipeline, desk, reader)
+        memory = self._give_again(pipeline, desk, reader)
         budget_api = BudgetApi(pipeline, budgets, ledger.store_ms, Audit(reader))
         table = (
             api.table()
@@ -199,6 +201,7 @@ class _Worker:
             | budget_api.table()
             | LimitApi(pipeline, budget_api, budgets, ledger.store_ms, Audit(reader)).table()
             | DecisionApi(pipeline, decisions).table()
+            | ResponsesApi(pipeline, memory, upstream).table()
             | PolicyApi(pipeline, lambda: watch.current).table()
             | _key_table(pipeline, keys, budget_api, Audit(reader), clock)
         )
@@ -332,12 +335,15 @@ class _Worker:
             keys[plan.dev_key] = Identity(tenant=HOME, key=DEV, name="development")
         return keys
 
-    def _give_again(self, pipeline: Pipeline, desk: Desk, reader: StoreConnection) -> None:
-        """Answers that were kept: by the policy's cache, and for idempotency keys."""
+    def _give_again(self, pipeline: Pipeline, desk: Desk, reader: StoreConnection) -> Memory:
+        """Answers that were kept: by the policy's cache, for idempotency keys, and to be gone on from."""
         settings = self._plan.settings
         answers = KeptAnswers(reader, blob_secret(settings), settings.answers_mb << 20)
         pipeline.caching = Caching(answers, desk)
         pipeline.once = Once(pipeline, answers, settings.idempotency_hours * 3600)
+        kept = KeptAnswers(reader, blob_secret(settings), settings.responses_mb << 20, "response")
+        memory = pipeline.memory = Memory(kept, desk.ways, settings.responses_days * 86_400)
+        return memory
 
     def _journal(self, root: Path) -> Journal:
         # The store of our own has no replica that could take over.

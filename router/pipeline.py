@@ -19,7 +19,8 @@ from router.caching import Caching
 from router.considered import Considered, budgeted, claimed, in_time, prompt_size, tasked, translates, tried, wish_of
 from router.core.access.rights import MAY, refused
 from router.core.deciding.hints import cheaper
-from router.core.deciding.snapshot import Snapshot
+from router.core.deciding.snapshot import Route, Snapshot
+from router.core.deciding.staying import staying
 from router.core.density import Densities
 from router.core.errors import RouterError
 from router.core.values import Identity
@@ -28,10 +29,15 @@ from router.dialects.orders import PREFIX, read_orders
 from router.dialects.ways import INBOUND
 from router.exchange import Reply
 from router.forward import Admitted, Call, Forwarder
+from router.memory import Memory, Pin, unknown
 from router.ports import Deferral, Keys, OwnKeys, PartStream, ProviderLink, StoreUnavailable
 from router.reserving import store_unavailable
 
 if TYPE_CHECKING:
+    from router.core.deciding.decide import Facts
+    from router.core.policy.governing import Wish
+    from router.dialects.contract import Inbound
+    from router.dialects.request import Request
     from router.once import Once
     from router.prefixes import Prefixes
 
@@ -56,6 +62,8 @@ class Pipeline:
         """Takes what may wait; without one everything is answered at once."""
         self.own_keys: OwnKeys | None = None
         """Providers whose own keys callers may bring; without it, none."""
+        self.memory: Memory | None = None
+        """Remembers responses; without it, none is kept and nobody can go on from one."""
         self.caching: Caching | None = None
         """Gives answers again where the policy has a cache."""
         self.prefixes: Prefixes | None = None
@@ -94,6 +102,8 @@ class Pipeline:
                 listener.on_refusal(INBOUND[call.api].endpoint, error.code, identity)
             raise
         reply = await self._forwarder.forward(admitted)
+        if seen.request.stored and self.memory is not None:
+            reply = await self.memory.kept(reply, seen)
         if hint := self._cheaper(seen):
             reply.headers.append(("x-costrouter-could-be-cheaper", hint))
         if asked is not None:
@@ -159,7 +169,7 @@ class Pipeline:
             return brought
         return identity, None
 
-    async def consider(
+    async def consider(  # noqa: C901 - what is asked of a request, in order; each step is a call
         self,
         api: str,
         identity: Identity,
@@ -189,6 +199,9 @@ class Pipeline:
         if orders.claims or orders.provider:
             identity, user = claimed(identity, orders, own)
             request = msgspec.structs.replace(request, user=user) if user else request
+        pin: Pin | None = None
+        if request.recalls:
+            request, pin, own = await self._remembered(identity, inbound, request, own)
         counter, snapshot = self._desk.counter, self.snapshot if own is None else self.snapshot.brought(own.name)
         facts = facts_of(
             inbound.endpoint,
@@ -211,18 +224,31 @@ class Pipeline:
             facts = self.prefixes.seen(facts, request, snapshot.world, wish, request_id)
         if snapshot.governing.asks_budgets(facts.asked_model, wish):
             facts = await budgeted(facts, wish, identity, self._desk.budgets, self._desk.ledger.store_ms())
-        route = snapshot.route(facts, wish)
+        route = _routed(snapshot, facts, wish, pin)
         while True:
             decision = tried(route, facts)
             if not facts.tokens.exact and (route.doubtful or decision is None or not decision.certain):
                 facts = counted(facts, request, await counter.count(request.shape.texts))
                 if route.doubtful:
-                    route = snapshot.route(facts, wish)
+                    route = _routed(snapshot, facts, wish, pin)
             elif request.conversation is None and translates(inbound, decision, snapshot):
                 # What the other dialect cannot express may change the choice.
                 request, facts = wholly(inbound, request, facts)
             else:
                 return Considered(inbound, request, orders, facts, route, decision, snapshot, identity, own)
+
+    async def _remembered(
+        self, identity: Identity, inbound: Inbound, request: Request, own: ProviderLink | None
+    ) -> tuple[Request, Pin | None, ProviderLink | None]:
+        """The request with what it goes on from, or where it must go for that, and by which key."""
+        if self.memory is None:
+            if request.follows:
+                raise unknown(request.follows, "previous_response_id")
+            return msgspec.structs.replace(request, stored=False), None, own
+        if not request.follows:
+            return request, None, own
+        request, pin = await self.memory.followed(identity, inbound, request, own)
+        return request, pin, own if pin is None else pin.link
 
     async def prompt_size(self, seen: Considered) -> int:
         """Tokens of a prompt as the model that was chosen for it is expected to meter them."""
@@ -232,3 +258,21 @@ class Pipeline:
         if identity.role not in _SENDERS:
             raise RouterError("not_allowed", refused(identity.role, "prompt"))
         return await call.read()
+
+
+def _routed(snapshot: Snapshot, facts: Facts, wish: Wish, pin: Pin | None) -> Route:
+    """The request's route; that of one that goes on from a kept answer leads to where that lies."""
+    if pin is None:
+        return snapshot.route(facts, wish)
+    try:
+        route = snapshot.route(facts, wish)
+    except RouterError as error:
+        if error.code not in ("unknown_model", "model_not_allowed"):
+            raise
+        where = pin.link.name
+        message = (
+            f"What the request goes on from lies at {where}, and {facts.asked_model!r} cannot be had there: ask for a model of "
+            f"{where}'s or for `auto`, or send the whole conversation without previous_response_id."
+        )
+        raise RouterError("no_feasible_model", message, param="previous_response_id") from None
+    return msgspec.structs.replace(route, plan=staying(route.plan, pin.entry), instead=None)

@@ -280,6 +280,9 @@ class Ways(Protocol):
     def link(self, provider: str, model: str, tokens: int) -> ProviderLink | None:
         """The key to use for a request of so many tokens; None where none may be used now."""
 
+    def named(self, provider: str, key: str) -> ProviderLink | None:
+        """A key by its name; None where it is not in use (any more)."""
+
     def open(self, link: ProviderLink, model: str) -> bool:
         """Whether a key that a caller has brought may be used for a model now."""
 

@@ -85,6 +85,10 @@ class Settings(BaseModel):
     """How long the answer to a request with an Idempotency-Key is kept to be given again."""
     answers_mb: int = Field(default=64, ge=1, le=65_536)
     """Most megabytes of one tenant's kept answers in the store; those that end first go first."""
+    responses_days: float = Field(default=30, gt=0, le=30)
+    """How long a response can be gone on from; OpenAI keeps them for 30 days."""
+    responses_mb: int = Field(default=64, ge=1, le=65_536)
+    """Most megabytes of one tenant's remembered responses in the store; those that end first go first."""
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     archive: str = ""
     """Directory or URL (``s3://…``) for rows of closed hours; ``archive`` in the data directory when empty."""

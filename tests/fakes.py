@@ -266,6 +266,9 @@ class FakeWays:
     def link(self, provider: str, model: str, tokens: int) -> ProviderLink | None:
         return None if provider in self.away else self.links[provider]
 
+    def named(self, provider: str, key: str) -> ProviderLink | None:
+        return self.links.get(provider)
+
     def open(self, link: ProviderLink, model: str) -> bool:
         return link.name not in self.away
 

@@ -21,6 +21,7 @@ PIPELINE = frozenset(
         "attempt",
         "streaming",
         "growth",
+        "memory",
         "once",
         "kept",
         "caching",

@@ -7,7 +7,7 @@ again, and to whom (`router.once`, `router.caching`).
     cr:{tenant}:answers          zset    SIZE:KEY of each kept answer, by its end
     cr:{tenant}:answers:bytes    string  the sum of their sizes
 
-Names are digests keyed with the node's secret, and answers are sealed with it (AES-256-GCM, bound to their name), so the
+Responses that others may go on from lie beside them, as ``response`` and ``responses``. Names are digests keyed with the node's secret, and answers are sealed with it (AES-256-GCM, bound to their name), so the
 store's file and its replicas tell nothing of keys, prompts and answers.
 """
 
@@ -43,10 +43,12 @@ class KeptAnswers:
         connection: to the store; not the one of the hot path, as answers may be long.
         secret: any text; every node that shares the store needs the same, or opens nothing of the others'.
         most_bytes: of one tenant's answers together.
+        kind: names the entries, where others than answers are kept, with a bound of their own.
     """
 
-    def __init__(self, connection: StoreConnection, secret: str, most_bytes: int) -> None:
+    def __init__(self, connection: StoreConnection, secret: str, most_bytes: int, kind: str = "answer") -> None:
         self._connection = connection
+        self._kind = kind
         self._most = most_bytes
         self._cipher = AESGCM(hashlib.sha256(b"costrouter answers\0" + secret.encode()).digest())
         self._mac = hashlib.sha256(b"costrouter answer names\0" + secret.encode()).digest()
@@ -61,7 +63,7 @@ class KeptAnswers:
 
     async def claim(self, tenant: str, name: str, request: str, token: str, lease_ms: int) -> Claim:
         """Claim a name, or hear what has become of it. Raises `StoreUnavailable`."""
-        key = _entry(tenant, name)
+        key = self._entry(tenant, name)
         state, *sealed = await self._connection.script(CLAIM, [key], [request, token, lease_ms])
         return Claim(state.decode(), self._opened(key, sealed[0]) if sealed else None)
 
@@ -70,18 +72,18 @@ class KeptAnswers:
 
         Returns False if the claim has gone to somebody else meanwhile. Raises `StoreUnavailable`.
         """
-        key, prefix = _entry(tenant, name), tenant_prefix(tenant)
+        key, prefix = self._entry(tenant, name), tenant_prefix(tenant)
         sealed = b"" if answer is None or len(answer) > MOST_ANSWER else self._sealed(key, answer)
-        keys = [key, f"{prefix}answers", f"{prefix}answers:bytes"]
+        keys = [key, f"{prefix}{self._kind}s", f"{prefix}{self._kind}s:bytes"]
         return bool(await self._connection.script(KEEP, keys, [token, sealed, round(kept_s * 1000), self._most]))
 
     async def release(self, tenant: str, name: str, token: str) -> None:
         """Give a claim up. Raises `StoreUnavailable`; it then ends by itself."""
-        await self._connection.script(UNCLAIM, [_entry(tenant, name)], [token])
+        await self._connection.script(UNCLAIM, [self._entry(tenant, name)], [token])
 
     async def find(self, tenant: str, name: str) -> bytes | None:
         """An answer that was kept, or None. Raises `StoreUnavailable`."""
-        key = _entry(tenant, name)
+        key = self._entry(tenant, name)
         sealed = await self._connection.call("HGET", key, "a")
         return None if sealed is None else self._opened(key, sealed)
 
@@ -92,6 +94,9 @@ class KeptAnswers:
         """
         if len(answer) <= MOST_ANSWER:
             await self.keep(tenant, name, "", answer, kept_s)
+
+    def _entry(self, tenant: str, name: str) -> str:
+        return f"{tenant_prefix(tenant)}{self._kind}:{name}"
 
     def _sealed(self, key: str, answer: bytes) -> bytes:
         nonce = os.urandom(_NONCE)
@@ -104,7 +109,3 @@ class KeptAnswers:
             return self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], key.encode())
         except InvalidTag:
             return None  # another node's secret, or damage: as good as not kept
-
-
-def _entry(tenant: str, name: str) -> str:
-    return f"{tenant_prefix(tenant)}answer:{name}"

@@ -58,6 +58,8 @@ class Request(msgspec.Struct, frozen=True):
     """The answer that it goes on from, by its id; "" for none."""
     stored: bool = False
     """Whether its answer is to be kept, so that others may go on from it."""
+    recalls: bool = False
+    """Whether either is the case, so that somebody must look after it."""
     background: bool = False
     """Whether its caller will ask for the answer later."""
     conversation: Conversation | None = None

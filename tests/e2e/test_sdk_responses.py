@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import openai
 import pytest
+from node import Tenant
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import BaseModel, TypeAdapter
 
@@ -125,3 +126,69 @@ async def test_what_no_target_can_be_told_is_refused_with_the_reason(sdk):
 async def test_a_response_is_checked_as_strictly_as_this(sdk):
     with pytest.raises(ValueError, match="output"):
         Response.model_validate({"id": "r"})
+
+
+# -- what is kept
+
+
+@EVERYWHERE
+async def test_an_answer_is_gone_on_from_wherever_it_was_made(node, tenant, sdk, model):
+    first = await sdk.responses.create(model=model, input=HI)
+    second = await sdk.responses.create(model=model, input="And then?", previous_response_id=first.id)
+    assert (first.store, second.previous_response_id) == (True, first.id)
+    rows = await tenant.rows(2)
+    assert rows[1].prompt_tokens > rows[0].prompt_tokens + rows[0].completion_tokens
+    assert [row.cost_nano for row in rows] == [line["nano"] for line in node.bill()]
+    third = await sdk.responses.create(model="auto", input="And then?", previous_response_id=second.id)
+    assert third.output_text
+
+
+@EVERYWHERE
+async def test_a_streamed_answer_is_gone_on_from(sdk, model):
+    async with sdk.responses.stream(model=model, input=HI) as stream:
+        first = await stream.get_final_response()
+    async with sdk.responses.stream(model=model, input="And?", previous_response_id=first.id) as stream:
+        second = await stream.get_final_response()
+    assert second.previous_response_id == first.id
+    assert second.usage.input_tokens > first.usage.input_tokens + first.usage.output_tokens
+
+
+async def test_whoever_goes_on_stays_at_the_provider_that_keeps_it(tenant, sdk):
+    first = await sdk.responses.create(model="openai/gpt-5.4", input=HI)
+    await sdk.responses.create(model="auto", input="And then?", previous_response_id=first.id)
+    assert [row.model for row in await tenant.rows(2)] == ["openai/gpt-5.4"] * 2
+    with pytest.raises(openai.UnprocessableEntityError) as refused:
+        await sdk.responses.create(model=CLAUDE, input="And then?", previous_response_id=first.id)
+    assert refused.value.code == "no_feasible_model"
+
+
+@EVERYWHERE
+async def test_what_is_kept_is_shown_and_taken_away(sdk, model):
+    made = await sdk.responses.create(model=model, input=HI)
+    found = strictly(await sdk.responses.retrieve(made.id))
+    assert (found.id, found.output_text) == (made.id, made.output_text)
+    items = [item async for item in sdk.responses.input_items.list(made.id)]
+    assert [item.role for item in items] == ["user"]
+    with pytest.raises(openai.BadRequestError):
+        await sdk.responses.cancel(made.id)
+    with pytest.raises(openai.BadRequestError, match="background"):
+        await sdk.responses.retrieve(made.id, stream=True)
+    await sdk.responses.delete(made.id)
+    with pytest.raises(openai.NotFoundError, match="There is no response"):
+        await sdk.responses.retrieve(made.id)
+    with pytest.raises(openai.NotFoundError, match="There is no response"):
+        await sdk.responses.create(model=model, input="And?", previous_response_id=made.id)
+
+
+@EVERYWHERE
+async def test_nothing_is_kept_of_what_is_not_to_be_stored_nor_for_another_tenant(node, sdk, model):
+    made = await sdk.responses.create(model=model, input=HI, store=False)
+    assert made.store is False
+    with pytest.raises(openai.NotFoundError, match="There is no response"):
+        await sdk.responses.retrieve(made.id)
+    kept = await sdk.responses.create(model=model, input=HI)
+    async with node.store() as store, Tenant(node, store).sdk() as stranger:
+        with pytest.raises(openai.NotFoundError, match="There is no response"):
+            await stranger.responses.create(model=model, input="And?", previous_response_id=kept.id)
+        with pytest.raises(openai.NotFoundError):
+            await stranger.responses.retrieve(kept.id)

@@ -103,6 +103,10 @@ class Breakers:
             left.sent(tokens)
         return chosen
 
+    def named(self, provider: str, key: str) -> ProviderLink | None:
+        """A key by its name; None where it is not in use (any more)."""
+        return next((link for link in self.links.get(provider, ()) if link.key == key), None)
+
     def open(self, link: ProviderLink, model: str) -> bool:
         """Whether a key that a caller has brought may be used for a model. Takes a probe's turn where there is one."""
         if not self._states:

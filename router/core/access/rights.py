@@ -60,6 +60,10 @@ ENDPOINTS: Final[dict[tuple[str, str], Right]] = {
     ("POST", "/v1/embeddings"): "prompt",
     ("POST", "/v1/messages"): "prompt",
     ("POST", "/v1/responses"): "prompt",
+    ("GET", "/v1/responses/*"): "prompt",
+    ("DELETE", "/v1/responses/*"): "prompt",
+    ("POST", "/v1/responses/*/cancel"): "prompt",
+    ("GET", "/v1/responses/*/input_items"): "prompt",
     ("POST", "/v1/messages/count_tokens"): "look",
     ("GET", "/v1/models"): "look",
     ("GET", "/v1/models/*"): "look",
@@ -121,6 +125,10 @@ TAKE_BROUGHT: Final = frozenset(
         ("GET", "/v1/models"),
         ("GET", "/v1/models/*"),
         ("POST", "/v1/messages/count_tokens"),
+        ("GET", "/v1/responses/*"),
+        ("DELETE", "/v1/responses/*"),
+        ("POST", "/v1/responses/*/cancel"),
+        ("GET", "/v1/responses/*/input_items"),
     }
 )
 """Beside prompts, what answers to callers who bring a provider's own key: nobody but the provider knows whether it is one."""

@@ -195,6 +195,7 @@ def read_responses(body: bytes, headers: Mapping[str, str]) -> Request:  # noqa:
         strange=seen.strange,
         follows=asked.previous_response_id or "",
         stored=asked.store is not False,
+        recalls=asked.store is not False or bool(asked.previous_response_id),
         background=bool(asked.background),
     )
 
