@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -54,6 +55,7 @@ from router.adapters.ledger.budgets import RedisBudgets
 from router.adapters.ledger.ledger import FLUSH_S, RedisLedger
 from router.adapters.policies.store import PolicySet
 from router.adapters.policies.watch import PolicyWatch
+from router.adapters.store.changes import WAIT_S, Changes
 from router.adapters.store.connection import StoreConnection, connection_to
 from router.adapters.store.resp import TIMEOUT_S
 from router.adapters.store.url import parse_store_url
@@ -87,9 +89,9 @@ TELL_S: Final = 2.0
 """How long the fleet's last exchange may take."""
 AFTER_DRAIN_S: Final = CLOSE_S + LEAVE_S + FLUSH_S + TELL_S
 """All that stopping may take beyond the requests under way; the supervisor waits longer than both together."""
-BOUNDS_S: Final = (TIMEOUT_S, 5.0, 5.0, 10.0)
-"""On a call over each of a worker's connections to the store: the hot path's, everything else's, those that wait for its
-disk and for news."""
+BOUNDS_S: Final = (TIMEOUT_S, 5.0, WAIT_S, 5.0, 10.0)
+"""On a call over each of a worker's connections to the store: the hot path's, everything else's, those that wait for
+changes, for its disk and for news of jobs."""
 FAILED_TICKS: Final = 3
 """Ticks in a row that must fail before /readyz speaks of it."""
 _log = structlog.get_logger("router.app")
@@ -144,7 +146,7 @@ class _Worker:
         # Long replies (spend, totals) must not hold up reservations, nor waits (for the disk, for news) either of them.
         connections = [connection_to(parse_store_url(plan.store_url), timeout_s=bound_s) for bound_s in BOUNDS_S]
         await asyncio.gather(*(found.start() for found in connections))
-        connection, reader, *waiting = connections
+        connection, reader, hearing, *waiting = connections
         journals = plan.settings.data_dir / "journal"
         journal = self._journal(journals)
         ledger = RedisLedger(connection, self._name, clock, journal=journal)
@@ -155,6 +157,7 @@ class _Worker:
         alerts = alerts_by(_webhook(plan.settings), reader, budgets, self._name, ledger.store_ms)
         ledger.on_spent = None if alerts is None else alerts.spent
         keys = RedisKeys(connection, clock, self._static_keys())
+        changes = _changes(reader, keys, budgets)
         executor = ThreadPoolExecutor(1, thread_name_prefix="count")
         upstream = AiohttpUpstream(proxy) if (proxy := plan.settings.upstream_proxy) else RawUpstream()
         counter = TiktokenCounter(plan.encoders.get(), executor=executor)
@@ -194,16 +197,13 @@ class _Worker:
             archive=plan.settings.archive_place,
         )
         memory = self._give_again(pipeline, desk, reader)
-        budget_api = BudgetApi(pipeline, budgets, ledger.store_ms, Audit(reader))
         table = (
             api.table()
             | jobs.table
-            | budget_api.table()
-            | LimitApi(pipeline, budget_api, budgets, ledger.store_ms, Audit(reader)).table()
+            | _admin_table(pipeline, keys, budgets, ledger.store_ms, audit=Audit(reader), clock=clock)
             | DecisionApi(pipeline, decisions).table()
             | ResponsesApi(pipeline, memory, upstream).table()
             | PolicyApi(pipeline, lambda: watch.current).table()
-            | _key_table(pipeline, keys, budget_api, Audit(reader), clock)
         )
         server = HttpServer(pipeline, table, max_body=plan.settings.max_body)
         handlers = server.protocol_factory()
@@ -215,6 +215,7 @@ class _Worker:
             self._tick(pipeline, fleet, journal, watch),
             watch.run(),
             budgets.keep_fresh(),
+            changes.hear(hearing),
             decisions.run(),
             breakers.keep_exchanging(),
             keep_read(plan.settings.provider_keys, lambda keys: breakers.replace_links(renewed_links(plan, keys))),
@@ -351,11 +352,22 @@ class _Worker:
         return Journal(root, f"{self._name}{secrets.token_hex(4)}", kept_s=kept_s)
 
 
-def _key_table(
-    pipeline: Pipeline, keys: RedisKeys, budgets: BudgetApi, audit: Audit, clock: Clock
+def _admin_table(
+    pipeline: Pipeline, keys: RedisKeys, book: RedisBudgets, store_ms: Callable[[], int], *, audit: Audit, clock: Clock
 ) -> dict[tuple[str, str], Handler]:
-    moving = TransferApi(pipeline, keys, budgets, audit)
-    return KeyApi(pipeline, keys, audit, clock.now_ms).table() | moving.table()
+    """Keys, budgets and limits, and all of them at once."""
+    budgets = BudgetApi(pipeline, book, store_ms, audit)
+    limits = LimitApi(pipeline, budgets, book, store_ms, audit)
+    moving = TransferApi(pipeline, keys, budgets, limits, audit)
+    return budgets.table() | limits.table() | KeyApi(pipeline, keys, audit, clock.now_ms).table() | moving.table()
+
+
+def _changes(reader: StoreConnection, keys: RedisKeys, budgets: RedisBudgets) -> Changes:
+    """What tells other workers of changes, and hands theirs on."""
+    changes = Changes(reader)
+    keys.tell, budgets.tell = partial(changes.tell, "key"), partial(changes.tell, "budgets")
+    changes.on = {"key": keys.changed, "budgets": lambda _: budgets.refresh()}
+    return changes
 
 
 def _webhook(settings: Settings) -> Webhook | None:

@@ -1,4 +1,4 @@
-"""`costrouter export` and `import`: keys and budgets as YAML, and other gateways' configurations as ours."""
+"""`costrouter export` and `import`: keys, budgets and limits as YAML, and other gateways' configurations as ours."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from router.cli.client import ask, of_tenant
 from router.cli.output import console
 
 _HEAD = """\
-# Keys (as digests: nobody can call with this file) and budgets. Put in again with `costrouter import FILE`.
+# Keys (as digests: nobody can call with this file), budgets and limits. Put in again with `costrouter import FILE`.
 """
 
 
 @click.command()
 @click.option("--tenant", help="Of this tenant only.")
 def export(tenant: str | None) -> None:
-    """Print keys and budgets as YAML."""
+    """Print keys, budgets and limits as YAML."""
     document = ask("GET", of_tenant("/costrouter/v1/export", tenant))
     sys.stdout.write(_HEAD + yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
 

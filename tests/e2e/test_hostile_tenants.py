@@ -119,6 +119,11 @@ def test_an_import_touches_no_other_tenant(shared_node, victim, intruders):
         f"{url}/import", json={"version": 1, "budgets": budgets}, headers=bearer(intruders["admin"])
     )
     assert answer.status_code == 403
+    limits = [{"scope": {"tenant": victim.name}, "kind": "requests", "limit": 0}]
+    answer = shared_node.http.post(
+        f"{url}/import", json={"version": 1, "limits": limits}, headers=bearer(intruders["admin"])
+    )
+    assert answer.status_code == 403
     assert still_there(shared_node, victim)
 
 

@@ -213,24 +213,32 @@ def test_an_export_goes_into_another_node_once(node, tmp_path):
     body = {"scope": {"tenant": tenant, "team": "search"}, "limit_usd": "3.5", "period": "week", "alerts": ["80%"]}
     url = "/costrouter/v1/budgets"
     assert node.http.post(f"{node.url}{url}", json=body, headers=bearer(node.admin_key)).status_code == 201
+    limit = {"scope": {"tenant": tenant, "team": "search"}, "kind": "requests", "limit": 600, "per": "hour"}
+    at_once = {"scope": {"tenant": tenant}, "kind": "concurrency", "limit": 8}
+    for one in (limit, at_once):
+        url = f"{node.url}/costrouter/v1/limits"
+        assert node.http.post(url, json=one, headers=bearer(node.admin_key)).status_code == 201
     text = node.run("export", "--tenant", tenant).stdout
+    assert yaml.safe_load(text)["limits"] == [at_once, limit]
     assert key["key"] not in text
     file = tmp_path / "state.yaml"
     file.write_text(text)
-    assert node.run("import", str(file)).stdout.count("unchanged") == 2
+    assert node.run("import", str(file)).stdout.count("unchanged") == 4
     with Node(tmp_path / "other") as other:
         assert "create" in other.run("import", "--dry-run", str(file)).stdout
         assert not served(other, rotated["key"])
-        assert other.run("import", str(file)).stdout.count("create") == 2
+        assert other.run("import", str(file)).stdout.count("create") == 4
         assert served(other, rotated["key"])
         assert served(other, key["key"])  # within the grace
-        assert other.run("import", str(file)).stdout.count("unchanged") == 2
+        assert other.run("import", str(file)).stdout.count("unchanged") == 4
         assert yaml.safe_load(other.run("export", "--tenant", tenant).stdout) == yaml.safe_load(text)
         document = yaml.safe_load(text)
         document["budgets"][0]["limit_usd"] = "4"
         document["keys"][0]["team"] = "ads"
+        document["limits"][0]["limit"] = 9
         told = other.run("import", "-", stdin=yaml.safe_dump(document))
-        assert told.stdout.count("change ") == 2
+        assert told.stdout.count("change ") == 3
         assert other.run("import", "-", stdin="version: 2\n").returncode == 1
         entries = other.http.get(f"{other.url}/costrouter/v1/audit?tenant={tenant}", headers=bearer(other.admin_key))
         assert [e["action"] for e in entries.json()["data"]].count("key.import") == 2
+        assert [e["action"] for e in entries.json()["data"]].count("limit.set") == 3

@@ -76,24 +76,33 @@ class LimitApi:
     async def _set(self, request: web.BaseRequest, request_id: str) -> web.Response:
         who = await self._pipeline.authenticate(request.headers)
         wanted = await admin_body(request, NewLimit)
-        tenant = tenant_of(who, wanted.scope.tenant)
-        # Scopes are those of budgets, and checked as such.
-        scope = self._budgets.checked(NewBudget(scope=wanted.scope, limit_usd="0", period="total"), tenant).scope
-        limit = Limit(
-            limit_id(tenant, scope, wanted.kind, wanted.per), tenant, scope, wanted.kind, wanted.limit, wanted.per
-        )
-        limit = msgspec.structs.replace(limit, set_by=rank_of(who))
+        limit = self.checked(wanted, tenant_of(who, wanted.scope.tenant))
         try:
-            stored = await self._stored(tenant, limit.id)
-            _check_right(who, stored)
-            before = None if stored is None else limit_body(stored)
-            await self._audit.note(
-                who, tenant, "limit.set", limit.id, before=before, after=limit_body(limit), request_id=request_id
-            )
-            await self._book.put_limit(limit)
-            return await self._shown([limit], request_id, 201)
+            return await self._shown([await self.put(who, limit, request_id)], request_id, 201)
         except StoreUnavailable:
             raise silent_store() from None
+
+    def checked(self, wanted: NewLimit, tenant: str) -> Limit:
+        """The limit, with names that mean something. Scopes are those of budgets, and checked as such."""
+        scope = self._budgets.checked(NewBudget(scope=wanted.scope, limit_usd="0", period="total"), tenant).scope
+        name = limit_id(tenant, scope, wanted.kind, wanted.per)
+        return Limit(name, tenant, scope, wanted.kind, wanted.limit, wanted.per)
+
+    async def put(self, who: Identity, limit: Limit, request_id: str) -> Limit:
+        """Set a limit and write down who did; gives it as it is stored. Raises `StoreUnavailable`, and `RouterError` as `check_right`."""
+        stored = await self._stored(limit.tenant, limit.id)
+        self.check_right(who, stored)
+        limit = msgspec.structs.replace(limit, set_by=rank_of(who))
+        before = None if stored is None else limit_body(stored)
+        await self._audit.note(
+            who, limit.tenant, "limit.set", limit.id, before=before, after=limit_body(limit), request_id=request_id
+        )
+        await self._book.put_limit(limit)
+        return limit
+
+    async def of_tenant(self, tenant: str) -> list[Limit]:
+        """A tenant's limits. Raises `StoreUnavailable`."""
+        return await self._book.limits_of(tenant)
 
     async def _list(self, request: web.BaseRequest, request_id: str) -> web.Response:
         who = await self._pipeline.authenticate(request.headers)
@@ -107,7 +116,7 @@ class LimitApi:
         tenant, name = governed_tenant(who, request, "limits"), request.path.rpartition("/")[2]
         try:
             stored = await self._stored(tenant, name)
-            _check_right(who, stored)
+            self.check_right(who, stored)
             if stored is None:
                 raise RouterError("not_found", f"There is no such limit; GET {_PATH} lists them by id.")
             await self._audit.note(who, tenant, "limit.remove", name, before=limit_body(stored), request_id=request_id)
@@ -116,6 +125,19 @@ class LimitApi:
             raise silent_store() from None
         return json_reply({"object": "costrouter.limit.deleted", "id": name, "deleted": True}, request_id)
 
+    def check_right(self, who: Identity, stored: Limit | None) -> None:
+        """Nothing, if they may change or remove this limit.
+
+        Raises:
+            RouterError: ``not_allowed``: the node's operator set it, and they are a tenant's administrator.
+        """
+        if stored is not None and stored.set_by == "operator" and rank_of(who) != "operator":
+            message = (
+                f"The node's operator set this limit ({stored.id}: {what(stored)}), so only they can change it. A limit of your "
+                "own with another scope or period can be stricter."
+            )
+            raise RouterError("not_allowed", message)
+
     async def _stored(self, tenant: str, name: str) -> Limit | None:
         return next((limit for limit in await self._book.limits_of(tenant) if limit.id == name), None)
 
@@ -123,12 +145,3 @@ class LimitApi:
         counted = await self._book.limits_counted(limits, self._now_ms())
         states: list[dict[str, Any]] = [{"object": "costrouter.limit", **limit_state(*state)} for state in counted]
         return json_reply(states[0] if status == 201 else {"object": "list", "data": states}, request_id, status)
-
-
-def _check_right(who: Identity, stored: Limit | None) -> None:
-    if stored is not None and stored.set_by == "operator" and rank_of(who) != "operator":
-        message = (
-            f"The node's operator set this limit ({stored.id}: {what(stored)}), so only they can change it. A limit of your "
-            "own with another scope or period can be stricter."
-        )
-        raise RouterError("not_allowed", message)

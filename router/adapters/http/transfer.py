@@ -1,7 +1,7 @@
-"""Keys and budgets as one document: taken out, and put in again, here or on another node.
+"""Keys, budgets and limits as one document: taken out, and put in again, here or on another node.
 
 Belongs here: the document, and what putting it in would change. Does not belong here: any part's own rules
-(http_keys, http_budgets). Keys travel as digests: whoever has the document cannot call with them, and every application
+(keys.py, budgets.py, limits.py). Keys travel as digests: whoever has the document cannot call with them, and every application
 keeps the key that it has. What is not named in a document stays as it is.
 """
 
@@ -17,9 +17,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from router.adapters.http.admin import LABEL, governs, json_reply, silent_store, tenant_of
 from router.adapters.http.budgets import BudgetApi, NewBudget, budget_body
 from router.adapters.http.keys import Delegates, key_body, wrong_body
+from router.adapters.http.limits import LimitApi, NewLimit
 from router.adapters.http.server import Handler, read_body
 from router.adapters.keys.keys import Key, KeyRecord
 from router.core.access.rights import Role
+from router.core.budgets.limit_words import limit_body
 from router.core.errors import RouterError
 from router.core.values import Identity
 from router.ports import StoreUnavailable
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from router.adapters.keys.audit import Audit
     from router.adapters.keys.keys import RedisKeys
     from router.core.budgets.budget import Budget
+    from router.core.budgets.limits import Limit
     from router.pipeline import Pipeline
 
 DOCUMENT: Final = 16 * 1024 * 1024
@@ -74,15 +77,17 @@ class Document(BaseModel):
     version: Literal[1]
     keys: tuple[KeyDocument, ...] = ()
     budgets: tuple[NewBudget, ...] = ()
+    limits: tuple[NewLimit, ...] = ()
 
 
 class TransferApi:
     """Handlers by (method, path), for the server's table."""
 
-    def __init__(self, pipeline: Pipeline, keys: RedisKeys, budgets: BudgetApi, audit: Audit) -> None:
+    def __init__(self, pipeline: Pipeline, keys: RedisKeys, budgets: BudgetApi, limits: LimitApi, audit: Audit) -> None:
         self._pipeline = pipeline
         self._keys = keys
         self._budgets = budgets
+        self._limits = limits
         self._audit = audit
 
     def table(self) -> dict[tuple[str, str], Handler]:
@@ -105,15 +110,14 @@ class TransferApi:
             budgets = [
                 budget for one in tenants for budget in await self._budgets.of_tenant(one) if not budget.built_in
             ]
+            limits = [limit for one in tenants for limit in await self._limits.of_tenant(one)]
         except StoreUnavailable:
             raise silent_store() from None
         document = {
             "version": 1,
             "keys": [_key_document(key) for key in keys],
-            "budgets": [
-                body | {"scope": {"tenant": budget.tenant} | body["scope"]}
-                for budget, body in ((budget, budget_body(budget)) for budget in budgets)
-            ],
+            "budgets": [_with_tenant(budget.tenant, budget_body(budget)) for budget in budgets],
+            "limits": [_with_tenant(limit.tenant, limit_body(limit)) for limit in limits],
         }
         return json_reply(document, request_id)
 
@@ -128,9 +132,11 @@ class TransferApi:
         for key in document.keys:
             tenant_of(who, key.tenant)
         budgets = [self._budgets.checked(wanted, tenant_of(who, wanted.scope.tenant)) for wanted in document.budgets]
+        limits = [self._limits.checked(wanted, tenant_of(who, wanted.scope.tenant)) for wanted in document.limits]
         changes: list[dict[str, str]] = []
         try:
             actions = [await self._budget_action(who, budget) for budget in budgets]
+            limited = [await self._limit_action(who, limit) for limit in limits]
             known = {key.identity.key: key for key in await self._keys.created()}
             changes += [
                 await self._put_key(who, wanted, known.get(wanted.id), request_id, dry=dry) for wanted in document.keys
@@ -139,6 +145,10 @@ class TransferApi:
                 if action != "unchanged" and not dry:
                     await self._budgets.put(who, budget, request_id)
                 changes.append({"kind": "budget", "id": budget.id, "tenant": budget.tenant, "action": action})
+            for limit, action in zip(limits, limited, strict=True):
+                if action != "unchanged" and not dry:
+                    await self._limits.put(who, limit, request_id)
+                changes.append({"kind": "limit", "id": limit.id, "tenant": limit.tenant, "action": action})
         except StoreUnavailable:
             raise silent_store() from None
         return json_reply({"object": "costrouter.import", "dry_run": dry, "data": changes}, request_id)
@@ -149,6 +159,13 @@ class TransferApi:
             return "unchanged"
         self._budgets.check_right(who, stored)
         return _action(stored, budget)
+
+    async def _limit_action(self, who: Identity, limit: Limit) -> str:
+        stored = {found.id: found for found in await self._limits.of_tenant(limit.tenant)}.get(limit.id)
+        if stored is not None and stored == msgspec.structs.replace(limit, set_by=stored.set_by):
+            return "unchanged"
+        self._limits.check_right(who, stored)
+        return _action(stored, limit)
 
     async def _put_key(
         self, who: Identity, wanted: KeyDocument, known: Key | None, request_id: str, *, dry: bool
@@ -203,6 +220,10 @@ def _key_document(key: Key) -> dict[str, Any]:
             for record in key.records
         ],
     }
+
+
+def _with_tenant(tenant: str, body: dict[str, Any]) -> dict[str, Any]:
+    return body | {"scope": {"tenant": tenant} | body["scope"]}
 
 
 def _asked(request: web.BaseRequest, field: str) -> str:

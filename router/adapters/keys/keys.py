@@ -8,7 +8,8 @@ memory, too, they are looked up by digest, and because a caller cannot choose a 
 lookup tells nothing about a secret. The store's field is the first 64 bits of a secret's digest; the whole digest is
 compared in constant time. A key's id is the field of its first secret, and stays when the secret is rotated.
 
-No worker is told of a revocation: each asks again before a second is over. A message can be lost, a clock cannot.
+Workers are told at once that a key has changed (store/changes.py), and each asks again before a second is over all the
+same: a message can be lost, a clock cannot.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from router.core.access.rights import Role
 from router.core.values import Identity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from router.adapters.store.connection import StoreConnection
     from router.ports import Clock
@@ -84,6 +85,10 @@ class RedisKeys:
         self._static = {_digest(secret): identity for secret, identity in (static or {}).items()}
         self._known: dict[bytes, tuple[Identity | None, float]] = {}
         self._swap = Script("swap_fields")
+        self._changes = 0
+        """Told so far: what was asked before the last of them is not believed."""
+        self.tell: Callable[[str], None] | None = None
+        """Tells every worker which secret, by its field, is no longer what it was."""
 
     async def identify(self, secret: str) -> Identity | None:
         """None when the key is unknown or has expired.
@@ -98,7 +103,7 @@ class RedisKeys:
         known = self._known.get(digest)
         if known is not None and known[1] > self._clock.monotonic():
             return known[0]
-        asked_at = self._clock.monotonic()
+        asked_at, changes = self._clock.monotonic(), self._changes
         reply = await self._connection.call("HGET", PLATFORM_KEYS, _key_id(digest))
         identity, lasts_s = None, KNOWN_FOR_S
         if reply is not None:
@@ -107,8 +112,15 @@ class RedisKeys:
             if hmac.compare_digest(record.digest, digest) and left_ms > 0:
                 identity = record.identity
                 lasts_s = min(lasts_s, left_ms / 1000) if record.expires_ms else lasts_s
-        self._remember(digest, identity, asked_at + lasts_s)
+        if changes == self._changes:
+            self._remember(digest, identity, asked_at + lasts_s)
         return identity
+
+    def changed(self, field: str) -> None:
+        """A secret is no longer what it was: ask again. ``field`` is its name in the store."""
+        self._changes += 1
+        for digest in [digest for digest in self._known if _key_id(digest) == field]:
+            del self._known[digest]
 
     async def create(
         self,
@@ -239,7 +251,11 @@ class RedisKeys:
             record = before or after
             if record is not None:
                 args += [_key_id(record.digest), _encode(before) if before else b"", _encode(after) if after else b""]
-        return bool(await self._connection.script(self._swap, [PLATFORM_KEYS], args))
+        done = bool(await self._connection.script(self._swap, [PLATFORM_KEYS], args))
+        if done and self.tell is not None:
+            for field in args[::3]:
+                self.tell(str(field))
+        return done
 
     def _forget(self, key: Key) -> None:
         for record in key.records:

@@ -23,7 +23,7 @@ from router.ports import USAGE_MS, StoreUnavailable
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from router.adapters.store.connection import StoreConnection
 
@@ -77,6 +77,8 @@ class RedisBudgets:
         self._compiled: dict[str, Budgets] = {}
         self._usage: dict[str, tuple[int, int]] = {}
         """By period: thousandths that are used or held, and when that was read."""
+        self.tell: Callable[[str], None] | None = None
+        """Tells every worker that a tenant's budgets or limits have changed."""
         self.alerting: dict[tuple[str, str], Budget] = {}
         """Budgets with thresholds, by their tenant's prefix and their id."""
         for tenant in self._built_in:
@@ -229,6 +231,8 @@ class RedisBudgets:
         version = secrets.token_hex(8)
         await self._connection.call("HSET", PLATFORM_BUDGETS, tenant, version)
         await self._connection.call("HSET", PLATFORM_BUDGETS, _ALL, version)
+        if self.tell is not None:
+            self.tell(tenant)
         await self.refresh()
 
     async def _stored(self, tenant: str) -> list[Budget]:

@@ -26,6 +26,7 @@ the store (redis_ledger, spend, redis_keys do that), and the Lua scripts, which 
                                            the time when nothing was left in it
     cr:{@}:sweeper                 string  there while some worker's turn to sweep lasts
     cr:{@}:keys                    hash    of each secret its digest's first bytes → msgpack of its record (redis_keys)
+    cr:{@}:changes                 stream  one entry a change of keys, budgets or limits: its kind → what (changes)
     cr:{tenant}:audit              stream  one entry a change, field e = JSON (audit)
 
 Everything of a tenant shares one hash tag, so that one script may touch all of it in a cluster.
