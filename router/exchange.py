@@ -7,12 +7,13 @@ another attempt follows (forward.py), and how a stream is passed on (streaming.p
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from router.attempt import Attempt, Headers
+from router.core.deciding.decide import Decision
 from router.core.errors import RouterError
 from router.core.forwarding.retry_after import retry_after_ms
 from router.core.values import Usage
@@ -56,9 +57,11 @@ class Reply(msgspec.Struct, frozen=True):
 
 def to_send(attempt: Attempt, timeouts: Timeouts) -> UpstreamRequest:
     """The request to the provider of an attempt."""
-    link = attempt.link
-    order = attempt.way.order(attempt.request, attempt.decision, link.quirks)
-    return UpstreamRequest(
+    link, decision = attempt.link, attempt.decision
+    if link.names:
+        decision = _renamed(decision, link.names)
+    order = attempt.way.order(attempt.request, decision, link.quirks)
+    request = UpstreamRequest(
         origin=link.origin,
         method="POST",
         path=order.path,
@@ -66,6 +69,14 @@ def to_send(attempt: Attempt, timeouts: Timeouts) -> UpstreamRequest:
         body=order.body,
         timeouts=timeouts,
     )
+    return request if link.finish is None else link.finish(request, decision.option.upstream_model)
+
+
+def _renamed(decision: Decision, names: Mapping[str, str]) -> Decision:
+    """The decision with the account's own name for its model."""
+    option = decision.option
+    name = names.get(option.upstream_model, option.upstream_model)
+    return msgspec.structs.replace(decision, option=msgspec.structs.replace(option, upstream_model=name))
 
 
 class Exchange:
@@ -166,7 +177,7 @@ class Exchange:
             response.close()
         answers = attempt.way.outbound
         try:
-            told = attempt.way.answer(body, attempt.asked())
+            told = body if attempt.way.hearing is None else attempt.way.answer(body, attempt.asked())
         except ValueError:
             told = b""
         metered = served(answers.usage_of(body), answers, response.headers)

@@ -22,8 +22,9 @@ from router.adapters.keys.own_keys import BroughtKeys
 from router.adapters.policies.files import Loaded, catalog_dir, packaged_policies_dir
 from router.adapters.policies.store import PolicySet, PolicyStore
 from router.adapters.policies.yaml_document import PolicyFileError
+from router.adapters.upstream.hosting import ProviderError, completed
 from router.adapters.upstream.provider_keys import read_keys
-from router.adapters.upstream.providers import ProviderError, needed, own_link, reachable, real_links, simulated_link
+from router.adapters.upstream.providers import needed, own_link, reachable, real_links, simulated_link
 from router.core.budgets.budget import Budget, generated_budget
 from router.core.catalog.catalog import Catalog, Provider
 from router.core.deciding.decide import Facts, decide
@@ -211,12 +212,16 @@ def _generated(settings: Settings, dev_key: str) -> list[str]:
 
 def _provider_environment(settings: Settings) -> Mapping[str, str]:
     """The environment, and over it the file of providers' keys."""
-    if settings.provider_keys is None:
-        return settings.environment
+    keys: Mapping[str, str] = {}
+    if settings.provider_keys is not None:
+        try:
+            keys = read_keys(settings.provider_keys)
+        except ProviderError as error:
+            raise SettingsError(f"COSTROUTER_PROVIDER_KEYS: {error}") from None
     try:
-        return {**settings.environment, **read_keys(settings.provider_keys)}
+        return completed({**settings.environment, **keys})
     except ProviderError as error:
-        raise SettingsError(f"COSTROUTER_PROVIDER_KEYS: {error}") from None
+        raise SettingsError(str(error)) from None
 
 
 def renewed_links(plan: Plan, keys: Mapping[str, str]) -> dict[str, tuple[ProviderLink, ...]]:
@@ -225,7 +230,7 @@ def renewed_links(plan: Plan, keys: Mapping[str, str]) -> dict[str, tuple[Provid
     Raises:
         ProviderError: a key cannot be used, or a provider would have none.
     """
-    environment = {**plan.settings.environment, **keys}
+    environment = completed({**plan.settings.environment, **keys})
     offered = [plan.world.catalog.providers[name] for name in plan.keyed_links]
     if plan.simulated:
         return plan.keyed_links

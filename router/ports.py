@@ -267,6 +267,10 @@ class ProviderLink(msgspec.Struct, frozen=True):
     timeouts: Timeouts = Timeouts()
     brought: bool = False
     """Whether the key is the caller's own: what becomes of it says nothing of ours."""
+    names: Mapping[str, str] = {}
+    """The account's own names for models, by the catalog's."""
+    finish: Callable[[UpstreamRequest, str], UpstreamRequest] | None = None
+    """The last hand on a request: it, and the name that the model has there."""
 
 
 OwnKeys = Callable[[str, str], "tuple[Identity, ProviderLink] | None"]

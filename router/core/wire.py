@@ -108,6 +108,7 @@ EXPRESSES: Final[dict[str, Wire]] = {
     | Wire.VERBOSITY
     | Wire.DETAIL
     | Wire.STRICT_TOOLS,
+    "bedrock": Wire.STOP | Wire.MANY_STOPS | Wire.SIGNED_THOUGHT | Wire.TOOL_MEDIA | Wire.STRICT_TOOLS,
     "gemini": _GOOGLE,
     "vertex": _GOOGLE,
 }
@@ -121,18 +122,21 @@ EFFORT_FOR_BUDGET: Final = frozenset({"openai", "responses", "gemini", "vertex"}
 not have the capability of that name."""
 
 
-def able(capabilities: Needs, *dialects: str) -> int:
+def able(capabilities: Needs, *dialects: str, author: str = "") -> int:
     """What a model can do and its provider can be told, as bits.
 
     Args:
         capabilities: the model's, as the catalog has them.
         dialects: what its provider speaks, the one that others are put into first.
+        author: who made it: on Bedrock, Claude believes thoughts that Anthropic signed, and nobody else does.
     """
     found = capabilities.value
     for dialect in dialects:
         found |= NATIVE.get(dialect, 0)
     if dialects:
         found |= EXPRESSES[dialects[0]].value
+    if dialects == ("bedrock",) and author != "anthropic":
+        found &= ~Wire.SIGNED_THOUGHT.value
     if capabilities & Needs.REASONING_EFFORT:
         found |= Wire.EFFORT.value
         if EFFORT_FOR_BUDGET.intersection(dialects):

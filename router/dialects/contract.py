@@ -91,6 +91,10 @@ class Asked(msgspec.Struct, frozen=True):
     """Names the answer; "" where it goes by the provider's own id."""
     kept: bool = False
     """Whether the answer can be asked for again."""
+    spare_id: str = ""
+    """What an answer is called whose provider gives it no id."""
+    spare_model: str = ""
+    """What wrote it, where its provider does not say."""
 
 
 class Hearing(msgspec.Struct, frozen=True):

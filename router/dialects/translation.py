@@ -6,12 +6,19 @@ Belongs here: reading with one dialect's reader and writing with another's write
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import msgspec
 
 from router.core.values import Usage
 from router.dialects.contract import Asked, Cost, Reader, Writer
-from router.dialects.neutral import Answer, Ended, Event, Opened, Piece, Thought
+from router.dialects.neutral import Answer, Begun, Ended, Event, Opened, Piece, Thought
+
+_NAMELESS: Final = Begun("", "")
+
+
+def _named(said: Begun, otherwise: Begun) -> Begun:
+    return Begun(said.id or otherwise.id, said.model or otherwise.model)
 
 
 class Translator:
@@ -22,10 +29,12 @@ class Translator:
         writer: of the caller's.
         cost: text of an attempt's cost for these meters, or None for meters that the row will not go by.
         shows_thoughts: whether the caller wants to see what the model thinks.
+        name: what an answer is called, where its provider does not say.
     """
 
     __slots__ = (
         "_cost",
+        "_name",
         "_numbers",
         "_reader",
         "_shows",
@@ -39,10 +48,13 @@ class Translator:
         "usage",
     )
 
-    def __init__(self, reader: Reader, writer: Writer, cost: Cost, *, shows_thoughts: bool) -> None:
+    def __init__(
+        self, reader: Reader, writer: Writer, cost: Cost, *, shows_thoughts: bool, name: Begun = _NAMELESS
+    ) -> None:
         self._reader = reader
         self._writer = writer
         self._cost = cost
+        self._name = name
         self._shows = shows_thoughts
         self._numbers: dict[int, int] = {}
         """By a block's number, the one that the caller gets; -1 for a thought that is not shown."""
@@ -67,6 +79,8 @@ class Translator:
         self.usage, self.done, self.failed, self.error = reader.usage, reader.done, reader.failed, reader.error
         if not events:
             return b""
+        if isinstance(events[0], Begun) and not events[0].id:
+            events = [_named(events[0], self._name), *events[1:]]
         for event in events:
             told = isinstance(event, Piece) or (isinstance(event, Opened) and event.kind in ("tool", "hidden"))
             self.answered = self.answered or told
@@ -117,6 +131,9 @@ def translated(
         ValueError: what came cannot be read.
     """
     answer = read(body)
+    if not answer.id:
+        said = _named(Begun(answer.id, answer.model), Begun(asked.spare_id, asked.spare_model))
+        answer = msgspec.structs.replace(answer, id=said.id, model=said.model)
     if not shows_thoughts:
         blocks = tuple(block for block in answer.blocks if not isinstance(block, Thought))
         answer = msgspec.structs.replace(answer, blocks=blocks)

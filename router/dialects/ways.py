@@ -16,9 +16,11 @@ import msgspec
 
 from router.core.tokens import PromptShape
 from router.dialects.anthropic import ANTHROPIC, MESSAGES
+from router.dialects.bedrock import BEDROCK
 from router.dialects.contract import Asked, Cost, Hearing, Inbound, Ordering, Outbound, Scanner
 from router.dialects.gemini import GEMINI, VERTEX
 from router.dialects.json_object import TopLevel
+from router.dialects.neutral import Begun
 from router.dialects.openai import CHAT, EMBEDDINGS, OPENAI
 from router.dialects.request import Request
 from router.dialects.responses import RESPONSES, RESPONSES_IN
@@ -28,7 +30,7 @@ INBOUND: Final[dict[str, Inbound]] = {found.api: found for found in (CHAT, EMBED
 """Our APIs by name."""
 
 OUTBOUND: Final[dict[str, Outbound]] = {
-    found.dialect: found for found in (OPENAI, ANTHROPIC, RESPONSES, GEMINI, VERTEX)
+    found.dialect: found for found in (OPENAI, ANTHROPIC, RESPONSES, GEMINI, VERTEX, BEDROCK)
 }
 """Providers' dialects by the catalog's names: those of `router.core.wire.EXPRESSES`."""
 
@@ -50,7 +52,8 @@ class Way(msgspec.Struct, frozen=True):
         if self.hearing is None:
             return self.outbound.scanner(asked.request, cost)
         reader, writer = self.outbound.reader(), self.hearing.writer(asked)
-        return Translator(reader, writer, cost, shows_thoughts=_shows_thoughts(asked.request))
+        name = Begun(asked.spare_id, asked.spare_model)
+        return Translator(reader, writer, cost, shows_thoughts=_shows_thoughts(asked.request), name=name)
 
     def answer(self, body: bytes, asked: Asked) -> bytes:
         """A plain answer as its caller is to get it. Raises ValueError for what cannot be read."""

@@ -63,6 +63,7 @@ class Form:
     """Meters as a usage object."""
     lie: Callable[[dict[str, object]], dict[str, object]] | None = None
     """One of `LIES` in this format."""
+    stream_type: str = "text/event-stream; charset=utf-8"
 
 
 OPENAI: Final = Form(last=wire.DONE, error=wire.STREAM_ERROR, error_body=wire.STREAM_ERROR[6:-2])
@@ -122,7 +123,7 @@ class Exchange:
     async def stream(self) -> web.StreamResponse:
         """Send the answer event by event."""
         started = asyncio.get_running_loop().time()
-        response = web.StreamResponse(headers=self._headers() | {"Content-Type": "text/event-stream; charset=utf-8"})
+        response = web.StreamResponse(headers=self._headers() | {"Content-Type": self.form.stream_type})
         cut = self.fault if self.fault and self.fault.kind in CUTS else None
         try:
             await self._first_byte(started)

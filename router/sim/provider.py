@@ -95,6 +95,8 @@ def check_key(request: web.Request, provider: Provider) -> None:
         Refusal: 401.
     """
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    if "azure" in provider.quirks and "api-key" in request.headers:
+        scheme, key = "bearer", request.headers["api-key"]
     if scheme.lower() == "bearer" and key.strip():
         if key.strip() == WRONG_KEY:
             raise wrong_key()
@@ -170,6 +172,11 @@ async def _admit_chat(request: web.Request, world: World, request_id: str) -> tu
     provider = provider_of(request, world)
     check_key(request, provider)
     body = await body_of(request)
+    deployment = request.match_info.get("deployment")
+    if deployment is not None:
+        if "api-version" not in request.query:
+            raise Refusal(404, "Resource not found")
+        body["model"] = deployment
     model = model_of(provider, body.get("model"), world)
     fault = fault_of(world, provider, model)
     who = world.personalities[provider.name]

@@ -20,6 +20,7 @@ from aiohttp import web
 from router.sim.anthropic.provider import CACHES, messages
 from router.sim.batch import anthropic, files, openai
 from router.sim.batch.shelf import SHELVES, Shelves
+from router.sim.bedrock.provider import converse
 from router.sim.catalog import load
 from router.sim.embeddings import embeddings
 from router.sim.gemini.provider import generate
@@ -65,9 +66,12 @@ def make_app(
     app[WORLD] = World(load(catalog_dir), seed=seed, speed=speed, now=now)
     app[SHELVES] = Shelves(app[WORLD], batch_speed)
     app.router.add_post("/{provider}/v1/chat/completions", chat)
+    app.router.add_post("/{provider}/v1/deployments/{deployment}/chat/completions", chat)
     app.router.add_post("/{provider}/v1/embeddings", embeddings)
     app[CACHES] = {}
     app.router.add_post("/{provider}/v1/messages", messages)
+    app.router.add_post("/{provider}/v1/model/{model}/converse", converse)
+    app.router.add_post("/{provider}/v1/model/{model}/converse-stream", converse)
     app.router.add_post("/{provider}/v1/models/{call:.+}", generate)
     app.router.add_post("/{provider}/v1/publishers/google/models/{call:.+}", generate)
     app.router.add_get("/{provider}/v1/models", models)

@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from router.adapters.upstream.providers import ProviderError
+from router.adapters.upstream.hosting import ProviderError
 
 LOOK_S: Final = 2.0
 """How often the file is looked at."""

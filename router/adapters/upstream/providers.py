@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from router.adapters.upstream import hosting
+from router.adapters.upstream.hosting import ProviderError
 from router.dialects.ways import OUTBOUND
 from router.ports import Origin, ProviderLink, Timeouts
 
@@ -26,10 +28,6 @@ MOST_WEIGHT: Final = 9_999
 _PLAIN: Final = ((b"content-type", b"application/json"),)
 BROUGHT: Final = "brought"
 """What stands for callers' own keys where keys have names: all of one provider's are one way."""
-
-
-class ProviderError(Exception):
-    """A provider's variable that cannot work; the message names it and says what would be right."""
 
 
 def needed(provider: Provider) -> str:
@@ -65,7 +63,10 @@ def real_links(
     links = [_link(provider, origin, key, timeouts, name=name, weight=weight) for name, key, weight in keys if weight]
     if keys and not links:
         raise ProviderError(f"every key of {provider.name} has the weight 0, so none could be used")
-    return tuple(links) or (_link(provider, origin, "", timeouts),)
+    account, key = hosting.names(provider, environment), keys[0][1] if keys else ""
+    last = hosting.finish(provider, environment, key)
+    found = tuple(links) or (_link(provider, origin, "", timeouts),)
+    return tuple(msgspec.structs.replace(link, names=account, finish=last) for link in found)
 
 
 def simulated_link(provider: Provider, port: int, timeouts: Timeouts = NORMAL) -> ProviderLink:
@@ -94,7 +95,11 @@ def own_link(
 
 def with_key(link: ProviderLink, provider: Provider, key: str) -> ProviderLink:
     """The link with a key put in."""
-    return msgspec.structs.replace(link, headers=(*link.headers, *OUTBOUND[provider.dialect].credentials(key)))
+    return msgspec.structs.replace(link, headers=(*link.headers, *_credentials(provider, key)))
+
+
+def _credentials(provider: Provider, key: str) -> tuple[tuple[bytes, bytes], ...]:
+    return hosting.key_header(provider, key) or OUTBOUND[provider.dialect].credentials(key)
 
 
 def _weight(name: str, environment: Mapping[str, str]) -> int:
@@ -142,7 +147,7 @@ def _link(
 ) -> ProviderLink:
     headers = list(_PLAIN)
     if key:
-        headers += OUTBOUND[provider.dialect].credentials(key)
+        headers += _credentials(provider, key)
     return ProviderLink(
         name=provider.name,
         origin=origin,

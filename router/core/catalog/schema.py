@@ -36,13 +36,13 @@ from router.core.schema import Instant, Millionths, RatePerMillion, Strict, Thou
 from router.core.values import CAPABILITIES
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-Quirk = Literal["max_tokens_name", "max_completion_tokens_name", "no_stream_options", "reasoning_content"]
-"""max_tokens_name: knows max_tokens only; max_completion_tokens_name: the other way round.
+Quirk = Literal["azure", "max_tokens_name", "max_completion_tokens_name", "no_stream_options", "reasoning_content"]
+"""azure: Azure's deployments, versions and keys (docs/clouds.md). max_tokens_name: knows max_tokens only; max_completion_tokens_name: the other way round.
 no_stream_options: answers 400 to it, and sends usage by itself. reasoning_content: wants what its model thought back,
 between a call of a tool and the answer that follows (DeepSeek's guide to thinking)."""
 
 Quantization = Literal["fp32", "bf16", "fp16", "fp8", "int8", "mxfp4", "nvfp4", "fp4", "int4", "int3", "int2"]
-Dialect = Literal["openai", "anthropic", "azure", "bedrock", "gemini", "responses", "vertex", "vertex_anthropic"]
+Dialect = Literal["openai", "anthropic", "bedrock", "gemini", "responses", "vertex", "vertex_anthropic"]
 """The provider's wire format. Those outside `router.core.catalog.catalog.SPOKEN` are priced, but not offered yet."""
 
 _SPAN: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-(?:([01]\d|2[0-3]):([0-5]\d)|(24):(00))")

@@ -63,7 +63,7 @@ def order(request: Request, decision: Decision, quirks: frozenset[str]) -> Order
         body["tools"] = [_tool(tool) for tool in said.tools]
         if said.choice or said.one_tool:
             body["tool_choice"] = _choice(said)
-    body |= _sampling(said) | _thinking(said, option, limit)
+    body |= _sampling(said) | thinking(said, option, limit)
     more = {
         "stop_sequences": list(said.stops) or None,
         "service_tier": option.tier_word or None,
@@ -85,36 +85,37 @@ def _sampling(said: Conversation) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _thinking(said: Conversation, option: Option, limit: int) -> dict[str, Any]:
-    """Thinking and the form of the answer."""
+def thinking(said: Conversation, option: Option, limit: int) -> dict[str, Any]:
+    """How hard to think, and the form of the answer, as Claude takes it: ``thinking`` and ``output_config``."""
     effort = an_effort(option.effort) or said.effort
     config: dict[str, Any] = {}
     if said.format is not None:
         config["format"] = {"type": "json_schema", "schema": msgspec.Raw(said.format.schema.encode())}
-    thinking: dict[str, Any] = {}
+    how: dict[str, Any] = {}
     if effort == "none":
-        thinking = {"type": "disabled"}
+        how = {"type": "disabled"}
     elif effort and option.capabilities & Needs.THINKING_BUDGET.value:
         budget = min(BUDGETS[effort], limit - LEAST_BUDGET)
         if budget >= LEAST_BUDGET and said.choice not in ("required", "tool") and not _calls_without_thought(said):
-            thinking = {"type": "enabled", "budget_tokens": budget}
+            how = {"type": "enabled", "budget_tokens": budget}
     elif effort:
         config["effort"] = "low" if effort == "minimal" else effort
-        thinking = {"type": "adaptive"}
-    return ({"thinking": thinking} if thinking else {}) | ({"output_config": config} if config else {})
+        how = {"type": "adaptive"}
+    return ({"thinking": how} if how else {}) | ({"output_config": config} if config else {})
 
 
 def _calls_without_thought(said: Conversation) -> bool:
     for turn in reversed(said.turns):
         if turn.role == "assistant":
             calls = any(isinstance(block, ToolUse) for block in turn.blocks)
-            return calls and not any(isinstance(block, Thought) and _signed(block) for block in turn.blocks)
+            return calls and not any(isinstance(block, Thought) and signed(block) for block in turn.blocks)
         if not any(isinstance(block, ToolResult) for block in turn.blocks):
             return False
     return False
 
 
-def _signed(thought: Thought) -> bool:
+def signed(thought: Thought) -> bool:
+    """Whether Anthropic signed it, so that Claude will believe it."""
     return bool(thought.signature) and not foreign(thought.signature)
 
 
@@ -152,7 +153,7 @@ def _messages(turns: Sequence[Turn]) -> list[dict[str, Any]]:
 
 def _turn(turn: Turn) -> dict[str, Any]:
     """A turn. Thoughts that nobody signed are left out: Anthropic takes none but its own."""
-    blocks = [block for block in turn.blocks if not isinstance(block, Thought) or _signed(block)]
+    blocks = [block for block in turn.blocks if not isinstance(block, Thought) or signed(block)]
     return {"role": turn.role, "content": _content(blocks)}
 
 

@@ -3,8 +3,8 @@ import asyncio
 import pytest
 
 import router.adapters.upstream.provider_keys as keys
+from router.adapters.upstream.hosting import ProviderError
 from router.adapters.upstream.provider_keys import keep_read, read_keys
-from router.adapters.upstream.providers import ProviderError
 
 
 def test_a_file_has_a_key_a_line(tmp_path):

@@ -296,6 +296,8 @@ def test_providers_of_one_s_own_exist_only_where_an_address_is_set():
         "sglang",
         "nim",
         "ollama",
+        "azure",
+        "bedrock",
         "vertex",
     }
     assert all(bool(provider.base_url) != bool(provider.base_url_env) for provider in providers.values())
@@ -320,7 +322,7 @@ def test_what_is_merely_listed_is_no_candidate_of_the_default_policy():
 def test_providers_whose_dialect_is_not_spoken_are_priced_all_the_same():
     catalog = shipped().catalog
     silent = {name for name, provider in catalog.providers.items() if not provider.spoken}
-    assert silent == {"azure", "bedrock", "vertex-anthropic"}
+    assert silent == {"vertex-anthropic"}
     assert all(price_at(model, TODAY) for model in catalog.models if model.provider in silent)
 
 
