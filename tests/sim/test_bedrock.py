@@ -1,6 +1,7 @@
 """Bedrock's Converse as the simulator speaks it: Amazon's own SDK is the judge, of signatures and framing too."""
 
 import asyncio
+import contextlib
 
 import botocore.session
 import pytest
@@ -40,7 +41,9 @@ class Bedrock:
 
     async def stream(self, **asked):
         def run():
-            return list(self.client.converse_stream(**{"modelId": CLAUDE, "messages": PLANS, **asked})["stream"])
+            answer = self.client.converse_stream(**{"modelId": CLAUDE, "messages": PLANS, **asked})
+            with contextlib.closing(answer["stream"]) as stream:
+                return list(stream)
 
         return await asyncio.to_thread(run)
 
