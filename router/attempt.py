@@ -109,17 +109,10 @@ class Attempt:
 
     def asked(self) -> Asked:
         """What a translated answer needs to know of it."""
-        named = self.way.inbound.id_prefix
+        named, decision = self.way.inbound.id_prefix, self.decision
         answer_id = named + self.request_id.removeprefix("req_").replace("/", "_") if named else ""
-        return Asked(
-            self.request,
-            self.decision.prompt_tokens,
-            self.at_ms // 1000,
-            answer_id,
-            self.request.stored,
-            spare_id=self.request_id,
-            spare_model=self.decision.option.upstream_model,
-        )
+        spare = (self.request_id, decision.option.upstream_model)
+        return Asked(self.request, decision.prompt_tokens, self.at_ms // 1000, answer_id, self.request.stored, *spare)
 
     def reserve(self, grace_ms: int, not_before_ms: int = 0) -> asyncio.Future[int]:
         """Have its upper cost set aside in all budgets that it falls under; gives ``at_ms``. Raises what `Ledger.reserve`
