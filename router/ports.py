@@ -181,8 +181,7 @@ class Ledger(Protocol):
         """Set the amount aside; the future gives the store's time in ms since the epoch. The call is on its way at once.
 
         A future that is cancelled before its result is there leaves no hold behind. Raises, now or when awaited, `StoreUnavailable` after 250 ms, and when ``not_after_ms`` has passed.
-        The future raises `LimitReached` where one of its limits has none, `BudgetExceeded` where one of the hold's budgets has no room, `PeriodOver` where a period of
-        theirs is over, and `NotHeld` where a hold should grow that there is not.
+        The future raises `LimitReached` or `BudgetExceeded` where a limit or budget has no room, `PeriodOver` where a period of theirs is over, `NotHeld` where nothing is held that should grow.
         """
 
     def store_ms(self) -> int:
@@ -194,8 +193,7 @@ class Ledger(Protocol):
     def sent(self, row: Row) -> None:
         """Write down that the attempt is about to be sent, so that it is booked whatever becomes of this process.
 
-        ``row`` is booked as it stands if the process dies before `settle`: an estimate. Raises `JournalUnavailable`:
-        the attempt must not be sent. Called after the reservation, before the first byte goes upstream.
+        ``row`` is booked as it stands if the process dies before `settle`: an estimate. Raises `JournalUnavailable`: the attempt must not be sent. Called after the reservation, before the first byte goes upstream.
         """
 
     def settle(self, row: Row) -> None:
@@ -268,14 +266,13 @@ class ProviderLink(msgspec.Struct, frozen=True):
     brought: bool = False
     """Whether the key is the caller's own: what becomes of it says nothing of ours."""
     names: Mapping[str, str] = {}
-    """The account's own names for models, by the catalog's."""
     finish: Callable[[UpstreamRequest, str], UpstreamRequest] | None = None
-    """The last hand on a request: it, and the name that the model has there."""
+    """The account's own names for models, by the catalog's; and the last hand on a request to a model of that name."""
 
 
 OwnKeys = Callable[[str, str], "tuple[Identity, ProviderLink] | None"]
-"""Who brings a provider's own key (the secret, and the provider if the caller names it), and the way there with it; None for
-what is no such key. Raises RouterError ``invalid_api_key`` where none would take it, or several would."""
+"""Who brings a provider's own key (a secret, a provider if one is named), and the way there; None for what is no such key. Raises
+RouterError ``invalid_api_key`` where none would take it, or several would."""
 
 
 class Ways(Protocol):
