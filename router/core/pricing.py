@@ -77,13 +77,14 @@ def cost_pico(price: Price, usage: Usage) -> int:
     negative figures, they are cut to what is possible. An attempt without a single token was refused or never sent,
     so it does not pay the fee for a request either.
     """
-    prompt = max(usage.prompt_tokens, 0)
-    cached = min(max(usage.cached_tokens, 0), prompt)
-    written = min(max(usage.cache_write_tokens, 0), prompt - cached)
-    completion = max(usage.completion_tokens, 0)
+    prompt, completion = max(usage.prompt_tokens, 0), max(usage.completion_tokens, 0)
     if not prompt and not completion:
         return 0
     rates = rates_for(price, prompt)
+    if not usage.cached_tokens and not usage.cache_write_tokens:
+        return rates.request + prompt * rates.input + completion * rates.output
+    cached = min(max(usage.cached_tokens, 0), prompt)
+    written = min(max(usage.cache_write_tokens, 0), prompt - cached)
     hour = min(usage.cache_write_1h_tokens, written)
     return (
         rates.request

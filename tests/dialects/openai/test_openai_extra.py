@@ -5,6 +5,7 @@ import json
 import pytest
 from options import decision
 
+from router.dialects.contract import Asked
 from router.dialects.neutral import Answer, Begun, Opened, Text, ToolUse
 from router.dialects.openai.answer import write_answer
 from router.dialects.openai.chat import pass_chat, read_chat
@@ -25,7 +26,7 @@ def chat(call):
 
 
 def test_an_answer_carries_the_signature_of_its_call():
-    written = json.loads(write_answer(Answer("a", "m", (SIGNED, ToolUse("call_2", "look", "{}")), "tools"), 7))
+    written = json.loads(write_answer(Answer("a", "m", (SIGNED, ToolUse("call_2", "look", "{}")), "tools"), Asked(None, 0, 7)))
     first, second = written["choices"][0]["message"]["tool_calls"]
     assert first == CALL | {"extra_content": CARRIED}
     assert "extra_content" not in second
