@@ -205,7 +205,7 @@ class _Worker:
             | ResponsesApi(pipeline, memory, upstream).table()
             | PolicyApi(pipeline, lambda: watch.current).table()
         )
-        server = HttpServer(pipeline, table, max_body=plan.settings.max_body)
+        server = HttpServer(pipeline, table, max_body=plan.settings.max_body, serves=plan.settings.serves)
         handlers = server.protocol_factory()
         self._connected = lambda: len(handlers.connections)
         listening = await loop.create_server(handlers, sock=self._door, backlog=BACKLOG)

@@ -42,6 +42,8 @@ class Settings(BaseModel):
     """Divides the simulated providers' waiting times; 0 means no waiting."""
     sim_batch_speed: float = Field(default=60.0, gt=0)
     """How much faster than real time the simulated providers' batches live."""
+    serves: bool = True
+    """Whether this node answers callers. One that does not looks after jobs only: `costrouter broker`."""
     broker: bool = True
     """Whether this node's workers look after jobs too. Without, another node's must."""
     blobs: str = ""

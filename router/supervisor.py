@@ -100,7 +100,11 @@ class Supervisor:
                 self._start_sim(plan)
             for number in range(settings.worker_count):
                 self._start_worker(plan, number)
-            with NodeFile(settings.data_dir, NodeFacts(os.getpid(), plan.port, plan.sim_url)) as self._node:
+            with contextlib.ExitStack() as stack:
+                if settings.serves:
+                    # By this file the command line finds the node; one that only looks after jobs may stand beside it.
+                    facts = NodeFacts(os.getpid(), plan.port, plan.sim_url)
+                    self._node = stack.enter_context(NodeFile(settings.data_dir, facts))
                 self._announce(plan)
                 self._watch(plan)
         finally:

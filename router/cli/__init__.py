@@ -19,6 +19,12 @@ def _serve() -> click.Command:
     return command
 
 
+def _broker() -> click.Command:
+    from router.cli.broker import broker as command
+
+    return command
+
+
 def _restart() -> click.Command:
     from router.cli.restart import restart as command
 
@@ -135,6 +141,7 @@ def _import() -> click.Command:
 
 _COMMANDS: Final[dict[str, Callable[[], click.Command]]] = {
     "serve": _serve,
+    "broker": _broker,
     "restart": _restart,
     "top": _top,
     "demo": _demo,

@@ -54,6 +54,7 @@ class HttpServer:
         table: (method, path) to handler, beside the prompt endpoints.
         max_body: bytes of a request body, after decompression.
         direct_bytes: of a body up to which an ordinary prompt is read without aiohttp.
+        serves: whether callers are answered; otherwise only who asks for health and metrics.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class HttpServer:
         *,
         max_body: int,
         direct_bytes: int = DIRECT_BYTES,
+        serves: bool = True,
     ) -> None:
         self._pipeline = pipeline
         self._max_body = max_body
@@ -71,12 +73,17 @@ class HttpServer:
         """Whether requests under way are told that they end here."""
         self._incarnation = f"req_{secrets.token_hex(6)}"
         prompts = {
-            ("POST", f"/v1{inbound.path}"): partial(self._serve, inbound=inbound) for inbound in INBOUND.values()
+            ("POST", f"/v1{inbound.path}"): partial(self._serve, inbound=inbound)
+            for inbound in (INBOUND.values() if serves else ())
         }
         self._direct_bytes = direct_bytes
         self._table: dict[tuple[str, str], Handler] = {
             **prompts,
-            **{endpoint: self._guarded(endpoint, handler) for endpoint, handler in table.items()},
+            **{
+                endpoint: self._guarded(endpoint, handler)
+                for endpoint, handler in table.items()
+                if serves or right_of(*endpoint) == "public"
+            },
         }
         self._paths = {path for _, path in self._table}
         self._patterns = [path.split("/") for path in self._paths if "*" in path]

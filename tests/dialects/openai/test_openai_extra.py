@@ -26,7 +26,9 @@ def chat(call):
 
 
 def test_an_answer_carries_the_signature_of_its_call():
-    written = json.loads(write_answer(Answer("a", "m", (SIGNED, ToolUse("call_2", "look", "{}")), "tools"), Asked(None, 0, 7)))
+    written = json.loads(
+        write_answer(Answer("a", "m", (SIGNED, ToolUse("call_2", "look", "{}")), "tools"), Asked(None, 0, 7))
+    )
     first, second = written["choices"][0]["message"]["tool_calls"]
     assert first == CALL | {"extra_content": CARRIED}
     assert "extra_content" not in second
