@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from router.core.booking.believable import believable
-from router.core.booking.ending import ended_row
+from router.core.booking.ending import ended_row, savings
 from router.core.budgets.holds import likely_output, output_limit, worst_case
 from router.core.budgets.limit_words import limit_headers
 from router.core.budgets.limits import counted
@@ -276,16 +276,10 @@ class Attempt:
         total_ms = round((self._desk.clock.monotonic() - self.started) * 1000)
         if self._sent is not None:
             row = ended_row(
-                self._sent,
-                usage,
-                cost,
-                outcome=outcome,
-                status=status,
-                certainty=certainty,
-                baseline_nano=baseline_nano,
-                ttft_ms=ttft_ms,
-                total_ms=total_ms,
-            )
+                self._sent, usage, cost, outcome=outcome, status=status, certainty=certainty, ttft_ms=ttft_ms,
+                baseline_nano=baseline_nano, total_ms=total_ms,
+                saved=savings(price, usage, cost_nano, decision.could_have.price if decision.could_have else None),
+            )  # fmt: skip  # a record
             if price is option.price and usage.tier in ("", option.tier):
                 return row
             return msgspec.structs.replace(row, tier=usage.tier, price_version=price.version)
@@ -329,6 +323,7 @@ class Attempt:
             limits=counted(self.hold, self.at_ms),
             effort=option.effort,
             task=self.facts.task,
+            warm_tokens=decision.warm_tokens,
         )
 
     def tell(self, error: str | None = None) -> None:
@@ -384,9 +379,8 @@ class Attempt:
         ]
         if row is not None:
             found.append(("x-costrouter-cost-usd", usd(row.cost_nano)))
-            found.append(("x-costrouter-baseline-cost-usd", usd(row.baseline_nano)))
-        else:
-            found.append(("x-costrouter-baseline-cost-usd", usd(nano_ceil(decision.baseline_pico))))
+        baseline_nano = nano_ceil(decision.baseline_pico) if row is None else row.baseline_nano
+        found.append(("x-costrouter-baseline-cost-usd", usd(baseline_nano)))
         if option.effort:
             found.append(("x-costrouter-effort", option.effort))
         if (hold := self.hold) is not None and hold.terms.limits:

@@ -174,7 +174,9 @@ def tried(route: Route, facts: Facts) -> Decision | None:
     if decision is None or route.instead is None:
         return decision
     could = decide(route.instead, facts, route.baseline)
-    return msgspec.structs.replace(decision, could_have_pico=None if could is None else could.expected_pico)
+    if could is None:
+        return decision
+    return msgspec.structs.replace(decision, could_have_pico=could.expected_pico, could_have=could.option)
 
 
 async def prompt_size(seen: Considered, counter: TextCounter) -> int:

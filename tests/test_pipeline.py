@@ -368,3 +368,26 @@ async def test_rules_may_ask_how_full_budgets_are():
     assert await rule() == "careful"
     wired.book.used = 799
     assert await rule() == "free"
+
+
+# -- what is saved
+
+
+async def test_a_policy_that_observes_books_what_it_would_have_saved():
+    dear, cheap = a_model("acme/dear", prices=[a_price(input="9.00", output="9.00")]), a_model("acme/cheap")
+    wired = Wired(FakeResponse([answer()]), world=snapshot(dear, cheap, mode="observe"))
+    reply = await wired.serve(model="dear")
+    assert wired.row.model == "acme/dear"
+    # 9 tokens in and 2 out, at $9 and at $1 and $4 a million.
+    assert wired.row.cost_nano - wired.row.would_save_nano == 9 * 1_000 + 2 * 4_000
+    assert float(dict(reply.headers)["x-costrouter-could-have-cost-usd"]) > 0
+
+
+async def test_what_the_providers_cache_saved_is_booked():
+    meters = {"prompt_tokens": 2_000, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 1_500}}
+    text = "word " * 2_000
+    world = snapshot(a_model(prices=[a_price(cached_input="0.10")]))
+    wired = Wired(FakeResponse([answer(meters)]), world=world)
+    await wired.serve(messages=[{"role": "user", "content": text}])
+    assert (wired.row.cached_tokens, wired.row.cache_saved_nano) == (1_500, 1_500 * 900)
+    assert wired.row.would_save_nano == 0

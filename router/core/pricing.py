@@ -96,6 +96,12 @@ def cost_pico(price: Price, usage: Usage) -> int:
     )
 
 
+def cache_saved_pico(price: Price, usage: Usage) -> int:
+    """By how much these meters cost less than if all of the prompt had been fresh; below 0 where writing cost more."""
+    fresh = Usage(max(usage.prompt_tokens, 0), usage.completion_tokens)
+    return cost_pico(price, fresh) - cost_pico(price, usage)
+
+
 def _hourly(price: Price, prompt_tokens: int) -> int:
     """What a token costs that is written for an hour."""
     return hour_rate([band for band in price.bands if band.above == 0 or band.above < prompt_tokens][-1])

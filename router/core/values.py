@@ -218,5 +218,12 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     """What it added to limits on rates when it was admitted (`router.core.budgets.limits.counted`)."""
     task: str = ""
     """What it was routed as."""
+    """What it was routed as."""
     cache_write_1h_tokens: int = 0
     """Of the written ones, those that are kept for an hour."""
+    warm_tokens: int = 0
+    """Of the prompt: what the provider should have had already, by what was known when it was decided."""
+    cache_saved_nano: int = 0
+    """What reading from the provider's cache saved, less what writing to it cost beyond fresh input."""
+    would_save_nano: int = 0
+    """Where the policy only observes: by how much its own choice would have cost less, for the same meters."""

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from router.adapters.archive.finance_extra import ArchiveError
-from router.adapters.archive.schema import AMOUNTS, SCHEMA, SCHEMA_VERSION, amounts, to_rows
+from router.adapters.archive.schema import AMOUNTS, SCHEMA, SCHEMA_VERSION, amounts, schema_of, to_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -299,7 +299,7 @@ def _said(file: pq.ParquetFile) -> Content:
     version = int(metadata.get(_VERSION, b"0"))
     if not 1 <= version <= SCHEMA_VERSION:
         raise ValueError(f"it has schema version {version}, and this costrouter reads 1 to {SCHEMA_VERSION}")
-    if file.schema_arrow.remove_metadata() != SCHEMA:
+    if file.schema_arrow.remove_metadata() != schema_of(version):
         raise ValueError("its columns are not those of its version")
     said = json.loads(metadata[_CONTENT])
     return Content(said["rows"], said["sums"])

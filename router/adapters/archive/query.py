@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from router.adapters.archive.files import ArchiveFiles
 
+_ALL: Final = ", ".join(f"NULL::BIGINT AS {name}" for name in SUMS[1:])
+"""Columns that older files may lack."""
 _MEASURES: Final = ("count(*) FILTER (correction_of = '')", *(f"sum({name})" for name in SUMS[1:]))
 
 
@@ -37,6 +39,7 @@ def add_archive(totals: Totals, files: ArchiveFiles, paths: Sequence[str], threa
     places = ", ".join(str(number + 1) for number in range(len(columns)))
     # DuckDB's own way to S3 is an extension that it would download; pyarrow hands the columns over instead.
     source = f"read_parquet({values.add(list(paths))}, union_by_name = true)" if files.local else "archived"
+    source = f"(SELECT * FROM {source} UNION ALL BY NAME SELECT {_ALL} WHERE false)"  # noqa: S608 - as below
     text = (
         f"SELECT {', '.join((*columns, *_MEASURES))} FROM {source} "  # noqa: S608 - names are checked, values are parameters
         f"WHERE {' AND '.join(conditions)} GROUP BY {places}"

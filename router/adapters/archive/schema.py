@@ -20,7 +20,9 @@ from router.core.values import Row
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+ADDED: Final = {2: ("warm_tokens", "cache_saved_nano", "would_save_nano")}
+"""By version: the columns that are new in it."""
 ID: Final = "id"
 _LISTS: Final = frozenset(("tags", "budgets", "limits"))
 _NUMBERS: Final = frozenset(field.name for field in msgspec.structs.fields(Row) if field.type in (int, "int"))
@@ -36,6 +38,12 @@ def _type(name: str) -> pa.DataType:
 
 
 SCHEMA: Final = pa.schema([pa.field(ID, pa.string()), *(pa.field(name, _type(name)) for name in NAMES)])
+
+
+def schema_of(version: int) -> pa.Schema:
+    """The columns of a version."""
+    later = {name for added, names in ADDED.items() if added > version for name in names}
+    return pa.schema([field for field in SCHEMA if field.name not in later])
 
 
 def to_batch(entries: Sequence[tuple[str, Row]]) -> pa.RecordBatch:

@@ -33,6 +33,9 @@ _decode: Final = msgspec.msgpack.Decoder(dict[str, list[int]]).decode
 def read_cube(cells: Sequence[bytes], packed: bytes) -> Sums:
     """What both forms of an hour's cube sum up to; cells are fields and values, in turns."""
     sums = _decode(zlib.decompress(packed)) if packed else {}
+    for known in sums.values():
+        # Packed by an earlier version, which knew fewer measures.
+        known.extend([0] * (len(SUMS) - len(known)))
     for at in range(0, len(cells), 2):
         letter, _, dimensions = cells[at].decode().partition(SEPARATOR)
         have = sums.get(dimensions)

@@ -21,6 +21,7 @@ import msgspec
 from router.adapters.archive.finance_extra import NEEDED, FinanceMissingError
 from router.adapters.ledger.rows import hour_state, stream_rows
 from router.adapters.store.layout import tenant_prefix
+from router.core.booking.ending import savings
 from router.core.money import nano_ceil
 from router.core.pricing import CACHED, cost_pico, price_at
 from router.core.values import Row, Usage
@@ -44,7 +45,18 @@ _METERS: Final = (
     "reasoning_tokens",
 )
 _ZERO: Final = dict.fromkeys(
-    (*_METERS, "cost_pico", "cost_nano", "estimated_nano", "baseline_nano", "runner_up_nano"), 0
+    (
+        *_METERS,
+        "cost_pico",
+        "cost_nano",
+        "estimated_nano",
+        "baseline_nano",
+        "runner_up_nano",
+        "warm_tokens",
+        "cache_saved_nano",
+        "would_save_nano",
+    ),
+    0,
 )
 _TRIES: Final = 5
 _LOCK_MS: Final = 600_000
@@ -181,6 +193,8 @@ def _change(attempt: str, booked: list[Row], price: Price | None) -> Change | Un
     # Where the model itself was the baseline, nothing was saved, and a right price saves nothing either.
     own = net["baseline_nano"] == net["cost_nano"]
     facts = _ZERO | {"cost_pico": pico - net["cost_pico"], "cost_nano": difference}
+    cached = savings(price, usage, nano_ceil(pico), None)[0] - net["cache_saved_nano"]
+    facts |= {"cache_saved_nano": cached, "would_save_nano": difference if net["would_save_nano"] else 0}
     row = msgspec.structs.replace(
         last,
         **facts | {"baseline_nano": difference if own else 0, "price_version": price.version},

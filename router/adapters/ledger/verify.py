@@ -243,6 +243,10 @@ def _part_sums(files: ArchiveFiles, path: str, attempts: set[str]) -> tuple[Sums
             if attempt in attempts:
                 twice = twice or attempt
             attempts.add(attempt)
+        for name in SUMS:
+            if name not in table.column_names:
+                # Written by an earlier version.
+                table = table.append_column(name, pa.array([0] * table.num_rows, pa.int64()))
         grouped = table.group_by(list(DIMENSIONS)).aggregate([(name, "sum") for name in SUMS])
         groups = zip(*[grouped[name].to_pylist() for name in DIMENSIONS], strict=True)
         sums = zip(*[grouped[f"{name}_sum"].to_pylist() for name in SUMS], strict=True)

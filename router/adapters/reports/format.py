@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-from router.core.booking.report import BASELINE, CERTAINTIES, TIMES, Line, Report, stamp
+from router.core.booking.report import BASELINE, CACHES, CERTAINTIES, TIMES, WOULD_SAVE, Line, Report, stamp
 from router.core.money import usd
 
 if TYPE_CHECKING:
@@ -44,7 +44,12 @@ def as_json(report: Report) -> dict[str, Any]:
         | {"certainty": _certainty(report.total), "unattributed": _figures(report.unattributed)},
         "other": None if report.other is None else _figures(report.other) | {"groups": report.others},
         "notes": list(report.notes),
-        "definitions": {"baseline": BASELINE, "saved": "modelled, not cash: baseline cost less cost"},
+        "definitions": {
+            "baseline": BASELINE,
+            "saved": "modelled, not cash: baseline cost less cost",
+            "cache_saved": CACHES,
+            "would_have_saved": WOULD_SAVE,
+        },
     }
 
 
@@ -56,6 +61,7 @@ def as_csv(report: Report) -> str:
     out = io.StringIO()
     writer = csv.writer(out)
     amounts = ["cost_usd", "baseline_cost_usd", "modelled_saving_usd", *(f"{name}_usd" for name in CERTAINTIES)]
+    amounts += ["cache_saved_usd", "would_have_saved_usd"]
     writer.writerow([*map(escaped, report.question.groups), "requests", *amounts, "cost_nano", *_TOKENS, "groups"])
     lines = [(line, line.group, 1) for line in report.lines]
     if report.other is not None:
@@ -65,6 +71,7 @@ def as_csv(report: Report) -> str:
     for line, group, groups in lines:
         nano = [line.cost_nano, line.baseline_nano, line.saved_nano]
         nano += [line.certainty_nano.get(name, 0) for name in CERTAINTIES]
+        nano += [line.cache_saved_nano, line.would_save_nano]
         writer.writerow([
             *map(escaped, group), line.requests, *map(usd, nano), line.cost_nano,
             *(getattr(line, name) for name in _TOKENS), groups,
@@ -99,6 +106,11 @@ def as_table(report: Report, of: str) -> str:
         f"({share(saved, report.total.baseline_nano)})"
     )
     lines.append(BASELINE)
+    if cached := report.total.cache_saved_nano:
+        lines.append(f"CACHES of providers saved {_dollars(cached)}: {CACHES}")
+    if would := report.total.would_save_nano:
+        lines.append(f"YOU WOULD HAVE SAVED {_dollars(would)} ({share(would, report.total.cost_nano)})")
+        lines.append(WOULD_SAVE)
     lines += [f"note: {note}" for note in report.notes]
     return "\n".join(lines) + "\n"
 
@@ -168,6 +180,8 @@ def _figures(line: Line) -> dict[str, Any]:
         "cost_nano": line.cost_nano,
         "baseline_cost_usd": usd(line.baseline_nano),
         "modelled_saving_usd": usd(line.saved_nano),
+        "cache_saved_usd": usd(line.cache_saved_nano),
+        "would_have_saved_usd": usd(line.would_save_nano),
         **{name: getattr(line, name) for name in _TOKENS},
     }
 

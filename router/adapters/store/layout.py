@@ -62,6 +62,8 @@ MEASURES: Final = {
     "w": "cache_write_tokens",
     "o": "completion_tokens",
     "t": "reasoning_tokens",
+    "s": "cache_saved_nano",
+    "u": "would_save_nano",
 }
 """Letter in a cube field to the row's attribute that it sums."""
 

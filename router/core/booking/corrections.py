@@ -23,6 +23,9 @@ AMOUNTS: Final = (
     "estimated_nano",
     "baseline_nano",
     "runner_up_nano",
+    "warm_tokens",
+    "cache_saved_nano",
+    "would_save_nano",
 )
 """What of a row adds up: a correction holds the signed difference of each."""
 

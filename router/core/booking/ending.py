@@ -9,7 +9,8 @@ from __future__ import annotations
 import msgspec
 
 from router.core.money import nano_ceil
-from router.core.values import Certainty, Outcome, Row, Usage
+from router.core.pricing import cache_saved_pico, cost_pico
+from router.core.values import Certainty, Outcome, Price, Row, Usage
 
 
 def ended_row(
@@ -23,6 +24,7 @@ def ended_row(
     baseline_nano: int,
     total_ms: int,
     ttft_ms: int = 0,
+    saved: tuple[int, int] = (0, 0),
 ) -> Row:
     """The row of an attempt that is over. What is known since it was sent changes no more, so only the rest is put in.
 
@@ -36,6 +38,7 @@ def ended_row(
         baseline_nano: what the baseline would have cost, in nano-dollars.
         total_ms: from its start to its end.
         ttft_ms: to its first byte; 0 where none came, or nobody waited for it.
+        saved: what `savings` makes of it.
     """
     return msgspec.structs.replace(
         sent,
@@ -53,4 +56,20 @@ def ended_row(
         baseline_nano=baseline_nano,
         ttft_ms=ttft_ms,
         total_ms=total_ms,
+        cache_saved_nano=saved[0],
+        would_save_nano=saved[1],
     )
+
+
+def savings(price: Price, usage: Usage, cost_nano: int, could: Price | None) -> tuple[int, int]:
+    """(what the provider's cache saved, by how much another choice would have cost less), in nano-dollars, signed.
+
+    Args:
+        price: that is paid.
+        usage: the meters.
+        cost_nano: what they cost.
+        could: the price of what a policy that only observes would have chosen.
+    """
+    cached = usage.cached_tokens or usage.cache_write_tokens
+    would = 0 if could is None else cost_nano - nano_ceil(cost_pico(could, usage))
+    return (cache_saved_pico(price, usage) // 1000 if cached else 0), would

@@ -45,6 +45,8 @@ SUMS: Final = (
     "cache_write_tokens",
     "completion_tokens",
     "reasoning_tokens",
+    "cache_saved_nano",
+    "would_save_nano",
 )
 """What is added up, in the order of every list of sums. A row has no ``requests``: it is one, a correction none."""
 
@@ -53,6 +55,12 @@ BASELINE: Final = (
     "none was; attempts without either count at their own cost"
 )
 """What savings are measured against, in words for whoever reads a report."""
+CACHES: Final = "what reading prompts from providers' caches saved, less what writing to them cost beyond fresh input"
+WOULD_SAVE: Final = (
+    "of policies that only observe: cost less what the same metered tokens would have cost at the model that the policy "
+    "would have chosen; nothing where it would have chosen the same, or none"
+)
+"""What else is modelled, likewise."""
 
 
 class UnknownGroupError(ValueError):
@@ -97,6 +105,8 @@ class Line(msgspec.Struct, frozen=True):
     cache_write_tokens: int = 0
     completion_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_saved_nano: int = 0
+    would_save_nano: int = 0
     certainty_nano: dict[str, int] = {}
     """The cost's parts by how the meters were come by."""
 
@@ -262,6 +272,8 @@ def sums_of(row: Row) -> tuple[int, ...]:
         row.cache_write_tokens,
         row.completion_tokens,
         row.reasoning_tokens,
+        row.cache_saved_nano,
+        row.would_save_nano,
     )
 
 

@@ -263,6 +263,8 @@ class Decision(msgspec.Struct, frozen=True):
     """False when another count of the prompt, within its likely range, would have changed the choice."""
     could_have_pico: int | None = None
     """In observe mode: the expected cost of what would have been chosen."""
+    could_have: Option | None = None
+    """And that itself."""
     hint: Hint | None = None
     """The plan's."""
     warm_tokens: int = 0

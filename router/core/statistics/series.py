@@ -72,6 +72,9 @@ def seen(row: Row) -> list[tuple[Series, int]]:
         found.append((("wasted", *where), MILLION if row.outcome in _WASTED else 0))
     if row.outcome not in _WHOLE or row.certainty != "metered":
         return found
+    if row.warm_tokens:
+        share = min(row.cached_tokens * MILLION // row.warm_tokens, MILLION)
+        found.append((("cached", *where), share))
     length = row.completion_tokens // row.choices
     # How long the model would have talked is not told by an answer that its limit cut short; what the application gets, is.
     cut = row.max_output and length * 10 >= row.max_output * 9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import tempfile
 from collections import Counter
@@ -21,6 +22,7 @@ from router.adapters.archive.files import ArchiveFiles
 from router.adapters.archive.finance_extra import ArchiveError
 from router.adapters.ledger.ledger import RedisLedger
 from router.adapters.ledger.rows import hour_state
+from router.adapters.ledger.verify import verify
 from router.adapters.reports.report import report
 from router.adapters.store.layout import tenant_prefix
 from router.core.booking.report import GROUPS, SUMS, Question, sums_of, value_of
@@ -296,7 +298,7 @@ async def test_row_groups_keep_memory_bounded(connection, files, monkeypatch):
     (moved,) = await archive(connection, files)
     with pq.ParquetFile(files.path("acme", moved.hour, 1)) as file:
         assert file.num_row_groups == 4
-        assert (file.schema_arrow.metadata or file.metadata.metadata)[b"costrouter.schema"] == b"1"
+        assert (file.schema_arrow.metadata or file.metadata.metadata)[b"costrouter.schema"] == b"2"
 
 
 texts = st.sampled_from(("", "a", "b", "ünï", "it's", 'say "x"'))
@@ -342,3 +344,23 @@ async def test_cubes_rows_and_archive_tell_the_naive_sums(connection, tmp_path, 
     prefix = tenant_prefix("acme")
     assert not await connection.call("EXISTS", f"{prefix}cube:2027011508", f"{prefix}packed:2027011508")
     assert shown(await ask(connection, files, *names)) == wanted
+
+
+async def test_parts_that_an_earlier_version_wrote_are_read_with_what_they_have(connection, files):
+    rows = some_rows(40, hours=1)
+    await book(connection, rows)
+    (moved,) = await archive(connection, files)
+    path = files.path("acme", moved.hour, 1)
+    with pq.ParquetFile(path) as file:
+        table, metadata = file.read(), file.metadata.metadata
+    old = table.drop_columns(["warm_tokens", "cache_saved_nano", "would_save_nano"])
+    with pq.ParquetWriter(path, old.schema, write_page_checksum=True) as writer:
+        writer.write_table(old)
+        said = json.loads(metadata[b"costrouter.content"])
+        for name in ("warm_tokens", "cache_saved_nano", "would_save_nano"):
+            del said["sums"][name]
+        writer.add_key_value_metadata({"costrouter.schema": "1", "costrouter.content": json.dumps(said)})
+    assert shown(await ask(connection, files, "user")) == naive(rows, ("user",))
+    assert [hour.difference async for hour in verify(connection, files, "acme", HOUR, HOUR + 1)] == [""]
+    assert len(list(files.rows(path))) == 40
+    assert all(row.would_save_nano == 0 for row in files.rows(path))

@@ -128,3 +128,17 @@ def test_json_says_the_same_and_what_the_figures_mean():
     assert found["total"]["unattributed"]["cost_usd"] == "4.100000000"
     assert found["total"]["certainty"]["counted"]["share"] == "20.3 %"
     assert "modelled" in found["definitions"]["saved"]
+
+
+def test_what_caches_saved_and_what_observing_policies_would_have_is_told_with_its_definition():
+    rows = [row(cost_nano=4_000, cache_saved_nano=900, would_save_nano=1_000), row(cost_nano=0, cache_saved_nano=-100)]
+    said = as_table(report(rows, "team"), "x")
+    assert "CACHES of providers saved 0.000000800:" in said
+    assert "YOU WOULD HAVE SAVED 0.000001000 (25.0 %)" in said
+    found = json.loads(json_text(report(rows, "team")))
+    assert (found["total"]["cache_saved_usd"], found["total"]["would_have_saved_usd"]) == ("0.000000800", "0.000001000")
+    assert {"cache_saved", "would_have_saved"} <= found["definitions"].keys()
+    (line,) = csv.DictReader(io.StringIO(as_csv(report(rows, "team"))))
+    assert (line["cache_saved_usd"], line["would_have_saved_usd"]) == ("0.000000800", "0.000001000")
+    assert "CACHES" not in as_table(report([row()], "team"), "x")
+    assert "WOULD" not in as_table(report([row()], "team"), "x")

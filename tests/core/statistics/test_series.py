@@ -75,3 +75,11 @@ def test_speed_ages_in_minutes_and_length_in_hours():
 
 def test_an_answer_that_was_kept_teaches_nothing():
     assert told(tier="cache", ttft_ms=7, cost_pico=5) == {}
+
+
+def test_how_much_of_a_warm_prefix_was_read_is_told():
+    assert told(warm_tokens=1_000, cached_tokens=750)["cached", *WHERE] == 750_000
+    assert told(warm_tokens=1_000, cached_tokens=0)["cached", *WHERE] == 0
+    assert told(warm_tokens=1_000, cached_tokens=2_000)["cached", *WHERE] == MILLION
+    assert ("cached", *WHERE) not in told(cached_tokens=750)
+    assert ("cached", *WHERE) not in told(warm_tokens=1_000, certainty="counted")
