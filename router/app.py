@@ -15,25 +15,27 @@ import secrets
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 import uvloop
 
 from router.adapters.archive.task import keep_archived
+from router.adapters.clock import SystemClock
 from router.adapters.counting.encoders import TiktokenCounter
 from router.adapters.fleet.budget_alerts import alerts_by
 from router.adapters.fleet.decisions import StoreDecisions
 from router.adapters.fleet.gathered import Gathered
 from router.adapters.fleet.learning import Learning
 from router.adapters.fleet.metrics import Metrics, TimeLimits, limits_in
+from router.adapters.fleet.otlp import Otlp, to
 from router.adapters.fleet.request_log import RequestLog
 from router.adapters.fleet.statistics import Fleet, Observations
+from router.adapters.fleet.traces import Traces
 from router.adapters.fleet.webhook import Webhook
 from router.adapters.http.admin import HOME, OPERATOR
 from router.adapters.http.api import Api, Health
@@ -78,6 +80,7 @@ from router.ports import Clock, StoreUnavailable, Upstream
 from router.prefixes import Prefixes
 from router.processes import BACKLOG
 from router.settings import Settings
+from router.tracing import Traced
 from router.yard import blob_secret, job_parts
 
 TICK_S: Final = 1.0
@@ -95,17 +98,6 @@ changes, for its disk and for news of jobs."""
 FAILED_TICKS: Final = 3
 """Ticks in a row that must fail before /readyz speaks of it."""
 _log = structlog.get_logger("router.app")
-
-
-class SystemClock:
-    """The machine's time."""
-
-    def now_ms(self) -> int:
-        """Milliseconds since the epoch."""
-        return time.time_ns() // 1_000_000
-
-    monotonic = staticmethod(time.monotonic)
-    """Seconds; differences only."""
 
 
 def run_worker(plan: Plan, number: int, ready: int, door: socket.socket) -> None:
@@ -137,6 +129,8 @@ class _Worker:
         self._compiled = (-1, -1)
         self._last: Snapshot | None = None
         self._closed: dict[tuple[str, str], str] = {}
+        self._otlp: Otlp | None = None
+        self._traces: Traces | None = None
         self._connected: Callable[[], int] = lambda: 0
 
     async def serve(self, ready: int) -> None:
@@ -163,7 +157,9 @@ class _Worker:
         counter = TiktokenCounter(plan.encoders.get(), executor=executor)
         decisions = StoreDecisions(reader, plan.settings.decisions_mb * 1024 * 1024)
         breakers = Breakers(plan.keyed_links, clock, connection=reader, on=plan.settings.breaker)
-        desk = Desk(ledger, counter, clock, (self._listener, self._prefixes), budgets, breakers, decisions)
+        desk = Desk(
+            ledger, counter, clock, (self._listener, self._prefixes, *self._tracing()), budgets, breakers, decisions
+        )
         pipeline = self._pipeline(keys, upstream, desk, breakers)
         watch = await self._watching(pipeline)
         jobs = job_parts(
@@ -282,11 +278,20 @@ class _Worker:
         settings = self._plan.settings
         bounds = Forwarding(attempts=settings.attempts, within_ms=round(settings.retry_within_s * 1000))
         forwarder = Forwarder(desk, Exchange(upstream, self._clock, desk.ways), bounds=bounds)
-        pipeline = Pipeline(keys=keys, desk=desk, forwarder=forwarder, snapshot=self._snapshot())
+        parts: dict[str, Any] = {"keys": keys, "desk": desk, "forwarder": forwarder, "snapshot": self._snapshot()}
+        pipeline = Pipeline(**parts) if self._traces is None else Traced(**parts, tracer=self._traces)
         pipeline.own_keys = brought_keys(self._world.catalog, self._plan.own_links)
         pipeline.prefixes = self._prefixes
         breakers.on_change = lambda: self._shut(pipeline, breakers)
         return pipeline
+
+    def _tracing(self) -> tuple[Traces, ...]:
+        settings = self._plan.settings
+        if not settings.traces:
+            return ()
+        self._otlp = to(settings.traces, self._name)
+        self._traces = Traces(self._otlp.ended, share=settings.traces_share, context=settings.traces_context)
+        return (self._traces,)
 
     async def _watching(self, pipeline: Pipeline) -> PolicyWatch:
         plan = self._plan
@@ -328,6 +333,8 @@ class _Worker:
         with contextlib.suppress(StoreUnavailable, TimeoutError):
             async with asyncio.timeout(TELL_S):
                 await fleet.exchange(self._clock.now_ms(), self._metrics.totals)
+        if self._otlp is not None:
+            await asyncio.to_thread(self._otlp.close)
 
     def _static_keys(self) -> dict[str, Identity]:
         plan = self._plan

@@ -111,6 +111,8 @@ class Forwarder:
         self._shares = Shares()
         self.leaving: set[asyncio.Task[None]] = set()
         """Attempts that another one has outrun, until they are over."""
+        self.trace: Callable[[str, int, UpstreamRequest], UpstreamRequest] | None = None
+        """Sees what is about to be sent, by request and number, and may mark it; None where nobody traces."""
         self.lines = Lines(desk.clock, pause)
         """Requests that wait for room under a limit."""
         self._policies: dict[Forwarding, Forwarding] = {}
@@ -348,6 +350,8 @@ class Forwarder:
         )
         timeouts = self._bounded(link, admitted, waits=decision.option.tier in WAITS)
         admitted.sending = await reserve(attempt, self._desk, timeouts, clamps=seen.route.plan.clamp)
+        if self.trace is not None:
+            admitted.sending = self.trace(attempt.request_id, attempt.number, admitted.sending)
         admitted.attempt = attempt
         if attempt.hold is not None and attempt.hold.terms.limits:
             # A request counts once against a limit on requests, however often it is tried.

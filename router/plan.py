@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from router.adapters.counting.encoders import Encoders
+from router.adapters.fleet.otlp import installed
 from router.adapters.fleet.request_log import configure
 from router.adapters.http.admin import HOME, OPERATOR
 from router.adapters.keys.key_files import KeyFileError, kept_key
@@ -103,6 +104,8 @@ def prepare(settings: Settings, store_url: str, port: int, former: Plan | None =
         SettingsError: something in it cannot work.
     """
     configure(settings.log_level)
+    if settings.traces and not installed():
+        raise SettingsError("COSTROUTER_TRACES needs OpenTelemetry: pip install 'costrouter[otel]'")
     warnings = _checked(settings.redis_url) if settings.redis_url else []
     directory = settings.policies or packaged_policies_dir()
     store = PolicyStore(directory, settings.data_dir)

@@ -91,6 +91,12 @@ class Settings(BaseModel):
     """How long a response can be gone on from; OpenAI keeps them for 30 days."""
     responses_mb: int = Field(default=64, ge=1, le=65_536)
     """Most megabytes of one tenant's remembered responses in the store; those that end first go first."""
+    traces: str = Field(default="", pattern="^(https?://[^/@ ]+(/[^ ]*)?)?$")
+    """OTLP/HTTP receiver of traces, such as ``http://collector:4318/v1/traces``; none when empty."""
+    traces_share: float = Field(default=1.0, ge=0, le=1)
+    """Of the requests that their callers do not trace, how many are traced."""
+    traces_context: str = Field(default="accept", pattern="^(off|accept|pass)$")
+    """A caller's ``traceparent``: left alone, gone on from, or gone on from and passed on to providers."""
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     archive: str = ""
     """Directory or URL (``s3://…``) for rows of closed hours; ``archive`` in the data directory when empty."""

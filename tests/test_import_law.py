@@ -20,6 +20,7 @@ PIPELINE = frozenset(
         "queueing",
         "attempt",
         "streaming",
+        "tracing",
         "growth",
         "memory",
         "once",

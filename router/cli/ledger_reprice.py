@@ -42,8 +42,8 @@ def reprice(since: str, until: str, models: tuple[str, ...], tenant: str | None,
     table = _Table()
 
     async def work(connection: StoreConnection, settings: Settings) -> None:
+        from router.adapters.clock import SystemClock  # noqa: PLC0415 - as above
         from router.adapters.ledger.ledger import RedisLedger  # noqa: PLC0415 - other commands should not load it
-        from router.app import SystemClock  # noqa: PLC0415 - as above
 
         files = await open_archive(settings.archive_place) if has_finance() else None
         first, last = span(since, until, int(time.time()) // 3600)

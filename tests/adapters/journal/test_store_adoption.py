@@ -191,7 +191,7 @@ from router.adapters.ledger import settle as ledger_settle
 from router.adapters.journal.adoption import Adoption
 from router.adapters.store.resp import RespConnection
 from router.adapters.store.url import StoreAddress
-from router.app import SystemClock
+from router.adapters.clock import SystemClock
 async def main():
     connection = RespConnection(StoreAddress(path=sys.argv[2]), timeout_s=10)
     await connection.start()
