@@ -281,6 +281,7 @@ class Forwarder:
             others=others,
             elapsed_ms=round((self._desk.clock.monotonic() - admitted.began) * 1000),
             retry_after_ms=None if error.retry_after_s is None else round(error.retry_after_s * 1000),
+            failing=self._desk.ways.failing(admitted.attempt.link, admitted.attempt.decision.option.model),
             probing=admitted.probing,
         )
         return after(trial, admitted.bounds, self._draw())

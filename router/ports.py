@@ -118,8 +118,7 @@ class StoreUnavailable(Exception):  # noqa: N818 - as above
 
 
 class PeriodOver(Exception):  # noqa: N818 - as above
-    """A reservation named a budget period that does not hold in the store's time. It may be asked for again in the right
-    one; nothing is held.
+    """A reservation named a budget period that does not hold in the store's time; nothing is held, and it may name another.
 
     Args:
         now_ms: the store's time.
@@ -290,6 +289,9 @@ class Ways(Protocol):
     def probing(self, link: ProviderLink, model: str) -> bool:
         """Whether what goes this way tries out whether it works again."""
 
+    def failing(self, link: ProviderLink, model: str) -> bool:
+        """Whether more than one attempt in a row has failed that way."""
+
     def wait_ms(self, provider: str, model: str) -> int | None:
         """In how many ms a way to the model is worth another try; None where none is shut."""
 
@@ -339,9 +341,7 @@ class AnswerStore(Protocol):
         """Claim a name for a request, or renew the claim with this token. Raises `StoreUnavailable`."""
 
     async def keep(self, tenant: str, name: str, token: str, answer: bytes | None, kept_s: float) -> bool:
-        """End a claim with an answer, or None for one that is not kept. False if it is no longer one's own. Raises
-        `StoreUnavailable`.
-        """
+        """End a claim with an answer, or None where none is kept. False: it is not one's own. Raises `StoreUnavailable`."""
 
     async def release(self, tenant: str, name: str, token: str) -> None:
         """Give a claim up. Raises `StoreUnavailable`."""

@@ -27,6 +27,8 @@ class Weather:
     """What has happened."""
 
     answered: int = 0
+    cut: int = 0
+    """Streams whose worker was killed after their first byte: nobody else could have served those."""
     failed: Counter = field(default_factory=Counter)
     storms: Counter = field(default_factory=Counter)
     memory: list[int] = field(default_factory=list)
@@ -44,7 +46,7 @@ class Weather:
     def __str__(self):
         waits = statistics.quantiles(self.waits_s, n=100)
         return (
-            f"{self.asked} asked, {self.share:.5%} answered, failed {dict(self.failed)}, storms {dict(self.storms)}, "
+            f"{self.asked} asked, {self.share:.5%} answered, {self.cut} cut, failed {dict(self.failed)}, storms {dict(self.storms)}, "
             f"p50 {waits[49] * 1000:.0f} ms, p99 {waits[98] * 1000:.0f} ms, "
             f"memory {self.memory[len(self.memory) // 4] >> 20} to {self.memory[-1] >> 20} MB"
         )
@@ -96,6 +98,7 @@ class Chaos:
 
         async with self.tenant.sdk(max_retries=2) as sdk:
             await asyncio.gather(*(ask_on() for _ in range(callers)))
+        self.seen = Weather()
         return served / seconds
 
     async def run(self, seconds, rate):
@@ -124,8 +127,6 @@ class Chaos:
             self.seen.failed[f"{error.status_code} {error.code}"] += 1
         except (openai.OpenAIError, AttributeError) as error:  # the client's own, where a socket closes as it opens
             self.seen.failed[type(error).__name__] += 1
-        else:
-            self.seen.answered += 1
         self.seen.waits_s.append(time.monotonic() - began)
 
     async def _one(self, sdk):
@@ -136,8 +137,13 @@ class Chaos:
             self.providers.add(self.serving)
         else:
             stream = await sdk.chat.completions.create(**body, stream=True)
-            async for _ in stream:
-                pass
+            try:
+                async for _ in stream:
+                    pass
+            except openai.APIConnectionError:
+                self.seen.cut += 1
+                return
+        self.seen.answered += 1
 
     async def _storms(self, end):
         while time.monotonic() < end:

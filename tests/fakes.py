@@ -261,6 +261,8 @@ class FakeWays:
         self.away: dict[str, int] = {}
         """Provider to the ms after which it is worth another try."""
         self.probes: set[str] = set()
+        self.faulty: set[str] = set()
+        """Providers that have failed more than once in a row."""
         self.heard: list[tuple[str, str, str]] = []
 
     def link(self, provider: str, model: str, tokens: int) -> ProviderLink | None:
@@ -274,6 +276,9 @@ class FakeWays:
 
     def probing(self, link: ProviderLink, model: str) -> bool:
         return link.name in self.probes
+
+    def failing(self, link: ProviderLink, model: str) -> bool:
+        return link.name in self.faulty
 
     def wait_ms(self, provider: str, model: str) -> int | None:
         return self.away.get(provider)

@@ -291,3 +291,11 @@ async def test_what_could_not_serve_anyway_is_refused_as_ever():
     error = await failed(wire, max_completion_tokens=9_000)
     assert error.code == "no_feasible_model"
     assert "circuit breaker is open" in error.message
+
+
+async def test_a_fault_that_is_not_the_first_in_a_row_goes_on_elsewhere_at_once():
+    wire = wired(refuses(500), FakeResponse([answer()]))
+    wire.ways.faulty = {"acme"}
+    await wire.serve()
+    assert [way[:2] for way in ways(wire)] == [("r1/1", "acme"), ("r1/2", "beta")]
+    assert wire.pauses == []

@@ -130,6 +130,10 @@ class Breakers:
         states = (self._states.get((link.name, model, link.key)), self._states.get((link.name, "", link.key)))
         return any(state is not None and state.phase == "half_open" for state in states)
 
+    def failing(self, link: ProviderLink, model: str) -> bool:
+        """Whether more than one attempt in a row has failed that way, here."""
+        return self._runs.get((link.name, model, link.key), 0) > 1
+
     def wait_ms(self, provider: str, model: str) -> int | None:
         """In how many ms a way to a model is worth trying again, where there is one that is shut."""
         now_ms = self._now_ms()

@@ -108,6 +108,8 @@ class Trial(msgspec.Struct, frozen=True):
     """Whether another candidate could serve."""
     elapsed_ms: int
     retry_after_ms: int | None = None
+    failing: bool = False
+    """Whether the candidate has failed before without having answered since: another who may serve is the better bet."""
     probing: bool = False
     """Whether the attempt was a probe of a breaker that is half open: its failure is not to be the caller's."""
 
@@ -133,6 +135,8 @@ def after(trial: Trial, bounds: Forwarding, draw: float) -> Step:
     reaction = REACTIONS.get(trial.code, FINAL)
     act: Act = reaction.act
     if act == "stop" and trial.probing and reaction.blame != "caller":
+        act = "other"
+    if act == "same" and trial.failing and trial.others:
         act = "other"
     if act == "stop" or trial.attempts >= bounds.attempts:
         return STOP

@@ -320,3 +320,14 @@ def test_what_a_provider_says_of_a_callers_rate_is_not_ours(clock):
     reset = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "60s"}
     worker.breakers.answered(BROUGHT, "m", reset)
     assert worker.breakers.open(BROUGHT, "m")
+
+
+def test_a_way_is_failing_from_the_second_fault_in_a_row_until_it_answers(clock):
+    worker = Worker(clock)
+    worker.fails(1)
+    assert not worker.breakers.failing(ONE, "m")
+    worker.fails(1)
+    assert worker.breakers.failing(ONE, "m")
+    assert not worker.breakers.failing(ONE, "other")
+    worker.serves(1)
+    assert not worker.breakers.failing(ONE, "m")

@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 from options import option, plan
 
@@ -94,3 +95,10 @@ def test_a_plan_without_an_entry_goes_on_in_the_order_it_had():
     assert left.candidates == whole.candidates
     assert [level.options for level in without(whole, {a.entry, b.entry}).levels] == [(c,)]
     assert without(whole, set()).levels == whole.levels
+
+
+def test_who_has_failed_again_and_again_is_left_for_another_at_once():
+    trial = Trial(code="upstream_error", attempts=1, same=1, others=True, elapsed_ms=0, failing=True)
+    assert after(trial, Forwarding(), 0.5) == Step("other")
+    alone = msgspec.structs.replace(trial, others=False)
+    assert after(alone, Forwarding(), 0.5).act == "same"
