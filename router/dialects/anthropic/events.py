@@ -71,14 +71,17 @@ class MessagesReader(EventReader):
         if kind == "content_block_delta":
             return self._delta(event)
         if kind == "message_start":
-            self._report(event.message.get("usage"))
+            # It tells of an answer that has only begun: of one that breaks off, nobody has told all.
+            self._reported = merged(self._reported, event.message.get("usage"))
             return [Begun(str(event.message.get("id") or ""), str(event.message.get("model") or ""))]
         if kind == "content_block_start":
             return self._open(event)
         if kind == "content_block_stop":
             return self._close(event)
         if kind == "message_delta":
-            self._report(event.usage)
+            if isinstance(event.usage, dict):
+                self._reported = merged(self._reported, event.usage)
+                self.usage = normal(self._reported) or self.usage
             return self._end(event.delta)
         if kind == "error":
             self.failed = True
@@ -86,10 +89,6 @@ class MessagesReader(EventReader):
         elif kind == "message_stop":
             self.done = True
         return []
-
-    def _report(self, usage: object) -> None:
-        self._reported = merged(self._reported, usage)
-        self.usage = normal(self._reported) or self.usage
 
     def _end(self, delta: dict[str, Any]) -> list[Event]:
         said = delta.get("stop_reason")

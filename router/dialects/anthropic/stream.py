@@ -105,7 +105,9 @@ class MessagesScanner(Cutter):
             self.done = True
             return False
         self._reported = merged(self._reported, said.message.get("usage") or said.usage)
-        self.usage = normal(self._reported) or self.usage
+        if isinstance(said.usage, dict):
+            # The first report tells of an answer that has only begun: of one that breaks off, nobody has told all.
+            self.usage = normal(self._reported) or self.usage
         self.finished = self.finished or _FINISH.search(event) is not None
         return True
 

@@ -106,9 +106,9 @@ def test_what_cannot_be_read_passes(strange):
 @pytest.mark.parametrize(
     ("stream", "usage"),
     [
-        (start(input_tokens=5, output_tokens=1), Usage(5, 1)),
+        (start(input_tokens=5, output_tokens=1), None),
         (start(input_tokens=5, output_tokens=1) + end(output_tokens=9), Usage(5, 9)),
-        (start(input_tokens=5, output_tokens=1) + end(output_tokens="many"), Usage(5, 1)),
+        (start(input_tokens=5, output_tokens=1) + end(output_tokens="many"), None),
         (start(input_tokens=5, output_tokens=1, cache_read_input_tokens=3) + end(output_tokens=2), Usage(8, 2, 3)),
         (start(input_tokens=5), None),
         (event({"type": "message_delta", "usage": "none"}), None),
