@@ -235,3 +235,27 @@ async def test_what_claude_cannot_be_told_is_refused_with_the_reason(sdk):
     for more, words in (({"seed": 7}, "seed"), ({"temperature": 1.5}, "a temperature above 1"), ({"n": 2}, "n")):
         with pytest.raises(openai.UnprocessableEntityError, match=f"no place for {words}|multiple_choices"):
             await sdk.chat.completions.create(model=CLAUDE, messages=HI, **more)
+
+
+async def test_a_conversation_that_goes_on_is_kept_without_being_asked(node, tenant, claude):
+    about = "Answer from this page. " + "Plans cost money, and every plan has a name and a price. " * 200
+    said = [{"role": "user", "content": "Which plans are there?"}]
+    for question in ("What do they cost?", "Which is the cheapest?", ""):
+        answer = await claude.messages.create(model=NEW_CLAUDE, max_tokens=200, messages=said, system=about)
+        said += [{"role": "assistant", "content": answer.content[0].text}, {"role": "user", "content": question}]
+    first, second, third = rows = await tenant.rows(3)
+    # Nobody knew of the first that it would go on; the second says so, and pays for being kept; the third is read.
+    assert (first.cached_tokens, first.cache_write_tokens, first.warm_tokens) == (0, 0, 0)
+    assert second.cache_write_tokens > 0.9 * second.prompt_tokens
+    assert second.cache_saved_nano < 0
+    assert third.cached_tokens > 0.8 * third.prompt_tokens
+    assert third.warm_tokens > 0.8 * third.prompt_tokens
+    assert third.cache_saved_nano > -second.cache_saved_nano
+    assert abs(third.estimated_nano - third.cost_nano) < abs(
+        third.estimated_nano - third.cost_nano - third.cache_saved_nano
+    )
+    assert [row.cost_nano for row in rows] == [line["nano"] for line in node.bill()]
+    marked = [{"type": "text", "text": about, "cache_control": {"type": "ephemeral"}}]
+    await claude.messages.create(model=NEW_CLAUDE, max_tokens=200, messages=said[:1], system=marked)
+    *_, own = await tenant.rows(4)
+    assert 0 < own.cached_tokens + own.cache_write_tokens < own.prompt_tokens

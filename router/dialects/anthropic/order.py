@@ -18,6 +18,7 @@ import msgspec
 
 from router.core.deciding.decide import Decision, Option
 from router.core.values import Needs
+from router.dialects.anthropic.breakpoints import in_body
 from router.dialects.anthropic.request import VERSION
 from router.dialects.effort import BUDGETS, LEAST_BUDGET, an_effort
 from router.dialects.neutral import (
@@ -71,6 +72,7 @@ def order(request: Request, decision: Decision, quirks: frozenset[str]) -> Order
         "stream": request.stream or None,
     }
     body |= {name: value for name, value in more.items() if value is not None}
+    in_body(body, decision)
     return Order("/messages", msgspec.json.encode(body), _HEADERS)
 
 

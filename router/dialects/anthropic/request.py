@@ -18,6 +18,7 @@ from router.core.images import Image, base64_dimensions
 from router.core.tokens import PromptShape
 from router.core.values import Needs
 from router.core.wire import Wire
+from router.dialects.anthropic.breakpoints import in_members
 from router.dialects.json_object import TopLevel
 from router.dialects.neutral import Order
 from router.dialects.request import USER_CHARS, Request, decode, foreign_metadata, own_metadata
@@ -206,6 +207,8 @@ def pass_messages(request: Request, decision: Decision, quirks: frozenset[str]) 
         changes["output_config"] = msgspec.json.encode({**(output or {}), "effort": option.effort})
     if request.strange:
         changes["messages"] = _signed_only(request.top.get("messages") or b"[]")
+    if decision.keeps:
+        changes |= in_members(request, decision)
     return Order("/messages", request.top.edited(changes), request.passed)
 
 

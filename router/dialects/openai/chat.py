@@ -215,7 +215,8 @@ def read_embeddings(body: bytes, headers: Mapping[str, str] = _NO_HEADERS) -> Re
 def pass_chat(request: Request, decision: Decision, quirks: frozenset[str]) -> Order:
     """A chat completion request on its way to a provider that speaks the same."""
     option = decision.option
-    body = outgoing(request, option.upstream_model, quirks, tier=option.tier_word, effort=option.effort)
+    key = decision.cache_key
+    body = outgoing(request, option.upstream_model, quirks, tier=option.tier_word, effort=option.effort, cache_key=key)
     return Order("/chat/completions", body)
 
 
@@ -225,7 +226,13 @@ def pass_embeddings(request: Request, decision: Decision, quirks: frozenset[str]
 
 
 def outgoing(
-    request: Request, upstream_model: str, quirks: frozenset[str], *, tier: str = "", effort: str = ""
+    request: Request,
+    upstream_model: str,
+    quirks: frozenset[str],
+    *,
+    tier: str = "",
+    effort: str = "",
+    cache_key: str = "",
 ) -> bytes:
     """The body for the chosen provider: its name for the model, usage asked for in streams, our metadata taken out.
 
@@ -235,13 +242,14 @@ def outgoing(
         quirks: the provider's, as the catalog spells them.
         tier: the provider's word for the chosen tier; empty leaves the caller's.
         effort: the chosen reasoning effort; empty leaves the caller's.
+        cache_key: what brings requests of one prefix to one machine, where the caller has no such key.
     """
     changes: dict[str, bytes | None] = {"model": msgspec.json.encode(upstream_model)}
     members = request.top.members
-    if tier:
-        changes["service_tier"] = msgspec.json.encode(tier)
-    if effort:
-        changes["reasoning_effort"] = msgspec.json.encode(effort)
+    own_key = "" if "prompt_cache_key" in members else cache_key
+    for name, word in (("service_tier", tier), ("reasoning_effort", effort), ("prompt_cache_key", own_key)):
+        if word:
+            changes[name] = msgspec.json.encode(word)
     if request.stream and not request.wants_usage and "no_stream_options" not in quirks:
         changes["stream_options"] = _with_usage(request.top.get("stream_options"))
     if request.own:

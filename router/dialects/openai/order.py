@@ -49,7 +49,7 @@ def order(request: Request, decision: Decision, quirks: frozenset[str]) -> Order
         "service_tier": decision.option.tier_word or None,
         "verbosity": said.verbosity or None,
         "user": said.user or None,
-        "prompt_cache_key": said.cache_key or None,
+        "prompt_cache_key": said.cache_key or decision.cache_key or None,
     }
     body |= {name: value for name, value in more.items() if value is not None}
     if request.stream:

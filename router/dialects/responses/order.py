@@ -56,7 +56,7 @@ def order(request: Request, decision: Decision, quirks: frozenset[str]) -> Order
         "reasoning": reasoning or None,
         "service_tier": option.tier_word or None,
         "user": said.user or None,
-        "prompt_cache_key": said.cache_key or None,
+        "prompt_cache_key": said.cache_key or decision.cache_key or None,
         "stream": request.stream or None,
     }
     body |= {name: value for name, value in more.items() if value is not None}

@@ -64,6 +64,7 @@ def check(body: dict[str, Any], model: Model, version: str) -> None:
     _sampling(body, model, version)
     _tools(body)
     _thinking(body, model)
+    _control(body.get("cache_control"), "body")
     _system(body.get("system"))
     _messages(body.get("messages"), model)
     _stops(body.get("stop_sequences"))
@@ -73,7 +74,7 @@ def check(body: dict[str, Any], model: Model, version: str) -> None:
 
 def breakpoints(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Every cache_control of a body, in the prompt's order."""
-    for block in blocks(body):
+    for block in (*blocks(body), body):
         control = block.get("cache_control")
         if control is not None:
             yield control

@@ -120,6 +120,10 @@ class Caches:
             control = block.get("cache_control")
             if control is not None:
                 marks.append((hasher.digest(), tokens, control.get("ttl") or "5m"))
+        own = body.get("cache_control")
+        if own is not None and not (marks and marks[-1][0] == hasher.digest()):
+            # One of the body's own is the last block's.
+            marks.append((hasher.digest(), min(metered(count, model), total), own.get("ttl") or "5m"))
         if not marks:
             return Hit()
         read = min(read, marks[-1][1])

@@ -522,3 +522,16 @@ def test_a_list_of_models_is_neither_empty_nor_endless(models):
 
 def test_a_list_of_models_has_names():
     assert refused(read_chat, a_body(models=["a", 1]))[0] == "models[1]"
+
+
+def test_a_key_for_the_cache_is_sent_where_the_caller_has_none():
+    made = Decision(
+        option=option(), policy="p@1", rule="r", relaxed="", prompt_tokens=1, output_tokens=1, expected_pico=1,
+        hold_pico=1, baseline=None, baseline_pico=0, runner_up_pico=0, certain=True, cache_key="cr-12",
+    )  # fmt: skip  # a record
+    body = b'{"model":"auto","messages":[]'
+    for more, key in ((b"}", "cr-12"), (b',"prompt_cache_key":"mine"}', "mine")):
+        sent = json.loads(pass_chat(read_chat(body + more), made, frozenset()).body)
+        assert sent["prompt_cache_key"] == key
+    plain = msgspec.structs.replace(made, cache_key="")
+    assert "prompt_cache_key" not in json.loads(pass_chat(read_chat(body + b"}"), plain, frozenset()).body)
