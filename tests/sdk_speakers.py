@@ -178,3 +178,73 @@ class MessagesSpeaker:
         details = getattr(usage, "output_tokens_details", None)
         reasoning = (details.thinking_tokens if details else 0) or 0
         return Said(text, calls, end, prompt, usage.output_tokens, reasoning, thoughts, blocks)
+
+
+class ResponsesSpeaker:
+    """Speaks by the openai SDK's Responses. A conversation is (instructions, items)."""
+
+    def __init__(self, client):
+        self.client = client
+
+    def begin(self, text, system=None):
+        """As `ChatSpeaker.begin`."""
+        return system, [{"role": "user", "content": text}]
+
+    def show(self, text):
+        """As `ChatSpeaker.show`."""
+        image = {"type": "input_image", "image_url": f"data:image/png;base64,{picture()}", "detail": "auto"}
+        return None, [{"role": "user", "content": [image, {"type": "input_text", "text": text}]}]
+
+    def words(self, text):
+        """As `ChatSpeaker.words`."""
+        return Said(text, [], "stop", 0, 0, 0, "", [{"role": "assistant", "content": text}])
+
+    def go_on(self, asked, said, text):
+        """As `ChatSpeaker.go_on`."""
+        return asked[0], [*asked[1], *said.turn, {"role": "user", "content": text}]
+
+    def answer(self, asked, said, results):
+        """As `ChatSpeaker.answer`."""
+        told = [{"type": "function_call_output", "call_id": call.id, "output": result} for call, result in zip(said.calls, results, strict=True)]  # fmt: skip
+        return asked[0], [*asked[1], *said.turn, *told]
+
+    async def say(self, model, asked, **more):
+        """A plain answer."""
+        return self._said(await self.client.responses.create(**self._asked(model, asked, **more)))
+
+    async def stream(self, model, asked, **more):
+        """A streamed one."""
+        async with self.client.responses.stream(**self._asked(model, asked, **more)) as stream:
+            return self._said(await stream.get_final_response())
+
+    def _asked(self, model, asked, *, tools=False, schema=False, thinks=False):
+        system, items = asked
+        found = {"model": model, "input": items, "max_output_tokens": 3000, "store": False}
+        if system:
+            found["instructions"] = system
+        if tools:
+            found["tools"] = [{"type": "function", "name": name, "description": words, "parameters": PLACE, "strict": False} for name, words in TOOLS.items()]  # fmt: skip
+        if schema:
+            found["text"] = {"format": {"type": "json_schema", "name": "count", "schema": SCHEMA, "strict": True}}
+        if thinks:
+            found["reasoning"] = {"effort": "low", "summary": "auto"}
+        return found
+
+    def _said(self, response):
+        items, usage = response.output, response.usage
+        calls = [
+            Called(item.call_id, item.name, json.loads(item.arguments))
+            for item in items
+            if item.type == "function_call"
+        ]
+        thoughts = "".join(part.text for item in items if item.type == "reasoning" for part in item.summary)
+        end = {"completed": "tools" if calls else "stop"}.get(response.status, response.status)
+        # As those keep it who send back what they were given.
+        turn = [item.model_dump(exclude_none=True, exclude={"parsed_arguments"}) for item in items]
+        for item in turn:
+            for part in item.get("content", ()) if item["type"] == "message" else ():
+                part.pop("parsed", None)
+        reasoning = usage.output_tokens_details.reasoning_tokens
+        return Said(
+            response.output_text, calls, end, usage.input_tokens, usage.output_tokens, reasoning, thoughts, turn
+        )

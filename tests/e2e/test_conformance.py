@@ -10,7 +10,7 @@ import json
 import anthropic
 import openai
 import pytest
-from sdk_speakers import ChatSpeaker, MessagesSpeaker
+from sdk_speakers import ChatSpeaker, MessagesSpeaker, ResponsesSpeaker
 
 TARGETS = {
     "openai": "openai/gpt-4o-mini@openai",
@@ -26,6 +26,7 @@ THINKERS = {"openai": "openai/gpt-5-mini@openai", "azure": "openai/gpt-5-mini@az
 SPEAKERS = {
     "chat": (ChatSpeaker, openai.AsyncOpenAI, "/v1"),
     "messages": (MessagesSpeaker, anthropic.AsyncAnthropic, ""),
+    "responses": (ResponsesSpeaker, openai.AsyncOpenAI, "/v1"),
 }
 DEEDS = ("plain", "stream", "tools", "parallel", "structured", "image", "thinking", "long", "error")
 LOOK = ["What is the weather in Paris?", ("get_weather",)]
