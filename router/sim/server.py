@@ -18,7 +18,7 @@ import uvloop
 from aiohttp import web
 
 from router.sim.anthropic.provider import CACHES, messages
-from router.sim.batch import anthropic, files, openai
+from router.sim.batch import anthropic, files, gemini, openai
 from router.sim.batch.shelf import SHELVES, Shelves
 from router.sim.bedrock.provider import converse
 from router.sim.catalog import load
@@ -65,6 +65,7 @@ def make_app(
     app = web.Application(client_max_size=_MOST_BYTES)
     app[WORLD] = World(load(catalog_dir), seed=seed, speed=speed, now=now)
     app[SHELVES] = Shelves(app[WORLD], batch_speed)
+    _add_google_batches(app)
     app.router.add_post("/{provider}/v1/chat/completions", chat)
     app.router.add_post("/{provider}/v1/deployments/{deployment}/chat/completions", chat)
     app.router.add_post("/{provider}/v1/embeddings", embeddings)
@@ -95,6 +96,16 @@ def _add_responses(app: web.Application) -> None:
     add("DELETE", "/{provider}/v1/responses/{response}", responses.deleted)
     add("GET", "/{provider}/v1/responses/{response}/input_items", responses.input_items)
     add("POST", "/{provider}/v1/responses/{response}/cancel", responses.cancelled)
+
+
+def _add_google_batches(app: web.Application) -> None:
+    """Before the others: some of its paths are those of other providers, who mean something else."""
+    add = app.router.add_route
+    add("POST", "/{provider:google}/v1/models/{model}:batchGenerateContent", gemini.created)
+    add("GET", "/{provider:google}/v1/batches", gemini.listed)
+    add("GET", "/{provider:google}/v1/batches/{batch}", gemini.retrieved)
+    add("DELETE", "/{provider:google}/v1/batches/{batch}", gemini.deleted)
+    add("POST", "/{provider:google}/v1/batches/{batch}:cancel", gemini.cancelled)
 
 
 def _add_batches(app: web.Application) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import anthropic
 import pytest
+from google import genai
 from node import Node, Tenant
 from store import until
 
@@ -106,6 +109,41 @@ async def test_who_asks_in_openai_s_dialect_gets_the_answer_in_it(tenant):
     row = await tenant.row()
     assert (row.tier, row.provider) == ("batch", "anthropic")
     assert [line["nano"] for line in tenant.node.bill()] == [row.cost_nano]
+
+
+def test_the_simulator_s_batches_are_those_that_google_s_sdk_knows(batching_node):
+    client = genai.Client(
+        api_key="k", http_options={"base_url": f"{batching_node.sim_url}/google", "api_version": "v1"}
+    )
+    requests = [{"contents": [{"role": "user", "parts": [{"text": f"Question {n}"}]}]} for n in range(3)]
+    with client:
+        batch = client.batches.create(model="gemini-2.5-flash-lite", src=requests, config={"display_name": "ours"})
+        end = time.monotonic() + 30
+        while batch.state.name != "JOB_STATE_SUCCEEDED":
+            assert time.monotonic() < end
+            batch = client.batches.get(name=batch.name)
+        assert batch.display_name == "ours"
+        assert all(found.response.text for found in batch.dest.inlined_responses)
+        assert batch.name in [found.name for found in client.batches.list()]
+        client.batches.delete(name=batch.name)
+        with pytest.raises(genai.errors.ClientError):
+            client.batches.get(name=batch.name)
+
+
+@pytest.mark.parametrize("kind", [None, "create_lost", "content_cut"])
+async def test_google_s_batches_are_spoken_for_callers_of_either_dialect(tenant, web, kind):
+    simulate(tenant.node, *([{"kind": kind, "provider": "google"}] if kind else []))
+    async with tenant.sdk(timeout=60) as sdk:
+        raw = await sdk.chat.completions.with_raw_response.create(
+            model="google/gemini-2.5-flash-lite", messages=SAYS, extra_headers={"x-costrouter-deadline": "30s"}
+        )
+    assert raw.parse().choices[0].message.content
+    assert raw.headers["x-costrouter-tier"] == "batch"
+    row = await tenant.row()
+    assert (row.tier, row.provider, row.certainty) == ("batch", "google", "metered")
+    assert [line["nano"] for line in tenant.node.bill()] == [row.cost_nano]
+    report = tenant.node.http.get(f"{tenant.node.sim_url}/_sim/batches").json()
+    assert len(report["batches"]) == 1, "a creation was repeated"
 
 
 async def test_a_batch_whose_creation_was_not_answered_is_found_among_others_as_large(tenant, sim, web):

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from router.core.jobs.jobs import Job
     from router.core.values import Price, Row
 
-MOST_LINES: Final = 1_000
 MOST_BYTES: Final = 16 << 20
 """Of one parcel's requests: far below any provider's limit, so that little is in memory at a time."""
 MOST_WAITING: Final = 48 << 20
@@ -87,7 +86,8 @@ class Gatherer:
         endpoint = INBOUND[job.endpoint].endpoint
         key = (job.tenant, planned.option.entry, endpoint, left_ms.bit_length())
         group = self._groups.get(key)
-        if group is not None and (len(group.lines) >= MOST_LINES or group.size + len(body) > MOST_BYTES):
+        most = self._yard.apis[planned.option.provider].most_lines
+        if group is not None and (len(group.lines) >= most or group.size + len(body) > MOST_BYTES):
             await self._leave(key)
             group = None
         if group is None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
 from router.adapters.jobs.batch_calls import PAGES, BatchApi, BatchCalls, BatchTrouble
+from router.adapters.jobs.batch_gemini import GeminiBatches
 from router.adapters.jobs.batch_messages import MessagesBatches
 from router.dialects.batch_files import (
     FLAVOURS,
@@ -36,6 +37,7 @@ class FileBatches:
     dialect = "openai"
     files = True
     named = True
+    most_lines = 1_000
 
     def __init__(self, link: ProviderLink, upstream: Upstream, flavour: Flavour) -> None:
         self._calls = BatchCalls(link, upstream)
@@ -120,4 +122,6 @@ def batch_apis(links: dict[str, ProviderLink], upstream: Upstream) -> dict[str, 
     }
     if "anthropic" in links:
         found["anthropic"] = MessagesBatches(links["anthropic"], upstream)
+    if "google" in links:
+        found["google"] = GeminiBatches(links["google"], upstream)
     return found

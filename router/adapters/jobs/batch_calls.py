@@ -51,6 +51,8 @@ class BatchApi(Protocol):
     """Whether requests are uploaded before a batch is created; otherwise they go with the creation."""
     named: bool
     """Whether a batch carries an id of ours, so that one is found for certain."""
+    most_lines: int
+    """Of one batch: far below the provider's limit, so that little is in memory at a time."""
 
     def packed(self, lines: Sequence[tuple[str, bytes]], endpoint: str) -> bytes:
         """Requests and the ids under which they travel, as they are uploaded or created."""
@@ -87,14 +89,16 @@ class BatchCalls:
         self._upstream = upstream
         self._headers = tuple(pair for pair in link.headers if pair[0] != b"content-type") + headers
 
-    async def call(self, method: str, path: str, body: bytes = b"", kind: bytes = b"application/json") -> bytes:
+    async def call(
+        self, method: str, path: str, body: bytes = b"", kind: bytes = b"application/json", *, most: int = MOST_ANSWER
+    ) -> bytes:
         """An answer's body. Raises `BatchTrouble`."""
         try:
             response = await self._upstream.send(self._request(method, path, body, kind))
         except UpstreamFailure as failure:
             raise BatchTrouble("unknown", failure.message) from None
         try:
-            answer = await response.read(MOST_ANSWER)
+            answer = await response.read(most)
         except UpstreamFailure as failure:
             raise BatchTrouble("unknown", failure.message) from None
         finally:

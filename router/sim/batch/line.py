@@ -20,6 +20,11 @@ from router.sim.anthropic.prompt import as_chat
 from router.sim.anthropic.refusal import body as anthropic_error
 from router.sim.bill import Meters
 from router.sim.embeddings import checked_inputs, render, vectors
+from router.sim.gemini import wire as gemini_wire
+from router.sim.gemini.check import check as gemini_check
+from router.sim.gemini.prompt import as_chat as gemini_chat
+from router.sim.gemini.prompt import in_camel_case
+from router.sim.gemini.refusal import body as gemini_error
 from router.sim.personality import usage
 from router.sim.plan import draw_answer
 from router.sim.provider import model_of, price_row
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
 CHAT = "/v1/chat/completions"
 EMBEDDINGS = "/v1/embeddings"
 MESSAGES = "/v1/messages"
+GEMINI = "generateContent"
 VERSION = "2023-06-01"
 """Of Anthropic's API, as every line of a batch is read."""
 
@@ -54,12 +60,18 @@ async def answer(world: World, provider: Provider, url: str, body: Any) -> Answe
     try:
         _check(body)
         model = model_of(provider, body.get("model"), world)
+        if url == GEMINI:
+            return await _gemini(world, model, body, request_id)
         if url == MESSAGES:
             return await _messages(world, model, body, request_id)
         if url == EMBEDDINGS:
             return await _embeddings(world, provider, model, body, request_id)
         return await _chat(world, provider, model, body, request_id)
     except Refusal as refusal:
+        if url == GEMINI:
+            said = orjson.loads(gemini_error(refusal.status, str(refusal.body["error"]["message"])))["error"]
+            code = {400: 3, 404: 5, 429: 8}.get(refusal.status, 13)
+            return Answered(refusal.status, orjson.dumps({"code": code, "message": said["message"]}), request_id)
         if url == MESSAGES:
             said = str(refusal.body["error"]["message"])
             return Answered(refusal.status, anthropic_error(refusal.status, said, request_id), request_id)
@@ -117,6 +129,27 @@ async def _messages(world: World, model: Model, body: dict[str, Any], request_id
     )
     told = anthropic_wire.usage(meters) | {"service_tier": "batch"}
     return Answered(200, anthropic_wire.message(envelope, drawn, told), request_id, model, meters)
+
+
+async def _gemini(world: World, model: Model, body: dict[str, Any], request_id: str) -> Answered:
+    """Priced without caches, as above."""
+    given = in_camel_case({name: value for name, value in body.items() if name != "model"})
+    gemini_check(given, model)
+    chat = gemini_chat(given, model.upstream)
+    prompt = await metering.read(chat, model)
+    check_window(chat, prompt.tokens, model)
+    _sold(world, model, prompt.tokens)
+    thinking = (given.get("generationConfig") or {}).get("thinkingConfig") or {}
+    able = bool({"reasoning_effort", "thinking_budget"} & model.capabilities)
+    thinks = able and chat["reasoning_effort"] != "none" and (model.reasoning or bool(thinking))
+    mind = dataclasses.replace(model, reasoning=thinks)
+    shows = thinks and bool(thinking.get("includeThoughts"))
+    drawn = draw_answer(chat, mind, prompt, world.prose, seed=world.seed, shows_reasoning=shows)
+    meters = Meters(prompt=prompt.tokens, completion=drawn.completion, reasoning=drawn.reasoning)
+    by_budget = model.upstream.startswith(("gemini-1", "gemini-2"))
+    envelope = gemini_wire.Envelope(id=request_id[4:], model=model.upstream, ids=not by_budget, signs=not by_budget)
+    whole = gemini_wire.whole(envelope, drawn, gemini_wire.usage(meters))
+    return Answered(200, whole, request_id, model, meters)
 
 
 async def _embeddings(

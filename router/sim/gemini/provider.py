@@ -45,7 +45,12 @@ async def generate(request: web.Request) -> web.StreamResponse:
         return refused(refusal)
 
 
-def _check_key(request: web.Request, provider: Provider) -> None:
+def check_key(request: web.Request, provider: Provider) -> None:
+    """Refuse who has no key, or the wrong one.
+
+    Raises:
+        Refusal: 400, 401 or 403, as Google does it.
+    """
     if provider.dialect == "vertex":
         scheme, _, key = request.headers.get("Authorization", "").partition(" ")
         key = key if scheme == "Bearer" else ""
@@ -72,7 +77,7 @@ async def _admit(request: web.Request, world: World, request_id: str) -> tuple[E
     streamed = verb == "streamGenerateContent"
     if streamed and request.query.get("alt") != "sse":
         raise Refusal(400, "streams without alt=sse are not simulated")
-    _check_key(request, provider)
+    check_key(request, provider)
     body = in_camel_case(await body_of(request))
     model = model_of(provider, name, world)
     fault = fault_of(world, provider, model)
