@@ -31,7 +31,7 @@ from router.adapters.fleet.budget_alerts import alerts_by
 from router.adapters.fleet.decisions import StoreDecisions
 from router.adapters.fleet.gathered import Gathered
 from router.adapters.fleet.learning import Learning
-from router.adapters.fleet.metrics import Metrics, TimeLimits, limits_in
+from router.adapters.fleet.metrics import Metrics, TimeLimits, limits_in, ways_told
 from router.adapters.fleet.otlp import Otlp, to
 from router.adapters.fleet.request_log import RequestLog
 from router.adapters.fleet.statistics import Fleet, Observations
@@ -178,10 +178,10 @@ class _Worker:
             fleet=fleet,
             gauges=lambda: (
                 self._gauges(ledger, journal)
+                | ways_told(breakers.shut(), breakers.states())
                 | {
                     "costrouter_lines_taken": jobs.broker.depth,
                     "costrouter_oldest_line_seconds": jobs.broker.oldest_s,
-                    "costrouter_ways_shut": len(breakers.shut()),
                     "costrouter_requests_queued": pipeline.queued,
                     "costrouter_policy_set": watch.current.number,
                     "costrouter_policy_faults": len(watch.current.faults),

@@ -327,14 +327,17 @@ class Forwarder:
                 link = ways.link(option.provider, option.model, tokens)
             else:
                 link = own if ways.open(own, option.model) else None
-            if link is not None:
+            leaves = link is None or (ways.failing(link, option.model) and self._retried(admitted))
+            if leaves:
+                admitted.tried.add(option.entry)
+            other = self._other(admitted) if leaves else None
+            if other is not None:
+                decision = other
+            elif link is not None:
                 admitted.probing = ways.probing(link, option.model)
                 return decision, link
-            admitted.tried.add(option.entry)
-            other = self._other(admitted)
-            if other is None:
+            else:
                 raise self._shut(first, "")
-            decision = other
 
     async def _next(self, admitted: Admitted, decision: Decision, number: int = 1) -> None:
         """Reserve an attempt of its own, at its own price."""

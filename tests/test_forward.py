@@ -299,3 +299,16 @@ async def test_a_fault_that_is_not_the_first_in_a_row_goes_on_elsewhere_at_once(
     await wire.serve()
     assert [way[:2] for way in ways(wire)] == [("r1/1", "acme"), ("r1/2", "beta")]
     assert wire.pauses == []
+
+
+async def test_what_an_sdk_tries_again_goes_where_attempts_do_not_keep_failing():
+    again = {"authorization": f"Bearer {SECRET}", "x-stainless-retry-count": "1"}
+    for faulty, provider in (({"acme"}, "beta"), ({"acme", "beta", "gamma"}, "gamma"), (set(), "acme")):
+        wire = wired(FakeResponse([answer()]))
+        wire.ways.faulty = faulty
+        await wire.serve(headers=again)
+        assert wire.row.provider == provider
+    wire = wired(FakeResponse([answer()]))
+    wire.ways.faulty = {"acme"}
+    await wire.serve()
+    assert wire.row.provider == "acme", "the first try is where it is cheapest"

@@ -28,6 +28,8 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 TTFT: Final = "gen_ai_server_time_to_first_token_seconds"
 TPOT: Final = "gen_ai_server_time_per_output_token_seconds"
 FAILED: Final = ("upstream_error", "upstream_interrupted")
+SHOWN: Final = 8
+"""Ways that are not closed."""
 Labels = tuple[tuple[str, str], ...]
 
 
@@ -173,6 +175,12 @@ def _ms(seconds: float | None) -> str:
     return "" if seconds is None else f"{1000 * seconds:,.0f} ms"
 
 
+def _way(labels: Mapping[str, str]) -> str:
+    model = "every model" if labels["model"] == "*" else labels["model"]
+    phase = labels["phase"].replace("_", " ")
+    return f"{model} at {labels['provider']} is {phase}{labels['key'] and ' for '}{labels['key']}"
+
+
 def _notes(between: Between) -> list[Text]:
     found = []
     refused = between.total("costrouter_refusals_total")
@@ -181,6 +189,10 @@ def _notes(between: Between) -> list[Text]:
     shut = sum(value for _, value in between.gauges("costrouter_ways_shut"))
     if shut:
         found.append(Text(f"breakers keep {shut:,.0f} ways to a model shut", style="red"))
+    ways = sorted(_way(labels) for labels, _ in between.gauges("costrouter_breaker_state"))
+    found += [Text(f"breaker: {way}", style="red") for way in ways[:SHOWN]]
+    if len(ways) > SHOWN:
+        found.append(Text(f"and {len(ways) - SHOWN} more", style="red"))
     degraded = [value for _, value in between.gauges("costrouter_degraded") if value]
     if degraded:
         found.append(Text("degraded: /readyz says why", style="yellow"))

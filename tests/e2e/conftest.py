@@ -36,6 +36,13 @@ candidates: {include: ["*"]}
 rules: [{name: any}]
 when_nothing_fits: [refuse]
 """
+PATIENT = """
+version: 1
+policy: patient
+candidates: {include: [rec/model]}
+rules: [{name: any}]
+queue: {wait: 30s, depth: 3, priority: tag/tier}
+"""
 SHORT = "bills_after_disconnect: true\ntimeouts: {first_byte: 1.5, between_chunks: 1.5, total: 2.5}"
 
 
@@ -94,6 +101,7 @@ def recorded_node(tmp_path_factory, upstream_of_node):
     folder = tmp_path_factory.mktemp("recorded")
     (folder / "policies" / "catalog").mkdir(parents=True)
     (folder / "policies" / "default.yaml").write_text(EVERYTHING)
+    (folder / "policies" / "patient.yaml").write_text(PATIENT)
     with socket.socket() as place:  # bound and not listening: whoever connects is refused
         place.bind(("127.0.0.1", 0))
         dead = f"http://127.0.0.1:{place.getsockname()[1]}"

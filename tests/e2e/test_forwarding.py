@@ -129,6 +129,9 @@ async def test_a_provider_that_keeps_failing_is_left_alone_by_every_worker_and_t
                 await ask(tenant)
             assert sum(node.fault_hits()) < 16
             await until(lambda: ways_shut(node) > 0)
+            told = node.http.get(f"{node.url}/metrics").text
+            assert 'costrouter_breaker_state{key="simulated",model="' in told
+            assert f'provider="{first}"}} 1.0' in told
             await asyncio.sleep(1)
             hits = sum(node.fault_hits())
             served = [(await ask(tenant)).headers for _ in range(8)]

@@ -7,9 +7,10 @@ import asyncio
 import pytest
 from store import make_row
 
-from router.adapters.fleet.metrics import GAUGES, Metrics, render
+from router.adapters.fleet.metrics import GAUGES, MOST_STATES, Metrics, render, ways_told
 from router.cli.output import console
 from router.cli.top import TTFT, Between, read_sample, view
+from router.core.forwarding.breaker import State
 
 
 def between(*rows, seconds=10.0, **gauges):
@@ -65,6 +66,20 @@ def test_failures_refusals_and_what_is_amiss_are_told():
     assert "degraded: /readyz says why" in text
     assert "breakers keep 2 ways to a model shut" in text
     assert "7 rows wait for the store" in text
+
+
+def test_each_way_that_a_breaker_has_opened_is_told_and_only_so_many():
+    states = {
+        ("openai", "openai/gpt-4o", "OPENAI_API_KEY"): State("open"),
+        ("groq", "", "GROQ_API_KEY"): State("half_open"),
+    }
+    text = text_of(between(row(1), **ways_told([1, 2], states)))
+    assert "breakers keep 2 ways to a model shut" in text
+    assert "breaker: openai/gpt-4o at openai is open for OPENAI_API_KEY" in text
+    assert "breaker: every model at groq is half open for GROQ_API_KEY" in text
+    many = {("acme", f"m{number}", ""): State("open") for number in range(20)}
+    assert "and 12 more" in text_of(between(**ways_told(many, many)))
+    assert len(ways_told((), {("acme", f"m{number}", ""): State("open") for number in range(9_999)})) == MOST_STATES + 1
 
 
 def test_nothing_at_all_is_shown_as_that():

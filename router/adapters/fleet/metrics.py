@@ -14,10 +14,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 
     from prometheus_client.core import Metric
 
+    from router.core.forwarding.breaker import State, Way
     from router.core.policy.policy import Policy
     from router.core.values import Identity, Row
 
@@ -48,6 +49,15 @@ GAUGES: Final[dict[str, str]] = {
     "costrouter_oldest_line_seconds": "Age of the oldest line of a job that waits, as the worker that answered knows.",
     "costrouter_degraded": "1 where /readyz of the worker that answered gives reasons.",
 }
+STATES: Final = "costrouter_breaker_state"
+LABELLED: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
+    STATES: (
+        "1 for each way to a model that is not closed, as the worker that answered knows; model * for all of a key's.",
+        ("provider", "model", "key", "phase"),
+    ),
+}
+"""Gauges with labels: those of breakers come from the catalog and from the names of keys in the configuration."""
+MOST_STATES: Final = 500
 _GEN_AI: Final = ("gen_ai_response_model", "gen_ai_provider_name", "tier")
 
 
@@ -217,12 +227,21 @@ def _unlimited(policy: str, rule: str) -> TimeLimits:  # noqa: ARG001 - where no
     return _NO_LIMITS
 
 
+def ways_told(shut: Sized, states: Mapping[Way, State]) -> dict[str, int]:
+    """Gauges of what breakers keep shut, and in what state each way is that is not closed."""
+    told = {
+        total(STATES, provider, model or "*", key, state.phase): 1 for (provider, model, key), state in states.items()
+    }
+    return {"costrouter_ways_shut": len(shut), **dict(list(told.items())[:MOST_STATES])}
+
+
 def exposed() -> dict[str, frozenset[str]]:
     """Every metric of /metrics as it is queried, with its labels."""
     found = {f"{name}_total": frozenset(labels) for name, (_, labels) in COUNTERS.items()}
     for name in HISTOGRAMS:
         found |= {f"{name}_{part}": frozenset(_GEN_AI) for part in ("count", "sum")}
         found[f"{name}_bucket"] = frozenset((*_GEN_AI, "le"))
+    found |= {name: frozenset(labels) for name, (_, labels) in LABELLED.items()}
     return found | dict.fromkeys(GAUGES, frozenset())
 
 
@@ -250,8 +269,18 @@ class _Fleet:
             yield family
         for name, shape in HISTOGRAMS.items():
             yield _histogram(name, shape, found[name])
+        states: dict[str, list[tuple[list[str], int]]] = defaultdict(list)
         for name, value in self._gauges.items():
-            yield GaugeMetricFamily(name, GAUGES.get(name, "State of the worker that answered."), value=value)
+            metric, *labels = name.split(_SEP)
+            if labels:
+                states[metric].append((labels, value))
+            else:
+                yield GaugeMetricFamily(name, GAUGES.get(name, "State of the worker that answered."), value=value)
+        for name, (text, label_names) in LABELLED.items():
+            labelled = GaugeMetricFamily(name, text, labels=label_names)
+            for labels, value in states[name]:
+                labelled.add_metric(labels, value)
+            yield labelled
 
 
 def _histogram(name: str, shape: Histogram, cells: list[tuple[list[str], int]]) -> HistogramMetricFamily:
