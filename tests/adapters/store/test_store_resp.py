@@ -251,7 +251,7 @@ async def test_user_password_and_database_come_from_the_url(own_store):
     assert sorted(await admin.call("KEYS", "*")) == [b":word", b"meter:p%40ss"]
     wrong = RespConnection(parse_store_url(f"unix://meter:guess@{path}"))
     with pytest.raises(StoreUnavailable, match="WRONGPASS") as refusal:
-        await wrong.start(2)
+        await wrong.start(1)
     assert "guess" not in str(refusal.value)
     await wrong.close()
     await admin.close()
@@ -308,5 +308,5 @@ async def test_a_certificate_nobody_vouches_for_is_refused(store_socket, certifi
         port = server.sockets[0].getsockname()[1]
         connection = RespConnection(parse_store_url(f"rediss://localhost:{port}"))
         with pytest.raises(StoreUnavailable, match="certificate verify failed"):
-            await connection.start(2)
+            await connection.start(1)
         await connection.close()
