@@ -7,10 +7,18 @@ import json
 
 import openai
 import pytest
-from node import Node, Tenant
+from node import Node, Tenant, policies_copy
 from store import until
 
 SAYS = [{"role": "user", "content": "Sum up the meeting in one line."}]
+
+BRIEF = """
+version: 1
+policy: brief
+hold: 200ms
+candidates: {include: [openai/gpt-4.1-mini]}
+rules: [{name: any, tiers: [realtime, batch]}]
+"""
 
 # A job may take its deadline of a minute.
 pytestmark = pytest.mark.timeout(150)
@@ -19,7 +27,9 @@ pytestmark = pytest.mark.timeout(150)
 @pytest.fixture(scope="module")
 def batching_node(tmp_path_factory):
     """A node whose simulated batches run 3600 times as fast: an hour is a second."""
-    with Node(tmp_path_factory.mktemp("batching"), workers=2, sim_batch_speed=3600) as node:
+    folder = tmp_path_factory.mktemp("batching")
+    policies = policies_copy(folder / "policies", lambda place: (place / "brief.yaml").write_text(BRIEF))
+    with Node(folder, workers=2, sim_batch_speed=3600, policies=policies) as node:
         yield node
 
 
@@ -67,6 +77,14 @@ async def test_a_held_request_is_answered_200_by_batch_at_half_the_price(tenant)
     assert row.cost_nano == pytest.approx(row.baseline_nano / 2, abs=1)
     (billed,) = tenant.node.bill()
     assert (billed["tier"], billed["nano"]) == ("batch", row.cost_nano)
+
+
+async def test_a_connection_is_held_no_longer_than_the_policy_says(tenant):
+    headers = {"x-costrouter-deadline": "20s", "x-costrouter-policy": "brief"}
+    async with tenant.sdk(timeout=60) as sdk:
+        raw = await sdk.chat.completions.with_raw_response.create(**asked(), extra_headers=headers)
+    assert raw.headers["x-costrouter-tier"] == "realtime", "no batch is back that soon"
+    assert (await tenant.row()).tier == "realtime"
 
 
 async def test_respond_async_is_promised_and_kept(tenant, web):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from router.adapters.jobs.waits import JobWaits
     from router.considered import Considered
     from router.core.catalog.catalog import Model
-    from router.core.policy.policy import Rule
+    from router.core.policy.policy import Policy, Rule
     from router.core.values import Price, Row
     from router.ports import ProviderLink
 
@@ -295,9 +295,13 @@ class Planner:
         return dt.datetime.fromtimestamp(self._desk.clock.now_ms() / 1000, dt.UTC)
 
 
+def policy_of(seen: Considered) -> Policy | None:
+    """The policy that governs a request."""
+    return seen.snapshot.world.policies.get(seen.route.plan.policy.partition("@")[0])
+
+
 def rule_of(seen: Considered) -> Rule | None:
     """The policy's rule that governs a request."""
-    name = seen.route.plan.policy.partition("@")[0]
-    policy = seen.snapshot.world.policies.get(name)
+    policy = policy_of(seen)
     rules = () if policy is None else policy.rules
     return next((rule for rule in rules if rule.name == seen.route.plan.rule), None)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from router.adapters.broker.ends import cancel
+from router.adapters.broker.planner import policy_of
 from router.adapters.broker.yard import SMALL, encode_identity
 from router.core.deciding.explain import refusal
 from router.core.errors import CODES, RouterError
@@ -90,7 +91,7 @@ class Deferral:
             return None
         now_ms = self._yard.now_ms()
         at_ms = deadline_of(deadline, now_ms)
-        until_ms = at_ms if later else min(at_ms, now_ms + self._hold_ms)
+        until_ms = at_ms if later else min(at_ms, now_ms + self._held_ms(seen))
         seen = self._yard.planner.wholly(seen)
         planned = self._yard.planner.plan(seen, until_ms - now_ms)
         if planned is None:
@@ -147,6 +148,11 @@ class Deferral:
             return ""
         percent = 100 - 100 * planned.chosen.expected_pico // pico
         return f"24h deadline: {planned.option.model} {planned.option.tier} about -{percent}%"
+
+    def _held_ms(self, seen: Considered) -> int:
+        """How long the connection is held, at most: as the policy says, or the settings."""
+        policy = policy_of(seen)
+        return self._hold_ms if policy is None or policy.hold_ms is None else policy.hold_ms
 
     async def _handed_in(  # noqa: PLR0917 - all that a job is made of
         self,

@@ -119,6 +119,7 @@ def _policy(file: PolicySchema, said: Mapping[Path, Said], parents: Sequence[Par
         prompt_cache=of("prompt_cache", default="auto") == "auto",
         exhausted=of("budget_exhausted", "new_requests"),
         stops_streams=of("budget_exhausted", "running_streams", default="finish") == "stop",
+        hold_ms=of("hold"),
         forwarding=forwarding_of(of("timeouts"), of("retry"), of("queue"), of("hedge")),
     )
 

@@ -35,17 +35,17 @@ def _hedge_after(text: str) -> Hedge:
     return Hedge(percentile=int(text[1:]))
 
 
-_Time = Annotated[int, written(milliseconds), _DURATION]
+Time = Annotated[int, written(milliseconds), _DURATION]
 
 
 class TimeoutsSchema(Strict):
     """``timeouts``: bounds on one request; what is left out is the provider's own."""
 
-    connect: _Time | None = None
-    first_byte: _Time | None = None
+    connect: Time | None = None
+    first_byte: Time | None = None
     """Until a stream begins."""
-    between_chunks: _Time | None = None
-    total: _Time | None = None
+    between_chunks: Time | None = None
+    total: Time | None = None
     """All attempts together."""
 
 
@@ -56,16 +56,16 @@ class RetrySchema(Strict):
     """Most attempts, the first among them."""
     same: Annotated[int, Field(ge=0, le=9)] = 1
     """How often the candidate that failed is tried again while another one could serve."""
-    within: _Time | None = None
+    within: Time | None = None
     """No attempt but the first begins later than this."""
-    backoff: _Time = 250
-    backoff_most: _Time = 8_000
+    backoff: Time = 250
+    backoff_most: Time = 8_000
 
 
 class QueueSchema(Strict):
     """``queue``: waiting for room under a limit, instead of an instant 429."""
 
-    wait: _Time
+    wait: Time
     depth: Annotated[int, Field(ge=1, le=10_000)] = 100
     priority: Annotated[str, Field(pattern=r"^tag/[A-Za-z0-9_.-]{1,32}$")] | None = None
     """The tag whose value (high, normal, low, or a whole number) orders the line."""

@@ -59,6 +59,7 @@ _INHERITED: Final = (
     "retry",
     "queue",
     "hedge",
+    "hold",
 )
 _NESTED: Final = ("candidates", "require", "without_data", "budget_exhausted")
 _QUALITY: Final = ("exclude", "use reference", "probe", "allow")
@@ -213,6 +214,7 @@ _TIGHTER: Final[Mapping[Path, tuple[Callable[[Any, Any], bool], Callable[[Any], 
     ("require", "tpot"): (_latency, lambda limit: f"p{limit.percentile} <= {limit.ms}ms"),
     ("require", "total"): (_latency, lambda limit: f"p{limit.percentile} <= {limit.ms}ms"),
     ("require", "max_cost_usd"): (lambda value, limit: value <= limit, lambda pico: f"${usd(nano_ceil(pico))}"),
+    ("hold",): (lambda value, limit: value <= limit, lambda limit: f"at most {limit} ms"),
     ("prompt_cache",): (lambda value, limit: value == "off" or limit == "auto", str),
     ("tiers",): (_fewer, _listed),
     ("candidates", "effort"): (_fewer, _listed),

@@ -143,6 +143,8 @@ class Policy(msgspec.Struct, frozen=True):
     probe_quality_milli: int = 0
     probe_latency_milli: int = 0
     """Of a thousand requests, how many may go to candidates without data as though they met the limits."""
+    hold_ms: int | None = None
+    """How long the connection of a request with a deadline is held, at most; None leaves it to the settings."""
     forwarding: Forwarding | None = None
     """Its bounds on attempts, their times and waiting; None for the settings'."""
     cheapest_listed: bool = False

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from router.core.catalog.catalog import Task, did_you_mean
 from router.core.policy import words
 from router.core.policy.conditions import DAY_MINUTES, EVERY_DAY, Span
-from router.core.policy.forwarding_schema import HedgeSchema, QueueSchema, RetrySchema, TimeoutsSchema
+from router.core.policy.forwarding_schema import HedgeSchema, QueueSchema, RetrySchema, Time, TimeoutsSchema
 from router.core.policy.policy import Effort, Floor, Step, Tier
 from router.core.schema import Strict, Usd, one_or_more, plain_schema, written
 from router.core.units import LatencyLimit, latency_limit
@@ -234,6 +234,8 @@ class PolicySchema(Strict):
     retry: RetrySchema | None = None
     queue: QueueSchema | None = None
     hedge: HedgeSchema | None = None
+    hold: Time | None = None
+    """How long the connection of a request with a deadline is held, at most; the settings' where left out."""
 
 
 def json_schema() -> str:

@@ -275,3 +275,10 @@ def test_who_may_not_ask_for_caches_cannot_allow_it_below():
 def test_a_task_is_taken_over_and_may_be_another():
     assert child(base(candidates=CHAT, task="code")).task == "code"
     assert child(base(candidates=CHAT, task="code"), task="maths").task == "maths"
+
+
+def test_a_connection_may_be_held_for_less_below_and_not_for_longer():
+    assert child(base(candidates=CHAT, hold="5m")).hold_ms == 300_000
+    assert child(base(candidates=CHAT, hold="5m"), hold="30s").hold_ms == 30_000
+    assert child(base(candidates=CHAT)).hold_ms is None
+    assert problem(base(candidates=CHAT, hold="5m"), hold="1h").message.startswith("hold:")
