@@ -10,3 +10,4 @@ settings.load_profile("busy")
 
 def pytest_addoption(parser):
     parser.addoption("--chaos-seconds", type=float, default=600.0, help="how long the soak's storm lasts")
+    parser.addoption("--fuzz-seconds", type=float, default=600.0, help="how long the soak spoils bodies and streams")

@@ -67,7 +67,7 @@ def data_of(event: bytes) -> bytes:
 
 def datas(events: bytes) -> Iterator[bytes]:
     """The data of each of some whole events; comments have none and are passed over."""
-    for event in END_OF_EVENT.split(events):
+    for event in filter(None, END_OF_EVENT.split(events)):
         data = (
             event[6:] if event.startswith(b"data: ") and b"\n" not in event and b"\r" not in event else data_of(event)
         )

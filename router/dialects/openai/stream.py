@@ -17,7 +17,7 @@ import msgspec
 
 from router.core.values import Usage
 from router.dialects.openai.usage import usage_of
-from router.dialects.sse import END_OF_EVENT, Cutter, data_of, end_of_events
+from router.dialects.sse import END_OF_EVENT, Cutter, data_of, datas, end_of_events
 
 _USAGE: Final = re.compile(rb'"usage"\s*:(?!\s*null)')
 _ERROR: Final = re.compile(rb'"error"\s*:(?!\s*null)')
@@ -181,7 +181,7 @@ def _first_special(events: bytes) -> int:
 
 def streamed_text(stream: bytes) -> list[str]:
     """All text that a stream has carried so far: what must be counted when no usage came."""
-    return _joined(data_of(event) for event in END_OF_EVENT.split(stream))
+    return _joined(datas(stream))
 
 
 def said_so_far(stream: bytes) -> str:
