@@ -181,6 +181,7 @@ class _Worker:
                 | ways_told(breakers.shut(), breakers.states())
                 | {
                     "costrouter_lines_taken": jobs.broker.depth,
+                    "costrouter_lines_queued": jobs.broker.queued,
                     "costrouter_oldest_line_seconds": jobs.broker.oldest_s,
                     "costrouter_requests_queued": pipeline.queued,
                     "costrouter_policy_set": watch.current.number,

@@ -70,6 +70,12 @@ FLAVOURS: Final[Mapping[str, Flavour]] = {
 }
 """By provider. Limits: OpenAI 50,000 lines and 200 MB; Groq, Together 100 MB; Mistral's are not published."""
 URLS: Final[Mapping[str, str]] = {"chat": "/v1/chat/completions", "embeddings": "/v1/embeddings"}
+LINES: Final[Mapping[str, str]] = {
+    "/v1/chat/completions": "chat",
+    "/v1/responses": "responses",
+    "/v1/embeddings": "embeddings",
+}
+"""Endpoints of callers' batches, and which of our APIs their lines speak."""
 _FULL: Final = frozenset({"token_limit_exceeded", "enqueued_token_limit_exceeded", "rate_limit_exceeded"})
 
 

@@ -166,6 +166,23 @@ async def test_embeddings_are_lines_as_well(tenant, sdk):
     assert len(output["e1"]["response"]["body"]["data"][0]["embedding"]) == 1536
 
 
+async def test_responses_are_lines_as_well(tenant, sdk):
+    entries = [
+        line(f"r{number}", url="/v1/responses") | {"body": {"model": model, "input": f"Say something. {number}"}}
+        for number, model in enumerate(("openai/gpt-4.1-mini", "auto", "anthropic/claude-haiku-4.5"))
+    ]
+    batch = await over(sdk, await submitted(sdk, jsonl(*entries), endpoint="/v1/responses"))
+    assert batch.request_counts.completed == 3, batch
+    output = await rows(sdk, batch.output_file_id)
+    for row in output.values():
+        body = row["response"]["body"]
+        assert (body["object"], body["status"]) == ("response", "completed")
+        assert body["output"][-1]["content"][0]["text"]
+    booked = await tenant.rows(3)
+    assert sum(row.cost_nano for row in booked) == sum(found["nano"] for found in tenant.node.bill())
+    assert "batch" in {row.tier for row in booked}
+
+
 async def test_files_and_batches_are_listed_page_by_page_for_who_owns_them(tenant, sdk):
     made = [await sdk.files.create(file=(f"{n}.jsonl", jsonl(line("a"))), purpose="batch") for n in range(5)]
     assert [file.id async for file in sdk.files.list(limit=2)] == [file.id for file in reversed(made)]

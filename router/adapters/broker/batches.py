@@ -15,7 +15,6 @@ from router.adapters.jobs.files import KEPT_MS, File
 from router.adapters.jobs.store import CHUNK
 from router.core.errors import RouterError
 from router.core.jobs.jobs import Answer, Job, Line
-from router.dialects.batch_files import URLS
 from router.dialects.batch_requests import params_of
 from router.dialects.ways import INBOUND
 from router.ports import BlobMissing
@@ -138,7 +137,7 @@ class Batches:
             words = f"{where}: the custom_id {name[:64]!r} has been used before; give each line its own."
             return _Entry(name, code="duplicate_custom_id", words=words)
         seen.add(mark)
-        url = URLS[job.endpoint]
+        url = job.given["url"]
         if _text(found.get("method") or msgspec.Raw(b'"POST"')) != "POST" or _text(found.get("url")) != url:
             return _Entry(
                 name, code="mismatched_url", words=f"{where}: method must be POST and url {url}, as of the batch."

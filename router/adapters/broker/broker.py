@@ -75,6 +75,8 @@ class Broker:
         """Lines that must not begin yet: tenant and entry to when."""
         self._hand: dict[tuple[str, str], int] = {}
         """Lines that this broker is at, gathering ones apart: tenant and entry to when their jobs began."""
+        self._queued: dict[str, int] = {}
+        """Lines on each tenant's queue, as last seen."""
         self._crowded: set[str] = set()
         """Tenants at whom this broker would have looked further, had it not its hands full."""
         self._refreshed = 0.0
@@ -89,6 +91,11 @@ class Broker:
     def depth(self) -> int:
         """Lines that this broker has taken up."""
         return self._lines + self._gatherer.waiting + len(self._later)
+
+    @property
+    def queued(self) -> int:
+        """Lines that wait, or that some broker is at, in the whole fleet, as far as this one has seen."""
+        return sum(self._queued.values())
 
     @property
     def oldest_s(self) -> int:
@@ -140,6 +147,7 @@ class Broker:
         yard = self._yard
         looked = await yard.store.lease(tenant, max(MOST_TURNS - self._turns, 0))
         yard.ledger.heard(looked.now_ms)
+        self._queued[tenant] = looked.queued
         for found in looked.leased:
             self._turns += 1
             self._start(self._turn(tenant, found))

@@ -45,6 +45,7 @@ GAUGES: Final[dict[str, str]] = {
     "costrouter_ways_shut": "Ways to a model that breakers keep shut, as the worker that answered knows.",
     "costrouter_policy_set": "Number of the set of policies that the worker that answered goes by.",
     "costrouter_policy_faults": "Policy files that could not be taken as they are, as the worker that answered knows.",
+    "costrouter_lines_queued": "Lines of jobs on the fleet's queues, those that a broker is at too, as the worker that answered has seen.",
     "costrouter_lines_taken": "Lines of jobs that the broker of the worker that answered has taken.",
     "costrouter_oldest_line_seconds": "Age of the oldest line of a job that waits, as the worker that answered knows.",
     "costrouter_degraded": "1 where /readyz of the worker that answered gives reasons.",

@@ -22,7 +22,7 @@ from router.core.errors import RouterError
 from router.core.jobs.jobs import Job
 from router.core.money import parse_usd, usd
 from router.core.units import milliseconds
-from router.dialects.batch_files import URLS
+from router.dialects.batch_files import LINES
 from router.ports import BlobsUnavailable, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 MOST_BODY: Final = 64 * 1024
 BUDGET: Final = "costrouter.budget_usd"
 """Key of a batch's metadata: what it may cost at most, in dollars."""
-_APIS: Final = {url: api for api, url in URLS.items()}
 
 
 class _Asked(msgspec.Struct):
@@ -69,9 +68,9 @@ class BatchesApi:
     async def _create(self, request: web.BaseRequest, request_id: str) -> web.Response:
         identity = await self._pipeline.authenticate(request.headers)
         asked = _asked(await read_body(request, MOST_BODY))
-        api = _APIS.get(asked.endpoint)
+        api = LINES.get(asked.endpoint)
         if api is None:
-            message = f"endpoint must be one of {', '.join(_APIS)}, not {asked.endpoint[:80]}."
+            message = f"endpoint must be one of {', '.join(LINES)}, not {asked.endpoint[:80]}."
             raise RouterError("invalid_request", message, param="endpoint")
         window_ms = _window(asked.completion_window)
         metadata = asked.metadata or {}
