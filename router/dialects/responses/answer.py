@@ -142,15 +142,13 @@ class Written:
         """As it is when nothing has been said yet."""
         return self._head
 
-    def ended(
-        self, items: list[dict[str, Any]], finish: Finish, usage: dict[str, Any] | None, at_s: int | None = None
-    ) -> dict[str, Any]:
+    def ended(self, items: list[dict[str, Any]], finish: Finish, usage: dict[str, Any] | None) -> dict[str, Any]:
         """As it is at its end."""
         whole = finish not in ("length", "refusal")
         reason = None if whole else {"reason": "max_output_tokens" if finish == "length" else "content_filter"}
         return self._head | {
             "status": "completed" if whole else "incomplete",
-            "completed_at": (at_s or self._at_s) if whole else None,
+            "completed_at": self._at_s if whole else None,
             "incomplete_details": reason,
             "output": items,
             "usage": usage,
