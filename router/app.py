@@ -50,7 +50,6 @@ from router.adapters.http.server import Handler, HttpServer
 from router.adapters.http.transfer import TransferApi
 from router.adapters.journal.journal import KEPT_S, Journal
 from router.adapters.journal.upkeep import Upkeep
-from router.adapters.kept_answers import KeptAnswers
 from router.adapters.keys.audit import Audit
 from router.adapters.keys.keys import RedisKeys
 from router.adapters.ledger.budgets import RedisBudgets
@@ -66,14 +65,11 @@ from router.adapters.upstream.breakers import Breakers
 from router.adapters.upstream.client import RawUpstream
 from router.adapters.upstream.provider_keys import keep_read
 from router.attempt import Desk
-from router.caching import Caching
 from router.core.deciding.snapshot import Snapshot, compile_snapshot
 from router.core.forwarding.forwarding import Forwarding
 from router.core.values import Identity
 from router.exchange import Exchange
 from router.forward import Forwarder
-from router.memory import Memory
-from router.once import Once
 from router.pipeline import Pipeline
 from router.plan import DEV, Plan, brought_keys, own_links, renewed_links, world_of
 from router.ports import Clock, StoreUnavailable, Upstream
@@ -81,7 +77,7 @@ from router.prefixes import Prefixes
 from router.processes import BACKLOG
 from router.settings import Settings
 from router.tracing import Traced
-from router.yard import blob_secret, job_parts
+from router.yard import blob_secret, give_again, job_parts
 
 TICK_S: Final = 1.0
 REPLACED: Final = signal.SIGUSR1
@@ -193,13 +189,13 @@ class _Worker:
             max_body=plan.settings.max_body,
             archive=plan.settings.archive_place,
         )
-        memory = self._give_again(pipeline, desk, reader)
+        memory = give_again(plan, pipeline, desk, reader, jobs.background)
         table = (
             api.table()
             | jobs.table
             | _admin_table(pipeline, keys, budgets, ledger.store_ms, audit=Audit(reader), clock=clock)
             | DecisionApi(pipeline, decisions).table()
-            | ResponsesApi(pipeline, memory, upstream).table()
+            | ResponsesApi(pipeline, memory, upstream, jobs.background).table()
             | PolicyApi(pipeline, lambda: watch.current).table()
         )
         server = HttpServer(pipeline, table, max_body=plan.settings.max_body, serves=plan.settings.serves)
@@ -343,16 +339,6 @@ class _Worker:
         if plan.dev_key:
             keys[plan.dev_key] = Identity(tenant=HOME, key=DEV, name="development")
         return keys
-
-    def _give_again(self, pipeline: Pipeline, desk: Desk, reader: StoreConnection) -> Memory:
-        """Answers that were kept: by the policy's cache, for idempotency keys, and to be gone on from."""
-        settings = self._plan.settings
-        answers = KeptAnswers(reader, blob_secret(settings), settings.answers_mb << 20)
-        pipeline.caching = Caching(answers, desk)
-        pipeline.once = Once(pipeline, answers, settings.idempotency_hours * 3600)
-        kept = KeptAnswers(reader, blob_secret(settings), settings.responses_mb << 20, "response")
-        memory = pipeline.memory = Memory(kept, desk.ways, settings.responses_days * 86_400)
-        return memory
 
     def _journal(self, root: Path) -> Journal:
         # The store of our own has no replica that could take over.

@@ -10,8 +10,7 @@ from it becomes one that says everything itself, so that it may go anywhere.
 
 from __future__ import annotations
 
-import contextlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 import structlog
@@ -53,6 +52,13 @@ class Remembered(msgspec.Struct, frozen=True, array_like=True):
 _decode: Final = msgspec.msgpack.Decoder(Remembered).decode
 
 
+class Later(Protocol):
+    """Responses that are made in the background."""
+
+    async def whole(self, tenant: str, response_id: str) -> tuple[bytes, dict[str, Any]] | None:
+        """A request and its response; None where there is none, or not yet."""
+
+
 class Pin(msgspec.Struct, frozen=True):
     """Where a request must go, because what it goes on from lies there."""
 
@@ -73,6 +79,8 @@ class Memory:
         self._store = store
         self._ways = ways
         self._kept_s = kept_s
+        self.later: Later | None = None
+        """Knows the responses that are made in the background."""
 
     async def find(self, tenant: str, response_id: str) -> Remembered | None:
         """A tenant's response, or None.
@@ -112,7 +120,7 @@ class Memory:
         """
         found = await self.find(identity.tenant, request.follows)
         if found is None:
-            raise unknown(request.follows, "previous_response_id")
+            return await self._followed_later(identity, inbound, request, own)
         if not found.provider:
             body = gone_on(request.top, msgspec.json.decode(found.items), found.response)
             again = inbound.read(body, {})
@@ -121,6 +129,22 @@ class Memory:
         if link is None or link.name != found.provider or (own is not None and own.key != found.key):
             raise unknown(request.follows, "previous_response_id")
         return request, Pin(link, found.entry)
+
+    async def _followed_later(
+        self, identity: Identity, inbound: Inbound, request: Request, own: ProviderLink | None
+    ) -> tuple[Request, Pin | None]:
+        """As `followed`, from a response that was made in the background: it may have gone on from another one itself."""
+        made = None if self.later is None else await self.later.whole(identity.tenant, request.follows)
+        if made is None:
+            raise unknown(request.follows, "previous_response_id")
+        body, response = made
+        first = inbound.read(body, {})
+        said = gone_on(request.top, input_of(first.top), msgspec.json.encode(response), first.follows)
+        again = msgspec.structs.replace(inbound.read(said, {}), user=request.user)
+        if again.follows:
+            again, pin = await self.followed(identity, inbound, again, own)
+            return msgspec.structs.replace(again, follows=request.follows), pin
+        return msgspec.structs.replace(again, follows=request.follows), None
 
     def link(self, found: Remembered) -> ProviderLink | None:
         """The way to where a response lies; None where its key is not in use any more."""
@@ -207,13 +231,9 @@ def unknown(response_id: str, param: str | None = None) -> RouterError:
     return RouterError("not_found", message, param=param)
 
 
-def shown_items(found: Remembered) -> list[dict[str, Any]]:
-    """The items that led to a response that is kept here, the latest first, as the API lists them."""
-    items: list[dict[str, Any]] = []
-    with contextlib.suppress(msgspec.DecodeError):
-        items = msgspec.json.decode(found.items)
-    told = [{"id": f"msg_{at}", "type": "message", **_listed(item)} for at, item in enumerate(items)]
-    return told[::-1]
+def shown_items(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The items that led to a response, the latest first, as the API lists them."""
+    return [{"id": f"msg_{at}", "type": "message", **_listed(item)} for at, item in enumerate(items)][::-1]
 
 
 def _listed(item: dict[str, Any]) -> dict[str, Any]:

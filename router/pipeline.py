@@ -91,7 +91,7 @@ class Pipeline:
                 self.deferral is not None
                 and call.identity is None
                 and own is None
-                and (seen.orders.deadline or "prefer" in call.headers)
+                and (seen.orders.deadline or seen.request.background or "prefer" in call.headers)
             ):
                 deferred: Reply | None = await self.deferral.take(call, identity, seen, body)
                 if deferred is not None:

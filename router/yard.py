@@ -1,4 +1,4 @@
-"""A broker's parts, put together for one process. Part of the composition root.
+"""A broker's parts, and what keeps answers, put together for one process. Part of the composition root.
 
 Belongs here: which adapter fills which part of a broker. Does not belong here: the worker around it (app.py).
 """
@@ -17,6 +17,7 @@ from router.adapters.broker.ends import Ends
 from router.adapters.broker.planner import Planner
 from router.adapters.broker.rota import Rota
 from router.adapters.broker.yard import Yard
+from router.adapters.http.background import Background
 from router.adapters.http.batches import BatchesApi
 from router.adapters.http.defer import Deferral
 from router.adapters.http.files import FilesApi
@@ -31,7 +32,11 @@ from router.adapters.jobs.ledger import JobLedger
 from router.adapters.jobs.store import LEASE_MS, JobStore
 from router.adapters.jobs.vault import Vault
 from router.adapters.jobs.waits import JobWaits
+from router.adapters.kept_answers import KeptAnswers
 from router.adapters.keys.key_files import kept_key
+from router.caching import Caching
+from router.memory import Memory
+from router.once import Once
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, MutableMapping, Sequence
@@ -52,6 +57,8 @@ class JobParts:
 
     yard: Yard
     broker: Broker
+    background: Background
+    """Responses that are made in the background."""
     table: dict[tuple[str, str], Handler]
     """Endpoints, for the server's table."""
     serves: bool = True
@@ -116,7 +123,19 @@ def job_parts(
     pipeline.deferral = Deferral(yard, here, hold_ms=round(settings.hold_s * 1000))
     table = JobsApi(pipeline, yard).table() | FilesApi(pipeline, yard, files).table()
     table |= BatchesApi(pipeline, yard, files, here).table() | MessageBatchesApi(pipeline, yard, files, here).table()
-    return JobParts(yard, broker, table, settings.broker)
+    return JobParts(yard, broker, Background(yard), table, settings.broker)
+
+
+def give_again(plan: Plan, pipeline: Pipeline, desk: Desk, reader: StoreConnection, background: Background) -> Memory:
+    """Have answers kept: by the policy's cache, for idempotency keys, and to be gone on from."""
+    settings = plan.settings
+    answers = KeptAnswers(reader, blob_secret(settings), settings.answers_mb << 20)
+    pipeline.caching = Caching(answers, desk)
+    pipeline.once = Once(pipeline, answers, settings.idempotency_hours * 3600)
+    kept = KeptAnswers(reader, blob_secret(settings), settings.responses_mb << 20, "response")
+    memory = pipeline.memory = Memory(kept, desk.ways, settings.responses_days * 86_400)
+    memory.later = background
+    return memory
 
 
 def blob_secret(settings: Settings) -> str:

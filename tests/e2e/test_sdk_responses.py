@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import openai
 import pytest
 from node import Tenant
@@ -13,6 +15,7 @@ from router.core.money import usd
 CLAUDE = "anthropic/claude-haiku-4.5"
 GPT = "openai/gpt-4o-mini"
 MISTRAL = "mistral/mistral-small-4"
+UNBATCHED = "deepseek/deepseek-flash"
 EVERYWHERE = pytest.mark.parametrize("model", [CLAUDE, GPT, MISTRAL])
 HI = "Tell me about plans."
 TOOLS = [
@@ -192,3 +195,80 @@ async def test_nothing_is_kept_of_what_is_not_to_be_stored_nor_for_another_tenan
             await stranger.responses.create(model=model, input="And?", previous_response_id=kept.id)
         with pytest.raises(openai.NotFoundError):
             await stranger.responses.retrieve(kept.id)
+
+
+# -- in the background
+
+
+async def arrived(sdk, found):
+    """A background response, once it is there."""
+    async with asyncio.timeout(20):
+        while found.status in ("queued", "in_progress"):
+            await asyncio.sleep(0.1)
+            found = strictly(await sdk.responses.retrieve(found.id))
+    return found
+
+
+@EVERYWHERE
+async def test_a_background_response_is_queued_retrieved_and_gone_on_from(node, tenant, sdk, model):
+    begun = strictly(await sdk.responses.create(model=model, input=HI, background=True))
+    assert (begun.status, begun.background, begun.output) == ("queued", True, [])
+    found = await arrived(sdk, begun)
+    assert (found.status, found.id, found.background) == ("completed", begun.id, True)
+    assert found.output_text
+    items = [item async for item in sdk.responses.input_items.list(found.id)]
+    assert items[0].content[0].text == HI
+    more = await sdk.responses.create(model=model, input="And then?", previous_response_id=found.id)
+    assert more.usage.input_tokens > found.usage.input_tokens
+    rows = await tenant.rows(2)
+    assert [row.cost_nano for row in rows] == [line["nano"] for line in node.bill()]
+    await sdk.responses.delete(found.id)
+    with pytest.raises(openai.NotFoundError):
+        await sdk.responses.retrieve(found.id)
+
+
+@pytest.mark.parametrize("model", [GPT, CLAUDE])
+async def test_a_background_stream_waits_and_can_be_taken_up_again(sdk, model):
+    stream = await sdk.responses.create(model=model, input=ASKS, tools=TOOLS, background=True, stream=True)
+    events = [event async for event in stream]
+    for event in events:
+        EVENTS.validate_python(event.model_dump(by_alias=True, warnings=False))
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    assert [event.type for event in events[:3]] == ["response.created", "response.queued", "response.in_progress"]
+    assert events[-1].type == "response.completed"
+    response_id = events[0].response.id
+    rest = [event async for event in await sdk.responses.retrieve(response_id, stream=True, starting_after=2)]
+    assert [event.type for event in rest] == [event.type for event in events[3:]]
+    async with sdk.responses.stream(response_id=response_id) as again:
+        assert (await again.get_final_response()).id == response_id
+
+
+async def test_a_background_response_is_called_off(node, tenant, sdk):
+    node.faults({"kind": "slow_first_byte", "delay_ms": 3_000, "times": 1})
+    begun = await sdk.responses.create(model=GPT, input=HI, background=True)
+    found = strictly(await sdk.responses.cancel(begun.id))
+    assert found.status == "cancelled"
+    assert (await sdk.responses.retrieve(begun.id)).id == begun.id
+
+
+async def test_a_background_response_that_fails_says_so(node, sdk):
+    node.faults({"kind": "status", "status": 400, "times": 9})
+    found = await arrived(sdk, await sdk.responses.create(model=UNBATCHED, input=HI, background=True))
+    assert (found.status, found.error.code) == ("failed", "server_error")
+    events = [event async for event in await sdk.responses.retrieve(found.id, stream=True)]
+    assert events[-1].type == "response.failed"
+    with pytest.raises(openai.NotFoundError):
+        await sdk.responses.create(model=GPT, input="And?", previous_response_id=found.id)
+
+
+async def test_a_window_is_a_deadline_and_what_cannot_be_is_refused(sdk):
+    begun = await sdk.responses.create(
+        model=MISTRAL, input=HI, background=True, background_options={"completion_window": "2h"}
+    )
+    assert (await arrived(sdk, begun)).status == "completed"
+    with pytest.raises(openai.BadRequestError, match="store"):
+        await sdk.responses.create(model=GPT, input=HI, background=True, store=False)
+    with pytest.raises(openai.BadRequestError, match="completion_window"):
+        await sdk.responses.create(model=GPT, input=HI, background=True, background_options={"completion_window": "3h"})
+    with pytest.raises(openai.NotFoundError):
+        await sdk.responses.retrieve("resp_job_0123")

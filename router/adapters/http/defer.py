@@ -19,11 +19,14 @@ import msgspec
 from router.adapters.broker.ends import cancel
 from router.adapters.broker.planner import policy_of
 from router.adapters.broker.yard import SMALL, encode_identity
+from router.adapters.http.background import Background, answer_id, kept_without_stream, window
+from router.adapters.http.told import told_error
 from router.core.deciding.explain import refusal
-from router.core.errors import CODES, RouterError
+from router.core.errors import RouterError
 from router.core.jobs.jobs import Job, Line
 from router.core.money import nano_ceil, usd
 from router.dialects.orders import due_ms
+from router.dialects.responses.background import standing
 from router.dialects.ways import INBOUND
 from router.pipeline import Reply
 from router.ports import BlobMissing, BlobsUnavailable, StoreUnavailable
@@ -69,6 +72,7 @@ class Deferral:
         self._yard = yard
         self._broker = broker
         self._hold_ms = hold_ms
+        self._background = Background(yard)
         self._hints: dict[tuple[str, str, str, str, bool], str] = {}
         self._hinted = 0
         self._asked: Snapshot | None = None
@@ -79,11 +83,14 @@ class Deferral:
         Raises:
             RouterError: it cannot be done; nothing was handed in.
         """
-        later = prefers_async(call.headers)
-        deadline = seen.orders.deadline
+        background, streams = seen.request.background, seen.request.stream
+        later = prefers_async(call.headers) or background
+        deadline = seen.orders.deadline or (window(seen.request) if background else "")
         if not later and not deadline:
             return None
-        if seen.request.stream:
+        if background:
+            seen, body = kept_without_stream(seen, body)
+        elif streams:
             if later:
                 raise RouterError(
                     "invalid_request", "What is answered later cannot be streamed: leave out stream.", param="stream"
@@ -99,6 +106,8 @@ class Deferral:
         if not later and not planned.batched and not planned.wait_ms:
             return None
         job = await self._handed_in(call, identity, seen, body, planned, until_ms, later=later)
+        if background:
+            return await self._queued(job, seen, streams=streams)
         if later:
             return promised(job, planned, now_ms)
         return await self._held(call, job)
@@ -204,6 +213,15 @@ class Deferral:
         if self._broker is not None:
             self._broker.wake(job.tenant)
         return job
+
+    async def _queued(self, job: Job, seen: Considered, *, streams: bool) -> Reply:
+        """A background response: how it stands, or a stream that waits for it."""
+        if streams:
+            stream = self._background.stream(job)
+            headers = _job_headers(job, "text/event-stream")
+            return Reply(headers=headers, body=await stream.first_part(), stream=stream)
+        found = standing(seen.request, answer_id(job.id), job.created_ms // 1000, "queued")
+        return Reply(headers=_job_headers(job, "application/json"), body=msgspec.json.encode(found))
 
     async def _held(self, call: Call, job: Job) -> Reply:
         """Wait for the answer, silently at first."""
@@ -349,19 +367,6 @@ def webhook_of(headers: Mapping[str, str]) -> str:
         name = "x-costrouter-webhook"
         raise RouterError("invalid_request", f"{name}: write a URL such as https://example.com/hook", param=name)
     return url
-
-
-def told_error(status: int, body: bytes, code: str) -> RouterError:
-    """The error that a job ended with, to be told anew."""
-    try:
-        said = msgspec.json.decode(body).get("error")
-    except (msgspec.DecodeError, AttributeError):
-        said = None
-    said = said if isinstance(said, dict) else {}
-    words = said.get("message")
-    kind = code if code in CODES else "invalid_request" if 400 <= status < 500 else "upstream_error"
-    message = words if isinstance(words, str) and words else f"No try was answered ({code or status})."
-    return RouterError(kind, message, status=status if 400 <= status < 600 else None)
 
 
 def _job_headers(job: Job, kind: str) -> Headers:

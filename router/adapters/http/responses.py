@@ -20,7 +20,9 @@ from router.ports import Timeouts, UpstreamFailure, UpstreamRequest
 from router.streaming import early
 
 if TYPE_CHECKING:
+    from router.adapters.http.background import Background
     from router.adapters.http.server import Handler
+    from router.adapters.jobs.records import Tally
     from router.pipeline import Pipeline
     from router.ports import Upstream
 
@@ -38,9 +40,11 @@ class ResponsesApi:
         pipeline: knows callers.
         memory: knows where responses lie.
         upstream: for those that lie at a provider.
+        background: knows those that are made in the background.
     """
 
-    def __init__(self, pipeline: Pipeline, memory: Memory, upstream: Upstream) -> None:
+    def __init__(self, pipeline: Pipeline, memory: Memory, upstream: Upstream, background: Background) -> None:
+        self._background = background
         self._pipeline = pipeline
         self._memory = memory
         self._upstream = upstream
@@ -54,7 +58,11 @@ class ResponsesApi:
             ("GET", f"{PREFIX}/*/input_items"): self._items,
         }
 
-    async def _get(self, request: web.BaseRequest, request_id: str) -> web.Response:
+    async def _get(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
+        if (tally := await self._later(request)) is not None:
+            if request.query.get("stream") == "true":
+                return await self._streamed(request, request_id, tally)
+            return json_reply(await self._background.response(tally), request_id)
         _, name, found = await self._found(request)
         if found.provider:
             return await self._forwarded(request, request_id, name, found)
@@ -64,10 +72,13 @@ class ResponsesApi:
         return json_reply(msgspec.Raw(found.response), request_id)
 
     async def _items(self, request: web.BaseRequest, request_id: str) -> web.Response:
-        _, name, found = await self._found(request)
-        if found.provider:
-            return await self._forwarded(request, request_id, name, found)
-        items = shown_items(found)
+        if (tally := await self._later(request)) is not None:
+            items = shown_items(await self._background.items(tally))
+        else:
+            _, name, found = await self._found(request)
+            if found.provider:
+                return await self._forwarded(request, request_id, name, found)
+            items = shown_items(msgspec.json.decode(found.items))
         if request.query.get("order") == "asc":
             items.reverse()
         first, last = (items[0]["id"], items[-1]["id"]) if items else (None, None)
@@ -75,6 +86,10 @@ class ResponsesApi:
         return json_reply(listed, request_id)
 
     async def _delete(self, request: web.BaseRequest, request_id: str) -> web.Response:
+        if (tally := await self._later(request)) is not None:
+            await self._background.delete(tally)
+            name = request.path.split("/")[3]
+            return json_reply({"id": name, "object": "response", "deleted": True}, request_id)
         tenant, name, found = await self._found(request)
         told = {"id": name, "object": "response", "deleted": True}
         answer = json_reply(told, request_id)
@@ -84,10 +99,39 @@ class ResponsesApi:
         return answer
 
     async def _cancel(self, request: web.BaseRequest, request_id: str) -> web.Response:
+        if (tally := await self._later(request)) is not None:
+            return json_reply(await self._background.cancel(tally), request_id)
         _, name, found = await self._found(request)
         if found.provider:
             return await self._forwarded(request, request_id, name, found)
         raise RouterError("invalid_request", "This response was made at once: there is nothing to cancel.")
+
+    async def _later(self, request: web.BaseRequest) -> Tally | None:
+        """The job behind a response that is made in the background; None for others."""
+        name = request.path.split("/")[3]
+        if _ID.fullmatch(name) is None or not name.startswith("resp_job_"):
+            return None
+        identity = await self._pipeline.authenticate(request.headers)
+        tally = await self._background.find(identity.tenant, name)
+        if tally is None:
+            raise unknown(name)
+        return tally
+
+    async def _streamed(self, request: web.BaseRequest, request_id: str, tally: Tally) -> web.StreamResponse:
+        after = request.query.get("starting_after", "-1")
+        if not after.lstrip("-").isdecimal() or len(after) > 9:
+            message = "starting_after must be the sequence_number of an event."
+            raise RouterError("invalid_request", message, param="starting_after")
+        stream = self._background.stream(tally.job, int(after))
+        part = await stream.first_part()
+        headers = {"content-type": "text/event-stream", "cache-control": "no-cache", "x-request-id": request_id}
+        reply = web.StreamResponse(headers=headers)
+        await reply.prepare(request)
+        while part:
+            await reply.write(part)
+            part = await stream.next_part()
+        await reply.write_eof()
+        return reply
 
     async def _found(self, request: web.BaseRequest) -> tuple[str, str, Remembered]:
         """The tenant, the id, and what is remembered of it."""

@@ -65,17 +65,19 @@ def input_of(top: TopLevel) -> list[dict[str, Any]]:
     return [{"role": "user", "content": given}] if isinstance(given, str) else given or []
 
 
-def gone_on(top: TopLevel, before: list[dict[str, Any]], response: bytes) -> bytes:
+def gone_on(top: TopLevel, before: list[dict[str, Any]], response: bytes, follows: str = "") -> bytes:
     """A request that goes on from a response, as one that says everything itself.
 
     Args:
         top: the request.
         before: the items that led to the response.
         response: the response.
+        follows: what those items go on from themselves; "" for nothing.
     """
     said = [item for raw in msgspec.json.decode(response)["output"] if (item := _said(raw)) is not None]
     items = [*before, *said, *input_of(top)]
-    return top.edited({"input": msgspec.json.encode(items), "previous_response_id": None})
+    earlier = msgspec.json.encode(follows) if follows else None
+    return top.edited({"input": msgspec.json.encode(items), "previous_response_id": earlier})
 
 
 def _said(item: dict[str, Any]) -> dict[str, Any] | None:

@@ -258,11 +258,6 @@ def _refuse(asked: _Responses) -> None:
     if asked.prompt is not None:
         message = "prompt: templates that a provider keeps cannot be used here; send instructions and input."
         raise RouterError("invalid_request", message, param="prompt")
-    if asked.background:
-        message = (
-            "background: nothing is queued by this field; use Prefer: respond-async and GET /costrouter/v1/jobs/ID."
-        )
-        raise RouterError("invalid_request", message, param="background")
     if not asked.input and not asked.previous_response_id:
         raise RouterError("invalid_request", "input must be a text or a list of items, not empty.", param="input")
     for tool in asked.tools or ():

@@ -63,3 +63,9 @@ def test_a_request_that_goes_on_says_everything_itself():
             {"role": "user", "content": "And?"},
         ],
     }
+
+
+def test_what_it_goes_on_from_itself_comes_first():
+    top = TopLevel(b'{"model":"m","input":"And?","previous_response_id":"r"}')
+    body = json.loads(gone_on(top, [], b'{"output":[]}', "earlier"))
+    assert body["previous_response_id"] == "earlier"

@@ -159,6 +159,12 @@ def test_what_was_decided_is_said():
     assert sent(read(reasoning=None), effort="low")["reasoning"] == {"effort": "low"}
 
 
+def test_what_is_queued_here_is_not_queued_there_as_well():
+    request = read(background=True, background_options={"completion_window": "2h"})
+    assert request.background
+    assert sent(request) == {"model": "large", "input": "Hi"}
+
+
 def test_what_others_signed_is_left_out():
     call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
     items = [
