@@ -15,7 +15,7 @@ from router.attempt import Attempt, Desk
 from router.core.budgets.words import budget_refusal
 from router.core.deciding.decide import Decision, Option, cheapest, expected_output, highest_cost, hold, prompt_tokens
 from router.core.errors import RouterError
-from router.core.jobs.deadlines import PPM, Bid, Chosen, Reserve, choose, reserve_for
+from router.core.jobs.deadlines import ON_TIME_PPM, PPM, Bid, Chosen, Reserve, choose, reserve_for
 from router.core.jobs.jobs import attempt_name
 from router.core.pricing import REALTIME, price_at
 from router.core.wire import EXPRESSES
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from router.ports import ProviderLink
 
 BATCH: Final = "batch"
-ON_TIME_PPM: Final = 995_000
-"""The least chance to be on time where the policy states none."""
 GRACE_MS: Final = 5_000
 _RESERVATIONS: Final = 5
 _PEAK_STEP_MS: Final = 1_800_000

@@ -7,6 +7,7 @@ Belongs here: reading those files, running them, and lint. Does not belong here:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,11 +21,13 @@ from router.core.deciding.snapshot import World
 from router.core.names import Names
 from router.core.policy.binding import Binds
 from router.core.policy.cases import Result, run_case
-from router.core.policy.cases_schema import CasesSchema
+from router.core.policy.cases_schema import CasesSchema, GivenSchema, SeenSchema
 from router.core.policy.conditions import ALWAYS
 from router.core.policy.governing import DEFAULT_POLICY
 from router.core.policy.schema import PolicySchema
-from router.core.schema import Problem
+from router.core.schema import Path as SchemaPath
+from router.core.schema import Problem, SchemaError, validate
+from router.dialects.batch_files import FLAVOURS
 
 if TYPE_CHECKING:
     from router.core.catalog.catalog import Model
@@ -52,6 +55,7 @@ def world_in(loaded: Loaded) -> World:
         offered=frozenset(provider.name for provider in catalog.providers.values() if provider.spoken),
         binds=Binds(policies.values()),
         zones=loaded.zones,
+        batches=frozenset(FLAVOURS) | {"anthropic"},
     )
 
 
@@ -64,12 +68,43 @@ def read_tests(directory: Path) -> list[tuple[Document, CasesSchema]]:
     source, problems, found = Source(), [], []
     for path in files_in(directory / "tests"):
         try:
-            found.append(source.read(path, CasesSchema))
+            document, cases = source.read(path, CasesSchema)
+            found.append((document, _with_stats(document, cases, path.parent)))
         except PolicyFileError as error:
             problems += error.problems
     if problems:
         raise PolicyFileError(problems)
     return found
+
+
+def _with_stats(document: Document, file: CasesSchema, folder: Path) -> CasesSchema:
+    """The file with what its ``stats`` name read from beside it: JSON, as ``stats`` themselves would be written.
+
+    Raises:
+        PolicyFileError: it cannot be read, or says something else.
+    """
+
+    def read(given: GivenSchema, place: SchemaPath) -> GivenSchema:
+        if not isinstance(given.stats, str):
+            return given
+        try:
+            known = json.loads((folder / Path(given.stats).name).read_bytes())
+            seen = {name: validate(SeenSchema, said) for name, said in known.items()}
+        except (OSError, ValueError, AttributeError, SchemaError) as error:
+            why = (
+                error.problems[0].message
+                if isinstance(error, SchemaError)
+                else getattr(error, "strerror", "") or "no JSON"
+            )
+            message = f"{given.stats} beside this file cannot be used: {why}"
+            raise PolicyFileError([document.place(Problem((*place, "stats"), message))]) from None
+        return given.model_copy(update={"stats": seen})
+
+    cases = tuple(
+        case if case.given is None else case.model_copy(update={"given": read(case.given, ("cases", number, "given"))})
+        for number, case in enumerate(file.cases)
+    )
+    return file.model_copy(update={"given": read(file.given, ("given",)), "cases": cases})
 
 
 def run_tests(loaded: Loaded, tests: Iterable[tuple[Document, CasesSchema]]) -> list[Tested]:

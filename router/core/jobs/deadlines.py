@@ -234,5 +234,7 @@ def give_up(distribution: Waits, waited_ms: int, left_ms: int, reserve: Reserve)
     return distribution.done_by_ppm(waited_ms, left_ms - reserve.both_ms) < HOPELESS_PPM
 
 
+ON_TIME_PPM: Final = 995_000
+"""The least chance to be on time where the policy states none."""
 HOPELESS_PPM: Final = 20_000
 """A chance below this is not waited for."""

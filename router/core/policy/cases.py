@@ -6,7 +6,7 @@ Belongs here: one case and what is not as it was expected. Does not belong here:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -14,9 +14,12 @@ from router.core.deciding.choices import PPM, Prefix
 from router.core.deciding.decide import Decision, Facts, decide
 from router.core.deciding.explain import verdicts
 from router.core.deciding.snapshot import Route, World, compile_snapshot
+from router.core.deciding.variants import flat, prior_ttft
 from router.core.errors import RouterError
 from router.core.money import nano_ceil, usd
 from router.core.policy.governing import Wish
+from router.core.policy.later import ASYNC_MS, later
+from router.core.pricing import REALTIME
 from router.core.statistics.stats import PERCENTILES, Series, Summary
 from router.core.tokens import exactly
 from router.core.values import CAPABILITIES, Identity, Needs
@@ -26,6 +29,10 @@ if TYPE_CHECKING:
 
     from router.core.catalog.catalog import Catalog
     from router.core.policy.cases_schema import CaseSchema, ExpectSchema, GivenSchema, RequestSchema
+
+
+_BUSY_N: Final = 1_000
+"""As if so many answers had been seen: it is given, and no guess."""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -47,12 +54,19 @@ def run_case(world: World, given: GivenSchema, case: CaseSchema) -> Result:
     known = {model.name for model in world.catalog.models}
     unknown = [f"there is no entry {name!r} to have stats of" for name in given.stats if name not in known]
     unknown += [
+        f"{name!r} is no model on a machine of one's own, so it has no gpu_load"
+        for name in given.gpu_load
+        if not any(model.self_hosted for model in world.catalog.models if name in (model.id, model.name))
+    ]
+    unknown += [
         f"there is no model {name!r} to be warm"
         for name in case.request.warm
         if name not in known and not world.catalog.by_id(name)
     ]
     offered = world.offered & set(given.providers) if given.providers else world.offered
-    snapshot = compile_snapshot("test", msgspec.structs.replace(world, offered=offered), given.at, _seen(given))
+    snapshot = compile_snapshot(
+        "test", msgspec.structs.replace(world, offered=offered), given.at, _seen(given, world.catalog)
+    )
     wish = _wish(given, case)
     try:
         facts = _facts(given, case.request, world.catalog, snapshot.governing.task(case.request.model, wish))
@@ -60,14 +74,16 @@ def run_case(world: World, given: GivenSchema, case: CaseSchema) -> Result:
     except RouterError as error:
         return Result(case.name, "", "", (*unknown, *_refused(case.expect, error.code, error.message)))
     decision = decide(route.plan, facts, route.baseline)
+    if decision is not None and case.request.may_wait:
+        decision = later(world, route, facts, decision)
     failures = [*unknown, *_compared(case.expect, route, facts, decision)]
     chosen = "" if decision is None else decision.option.name
     return Result(case.name, route.plan.policy.partition("@")[0], route.plan.rule, tuple(failures), chosen)
 
 
-def _seen(given: GivenSchema) -> Callable[[Series], Summary | None]:
-    found: dict[Series, Summary] = {}
-    for entry, seen in given.stats.items():
+def _seen(given: GivenSchema, catalog: Catalog) -> Callable[[Series], Summary | None]:
+    found = _loaded(given, catalog)
+    for entry, seen in given.stats.items() if isinstance(given.stats, dict) else ():
         model, _, provider = entry.rpartition("@")
         figures = {
             "ttft": None if seen.ttft is None else seen.ttft * 1000,
@@ -78,6 +94,25 @@ def _seen(given: GivenSchema) -> Callable[[Series], Summary | None]:
             if value is not None:
                 found[what, model, provider, "realtime"] = Summary(seen.n, value, (value,) * len(PERCENTILES))
     return found.get
+
+
+def _loaded(given: GivenSchema, catalog: Catalog) -> dict[Series, Summary]:
+    """How slow models are whose accelerators are that busy: work queues up, so a first token takes 1 / (1 - load) times as
+    long as on an idle one (M/M/1). The prior is of the load that the catalog's figures are of.
+    """
+    found: dict[Series, Summary] = {}
+    for name, load in given.gpu_load.items():
+        for busy in (model for model in catalog.models if name in (model.id, model.name)):
+            for model in catalog.models:
+                machine = model.self_hosted
+                if machine is None or not (model is busy or (model.pool and model.pool == busy.pool)):
+                    continue
+                where, idle = (model.id, model.provider, REALTIME), max(1000 - load, 1)
+                ttft = prior_ttft(model.latency)
+                slow = tuple(micro * max(1000 - machine.load_milli, 1) // idle for micro in ttft.quantiles)
+                found["ttft", *where] = Summary(_BUSY_N, slow[0], slow)
+                found["tpot", *where] = msgspec.structs.replace(flat(model.latency.tpot_us), n=_BUSY_N)
+    return found
 
 
 def _facts(given: GivenSchema, request: RequestSchema, catalog: Catalog, task: str) -> Facts:
@@ -93,7 +128,7 @@ def _facts(given: GivenSchema, request: RequestSchema, catalog: Catalog, task: s
         asked_model=request.model,
         path=request.path,
         max_cost_pico=request.max_cost_usd,
-        deadline_ms=request.deadline,
+        deadline_ms=ASYNC_MS if request.may_wait and request.deadline is None else request.deadline,
         budget_milli=given.budget_used,
         prefix=_prefix(request, catalog),
     )

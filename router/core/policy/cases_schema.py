@@ -65,8 +65,10 @@ class GivenSchema(Strict):
     providers: _Texts = ()
     """Those that can be called; empty for all."""
     budget_used: Annotated[int, written(_share), _AS_TEXT] = 0
-    stats: dict[str, SeenSchema] = Field(default_factory=dict)
-    """By catalog entry, ``deepseek/deepseek-flash@deepseek``."""
+    stats: dict[str, SeenSchema] | Annotated[str, Field(pattern=r"^[\w.-]+\.json$")] = Field(default_factory=dict)
+    """By catalog entry, ``deepseek/deepseek-flash@deepseek``; or the name of a file of JSON beside the tests that says so."""
+    gpu_load: dict[str, Annotated[int, written(_share), _AS_TEXT]] = Field(default_factory=dict)
+    """By self-hosted model, with its provider or without: how busy its accelerators are, and so all models' of its pool."""
 
 
 class RequestSchema(Strict):
@@ -85,6 +87,8 @@ class RequestSchema(Strict):
     tags: _Texts = ()
     policy: str | None = None
     deadline: _Time | None = None
+    may_wait: bool = Field(default=False, alias="async")
+    """Whether it may be answered later: then batches bid too. Without a deadline within an hour."""
     quality: Annotated[int, written(milli), _AS_TEXT] | None = None
     max_cost_usd: Usd | None = None
     session: str = ""

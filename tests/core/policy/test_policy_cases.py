@@ -165,3 +165,53 @@ def test_a_task_comes_from_the_request_or_else_from_the_policy():
     assert failures({"rule": "code"}, {}, world) == ()
     assert failures({"rule": "rest"}, {"task": "chat"}, world) == ()
     assert failures({"rule": "rest"}, {}, a_world(rules=rules)) == ()
+
+
+def test_what_may_wait_is_batched_where_the_rule_and_the_provider_have_batches():
+    catalog = a_catalog(LARGE, a_model("acme/small", prices=[a_price(input="0.10", output="0.40", tiers={"batch": {"factor": "0.5"}})]),
+                        a_model("acme/short", prices=[a_price(tiers={"batch": {"factor": "0.001"}})], context_window=9_000))  # fmt: skip
+
+    def told(request, batches=("acme",), **changes):
+        rules = [{"name": "all", "tiers": ["realtime", "batch"]}]
+        document = {"rules": rules, "candidates": {"include": ["*"]}, **changes}
+        policy = the_policy(catalog, policy="default", **document).policy
+        world = World(catalog=catalog, policies={"default": policy}, names=Names(catalog), offered=frozenset({"acme"}),
+                      batches=frozenset(batches))  # fmt: skip
+        (said, *_) = failures({"tier": "window"}, {"input_tokens": 20_000, **request}, world)
+        return said.rpartition("found ")[2]
+
+    assert told({"async": True}) == "batch"
+    assert told({"async": True, "deadline": "24h"}) == "batch"
+    assert told({"async": True, "deadline": "5s"}) == "realtime"
+    assert told({"deadline": "24h"}) == "realtime"
+    assert told({"async": True}, batches=()) == "realtime"
+    assert told({"async": True}, rules=[{"name": "all"}]) == "realtime"
+    assert told({"async": True, "model": "large"}, mode="observe") == "realtime"
+    # Where it is certain to be batched, what it costs is what a batch costs; without a floor on being on time, too.
+    assert (
+        told({"async": True}, rules=[{"name": "all", "tiers": ["realtime", "batch"], "require": {"on_time": "50%"}}])
+        == "batch"
+    )
+
+
+def test_models_of_a_busy_pool_are_slow():
+    machine = {"gpu_usd_per_hour": "2.50", "load": "0.40", "prefill_tok_s": 20000, "decode_tok_s": 2500, "source": "a page",
+               "checked": NOW.date()}  # fmt: skip
+    own = [
+        a_model(name, self_hosted=machine, pool=pool)
+        for name, pool in (("acme/a", "gpu"), ("acme/b", "gpu"), ("acme/c", "other"))
+    ]
+    catalog = a_catalog(*own)
+    policy = the_policy(
+        catalog,
+        policy="default",
+        candidates={"include": ["*"]},
+        rules=[{"name": "all", "require": {"ttft": "p95 <= 2s"}}],
+    ).policy
+    world = World(catalog=catalog, policies={"default": policy}, names=Names(catalog), offered=frozenset({"acme"}))
+    slow = {"rejected": {"acme/a": "ttft", "acme/b": "ttft"}, "model": "acme/c"}
+    assert failures(slow, {}, world, gpu_load={"acme/a": "90%"}) == ()
+    assert failures(slow, {}, world, gpu_load={"acme/b@acme": "90%"}) == ()
+    assert failures({"model": "acme/a"}, {}, world, gpu_load={"acme/a": "40%"}) == ()
+    (said, *_) = failures({}, {}, world, gpu_load={"acme/d": "90%"})
+    assert said.startswith("'acme/d' is no model on a machine of one's own")
