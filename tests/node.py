@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 COMMAND = Path(sys.executable).with_name("costrouter")
-START_S = 30.0
+START_S = 60.0
 _numbers = itertools.count(1)
 
 

@@ -18,11 +18,17 @@ from store import until
 from router.adapters.store.layout import tenant_prefix
 from router.ports import StoreUnavailable
 
-MODELS = ("openai/gpt-4.1-mini", "openai/gpt-4o-mini", "openai/gpt-6-luna")
+MODELS = (
+    "openai/gpt-4.1-mini",
+    "anthropic/claude-haiku-4.5",
+    "google/gemini-2.5-flash-lite",
+    "openai/gpt-6-luna",
+    "mistral/mistral-small-4",
+)
 
 
 def asked(number):
-    return {"model": MODELS[number % 3], "messages": [{"role": "user", "content": f"Question {number}"}]}
+    return {"model": MODELS[number % len(MODELS)], "messages": [{"role": "user", "content": f"Question {number}"}]}
 
 
 async def handed_in(node, tenant, number, deadline):

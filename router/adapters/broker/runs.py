@@ -15,7 +15,7 @@ import msgspec
 
 from router.adapters.jobs.records import Move
 from router.core.errors import RouterError
-from router.core.jobs.jobs import MOST_TRIES, Answer, attempt_name, pause_ms
+from router.core.jobs.jobs import Answer, again_ms, attempt_name
 from router.core.money import parse_usd
 from router.dialects.ways import INBOUND
 from router.pipeline import Call
@@ -96,8 +96,9 @@ class Runs:
 
     async def _failed(self, job: Job, taken: Taken, bound: Line, error: RouterError) -> None:
         yard, now_ms, number = self._yard, self._yard.now_ms(), taken.number
-        pause = round(error.retry_after_s * 1000) if error.retry_after_s is not None else pause_ms(bound.tries)
-        if error.retryable and bound.tries < MOST_TRIES and now_ms + pause < job.deadline_ms:
+        told_ms = None if error.retry_after_s is None else round(error.retry_after_s * 1000)
+        pause = again_ms(error.code, bound.tries, job.deadline_ms - now_ms, told_ms) if error.retryable else None
+        if pause is not None:
             then = msgspec.structs.replace(bound, state="queued", bound="", waits_ms=now_ms + pause)
             await yard.store.move(
                 job.tenant, [Move(job.id, number, bound, then, queue=True, entry=taken.entry)], now_ms

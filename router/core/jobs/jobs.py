@@ -287,6 +287,30 @@ def pause_ms(pauses: int) -> int:
     return min(FIRST_PAUSE_MS << min(pauses, 10), LAST_PAUSE_MS)
 
 
+MOST_FREE_TRIES: Final = 64
+"""Attempts of a line in real time, where those that failed cost nothing."""
+_FREE: Final = frozenset({"rate_limited", "upstream_error", "upstream_unavailable", "upstream_unreachable"})
+"""Failures for which nobody bills: an outage is sat out, as long as there is time."""
+
+
+def again_ms(code: str, tries: int, left_ms: int, told_ms: int | None) -> int | None:
+    """How long to wait before a line is tried again in real time; None where there is no use in it.
+
+    Args:
+        code: of a failure that another try may mend.
+        tries: how many there have been.
+        left_ms: until the deadline.
+        told_ms: how long the provider asks to wait; None where it does not say.
+    """
+    free = code in _FREE
+    if tries >= (MOST_FREE_TRIES if free else MOST_TRIES):
+        return None
+    pause = pause_ms(tries) if told_ms is None else told_ms
+    if free and told_ms is None:
+        pause = min(pause, max(left_ms // 4, FIRST_PAUSE_MS // 2))  # the last tries are not given away
+    return pause if pause < left_ms else None
+
+
 def poll_ms(waited_ms: int, left_ms: int, pace: float) -> int:
     """When to ask again for something that has taken so long: often at first, never rarer than every two minutes, and
     soon where the end of the wait is near. Milliseconds, at least 50.

@@ -13,6 +13,7 @@ from router.core.jobs.jobs import (
     Event,
     ParcelState,
     after,
+    again_ms,
     attempt_name,
     custom_id,
     fate_of,
@@ -97,3 +98,20 @@ def test_polls_are_rarer_the_longer_it_takes_and_sooner_near_the_end():
     assert poll_ms(36_000_000, 3_600_000, 1.0) == LAST_PAUSE_MS
     assert poll_ms(600_000, 1_000, 1.0) == 300
     assert poll_ms(0, 60_000, 600.0) == 50
+
+
+def test_an_outage_is_sat_out_as_long_as_there_is_time():
+    hour = 3_600_000
+    waited = [again_ms("upstream_unreachable", tries, hour, None) for tries in (1, 2, 5, 20, 63)]
+    assert waited == [2_000, 4_000, 32_000, 120_000, 120_000]
+    assert again_ms("upstream_unreachable", 64, hour, None) is None
+    assert again_ms("upstream_unreachable", 20, 8_000, None) == 2_000, "a quarter of what is left"
+    assert again_ms("upstream_unreachable", 20, 600, None) == 500
+    assert again_ms("upstream_unreachable", 20, 400, None) is None
+
+
+def test_what_may_have_been_billed_is_tried_four_times_and_a_provider_s_word_on_when_counts():
+    assert again_ms("upstream_timeout", 3, 60_000, None) == 8_000
+    assert again_ms("upstream_timeout", 4, 60_000, None) is None
+    assert again_ms("rate_limited", 1, 60_000, 20_000) == 20_000
+    assert again_ms("rate_limited", 1, 15_000, 20_000) is None
