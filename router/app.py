@@ -63,7 +63,7 @@ from router.adapters.store.url import parse_store_url
 from router.adapters.upstream.behind_proxy import AiohttpUpstream
 from router.adapters.upstream.breakers import Breakers
 from router.adapters.upstream.client import RawUpstream
-from router.adapters.upstream.provider_keys import keep_read
+from router.adapters.upstream.credentials import Credentials
 from router.attempt import Desk
 from router.core.deciding.snapshot import Snapshot, compile_snapshot
 from router.core.forwarding.forwarding import Forwarding
@@ -132,12 +132,11 @@ class _Worker:
     async def serve(self, ready: int) -> None:
         loop = asyncio.get_running_loop()
         stop, replaced = _heard(loop, signal.SIGTERM), _heard(loop, REPLACED)
-        plan, clock = self._plan, self._clock
+        plan, clock, journals = self._plan, self._clock, self._plan.settings.data_dir / "journal"
         # Long replies (spend, totals) must not hold up reservations, nor waits (for the disk, for news) either of them.
         connections = [connection_to(parse_store_url(plan.store_url), timeout_s=bound_s) for bound_s in BOUNDS_S]
         await asyncio.gather(*(found.start() for found in connections))
         connection, reader, hearing, *waiting = connections
-        journals = plan.settings.data_dir / "journal"
         journal = self._journal(journals)
         ledger = RedisLedger(connection, self._name, clock, journal=journal)
         upkeep = Upkeep(reader, journal, journals, clock, tidy=ledger.tidy, sync_s=plan.settings.journal_sync_s)
@@ -153,11 +152,12 @@ class _Worker:
         counter = TiktokenCounter(plan.encoders.get(), executor=executor)
         decisions = StoreDecisions(reader, plan.settings.decisions_mb * 1024 * 1024)
         breakers = Breakers(plan.keyed_links, clock, connection=reader, on=plan.settings.breaker)
+        credentials = Credentials(upstream, clock, breakers, partial(renewed_links, plan))
         desk = Desk(
             ledger, counter, clock, (self._listener, self._prefixes, *self._tracing()), budgets, breakers, decisions
         )
         pipeline = self._pipeline(keys, upstream, desk, breakers)
-        watch = await self._watching(pipeline)
+        watch, _ = await asyncio.gather(self._watching(pipeline), credentials.begin(plan.settings.environment))
         jobs = job_parts(
             plan,
             self._name,
@@ -211,7 +211,7 @@ class _Worker:
             changes.hear(hearing),
             decisions.run(),
             breakers.keep_exchanging(),
-            keep_read(plan.settings.provider_keys, lambda keys: breakers.replace_links(renewed_links(plan, keys))),
+            credentials.keep(plan.settings.provider_keys),
             keep_archived(reader, self._name, plan.store_url, plan.settings.environment, plan.settings.archive_after),
         )
         running = [loop.create_task(work) for work in clockwork]

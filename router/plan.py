@@ -26,6 +26,7 @@ from router.adapters.policies.yaml_document import PolicyFileError
 from router.adapters.upstream.hosting import ProviderError, completed
 from router.adapters.upstream.provider_keys import read_keys
 from router.adapters.upstream.providers import needed, own_link, reachable, real_links, simulated_link
+from router.adapters.upstream.service_account import VARIABLE, ServiceAccount
 from router.core.budgets.budget import Budget, generated_budget
 from router.core.catalog.catalog import Catalog, Provider
 from router.core.deciding.decide import Facts, decide
@@ -221,7 +222,10 @@ def _provider_environment(settings: Settings) -> Mapping[str, str]:
             keys = read_keys(settings.provider_keys)
         except ProviderError as error:
             raise SettingsError(f"COSTROUTER_PROVIDER_KEYS: {error}") from None
+    account = settings.environment.get(VARIABLE, "").strip()
     try:
+        if account:
+            ServiceAccount(Path(account))
         return completed({**settings.environment, **keys})
     except ProviderError as error:
         raise SettingsError(str(error)) from None

@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
 from router.adapters.upstream.sigv4 import Signer, signer_from
-from router.ports import UpstreamRequest
+from router.ports import Origin, UpstreamRequest
 
 if TYPE_CHECKING:
     from router.core.catalog.catalog import Provider
@@ -126,3 +126,33 @@ def _signed(signer: Signer) -> Finish:
         return msgspec.structs.replace(request, headers=(*request.headers, *signer.headers(request)))
 
     return signed
+
+
+def origin_of(base: str, variable: str) -> Origin:
+    """An address as an origin.
+
+    Raises:
+        ProviderError: it is none; names the variable that holds it.
+    """
+    try:
+        parts = urlsplit(base)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    tidy = base.isascii() and base.isprintable() and " " not in base
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or not tidy
+        or "@" in parts.netloc
+        or parts.query
+        or parts.fragment
+    ):
+        # The value is not repeated: it may hold a password.
+        raise ProviderError(f"{variable} must be http(s)://host[:port]/path, without user, query or spaces")
+    return Origin(
+        scheme="https" if parts.scheme == "https" else "http",
+        host=parts.hostname,
+        port=port or (443 if parts.scheme == "https" else 80),
+        base_path=parts.path.rstrip("/"),
+    )

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 import msgspec
 
 from router.adapters.upstream import hosting
-from router.adapters.upstream.hosting import ProviderError
+from router.adapters.upstream.hosting import ProviderError, origin_of
 from router.dialects.ways import OUTBOUND
 from router.ports import Origin, ProviderLink, Timeouts
 
@@ -57,7 +56,7 @@ def real_links(
         ProviderError: its address, a key or a weight cannot be used.
     """
     base = provider.base_url or environment[provider.base_url_env].strip()
-    origin = _origin(base, provider.base_url_env or provider.name)
+    origin = origin_of(base, provider.base_url_env or provider.name)
     names = [provider.key_env, *(f"{provider.key_env}_{number}" for number in range(2, MOST_KEYS + 1))]
     keys = [(name, key, _weight(name, environment)) for name in names if (key := _key(name, environment))]
     links = [_link(provider, origin, key, timeouts, name=name, weight=weight) for name, key, weight in keys if weight]
@@ -71,7 +70,7 @@ def real_links(
 
 def simulated_link(provider: Provider, port: int, timeouts: Timeouts = NORMAL) -> ProviderLink:
     """How the simulator on this machine is called in a provider's place."""
-    origin = _origin(f"http://127.0.0.1:{port}/{provider.name}/v1", provider.name)
+    origin = origin_of(f"http://127.0.0.1:{port}/{provider.name}/v1", provider.name)
     return _link(provider, origin, "simulated", timeouts, name="simulated")
 
 
@@ -89,7 +88,7 @@ def own_link(
     base = provider.base_url or environment.get(provider.base_url_env, "").strip()
     if not base:
         return None
-    link = _link(provider, _origin(base, provider.base_url_env or provider.name), "", timeouts, name=BROUGHT)
+    link = _link(provider, origin_of(base, provider.base_url_env or provider.name), "", timeouts, name=BROUGHT)
     return msgspec.structs.replace(link, brought=True)
 
 
@@ -115,31 +114,6 @@ def _key(name: str, environment: Mapping[str, str]) -> str:
     if not all("!" <= character <= "~" for character in key):
         raise ProviderError(f"{name} must be printable ASCII without spaces, as it travels in a header")
     return key
-
-
-def _origin(base: str, variable: str) -> Origin:
-    try:
-        parts = urlsplit(base)
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    tidy = base.isascii() and base.isprintable() and " " not in base
-    if (
-        parts.scheme not in ("http", "https")
-        or not parts.hostname
-        or not tidy
-        or "@" in parts.netloc
-        or parts.query
-        or parts.fragment
-    ):
-        # The value is not repeated: it may hold a password.
-        raise ProviderError(f"{variable} must be http(s)://host[:port]/path, without user, query or spaces")
-    return Origin(
-        scheme="https" if parts.scheme == "https" else "http",
-        host=parts.hostname,
-        port=port or (443 if parts.scheme == "https" else 80),
-        base_path=parts.path.rstrip("/"),
-    )
 
 
 def _link(
