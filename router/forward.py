@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from router.attempt import Attempt, Desk
+from router.bounds import merged
 from router.considered import Considered, decided
 from router.core.budgets.limit_words import limit_refusal
 from router.core.deciding.decide import Decision, Plan, decide
 from router.core.deciding.explain import refusal
 from router.core.deciding.variants import WAITS
 from router.core.errors import RouterError
-from router.core.forwarding.forwarding import Forwarding, Step, Trial, after, completed, without
+from router.core.forwarding.forwarding import Forwarding, Step, Trial, after, completed, entries_of, without
 from router.core.forwarding.hedging import Hedge, Shares, delay_ms
 from router.core.values import Identity
 from router.exchange import Exchange, Reply
@@ -38,8 +39,6 @@ SDK_RETRY: Final = "x-stainless-retry-count"
 three attempts of ours for each of three of theirs would be nine."""
 SETTLING_S: Final = 0.06
 """How long a failed attempt's hold may take to be freed: after this, one that found no room is asked for once more."""
-PATIENCE_S: Final = 900.0
-"""How long a tier may take whose provider answers when it has room (OpenAI's guide to flex: 15 minutes)."""
 _MOST_TIMEOUTS: Final = 1_024
 
 
@@ -255,7 +254,7 @@ class Forwarder:
     async def _after(self, admitted: Admitted, error: RouterError) -> Decision | None:
         """Wait as long as makes sense; the next attempt's decision, or None for the end."""
         admitted.tried.add(admitted.attempt.decision.option.entry)
-        other = self._other(admitted)
+        other = self._another(admitted)
         step = self._step(admitted, error, others=other is not None)
         ours = admitted.seen.own is None
         if step.act == "stop" and error.code == "upstream_billing" and other is not None and ours:
@@ -272,6 +271,20 @@ class Forwarder:
             return other
         admitted.same += 1
         return admitted.attempt.decision
+
+    def _another(self, admitted: Admitted) -> Decision | None:
+        """The next candidate. Where two of a provider's have failed, or one attempt is left, it is somebody else's if any is:
+        what ails a provider mostly ails all of its models.
+        """
+        provider, last = admitted.attempt.link.name, admitted.attempt.number + 1 >= admitted.bounds.attempts
+        other = self._other(admitted)
+        if other is None or other.option.provider != provider:
+            return other
+        own = entries_of(admitted.plan, provider)
+        if not last and len(own & admitted.tried) < 2:
+            return other
+        admitted.seen, elsewhere = decided(admitted.seen, without(admitted.plan, admitted.tried | own))
+        return elsewhere or other
 
     def _step(self, admitted: Admitted, error: RouterError, *, others: bool) -> Step:
         trial = Trial(
@@ -370,28 +383,9 @@ class Forwarder:
             if len(self._timeouts) >= _MOST_TIMEOUTS:
                 self._timeouts.clear()
             # With the bounds themselves, so that their id is not another's one day.
-            known = self._timeouts[key] = (bounds, _merged(link.timeouts, bounds, stream=stream, waits=waits))
+            known = self._timeouts[key] = (bounds, merged(link.timeouts, bounds, stream=stream, waits=waits))
         found = known[1]
         if not admitted.tried:
             return found
         left = max(found.total - (self._desk.clock.monotonic() - admitted.began), 0.001)
         return msgspec.structs.replace(found, total=left, first_byte=min(found.first_byte, left))
-
-
-def _merged(timeouts: Timeouts, bounds: Forwarding, *, stream: bool, waits: bool) -> Timeouts:
-    if waits:
-        patient = max(timeouts.total, PATIENCE_S)
-        timeouts = msgspec.structs.replace(timeouts, first_byte=patient, total=patient)
-
-    def seconds(ms: int | None, own: float) -> float:
-        return own if ms is None else ms / 1000
-
-    total = seconds(bounds.total_ms, timeouts.total)
-    first_byte = min(seconds(bounds.first_byte_ms, timeouts.first_byte), total)
-    return Timeouts(
-        connect=seconds(bounds.connect_ms, timeouts.connect),
-        # The head of a plain answer comes when the whole of it has been written.
-        first_byte=first_byte if stream else total,
-        between_chunks=seconds(bounds.between_chunks_ms, timeouts.between_chunks),
-        total=total,
-    )

@@ -312,3 +312,39 @@ async def test_what_an_sdk_tries_again_goes_where_attempts_do_not_keep_failing()
     wire.ways.faulty = {"acme"}
     await wire.serve()
     assert wire.row.provider == "acme", "the first try is where it is cheapest"
+
+
+def four_models_of_two():
+    """Three models at acme, and a dearer one at beta."""
+    models = [a_model(f"acme/m{number}", prices=[a_price(input=f"{number}.00")]) for number in (1, 2, 3)]
+    made = compiled(*models), compiled(a_model("beta/b", prices=[a_price(input="9.00")]), provider="beta")
+    catalog = Catalog([one.provider for one in made], [model for one in made for model in one.models])
+    document = a_policy(policy="default", candidates={"include": ["*"]})
+    policy = compile_policy(validate(PolicySchema, document), catalog, NOW).policy
+    offered = frozenset(["acme", "beta"])
+    return compile_snapshot("w1-1", World(catalog, {"default": policy}, Names(catalog), offered), NOW, {}.get)
+
+
+async def models_tried(attempts):
+    wire = Wired(
+        refuses(503), refuses(503), FakeResponse([answer()]), world=four_models_of_two(), providers=("acme", "beta"),
+        attempts=attempts,
+    )  # fmt: skip
+    await (failed(wire) if attempts < 3 else wire.serve())
+    return [row.model for row in wire.ledger.rows]
+
+
+async def test_what_ails_two_models_of_a_provider_is_not_looked_for_in_a_third():
+    assert await models_tried(4) == ["acme/m1", "acme/m2", "beta/b"]
+
+
+async def test_the_last_attempt_is_somebody_elses():
+    assert await models_tried(3) == ["acme/m1", "acme/m2", "beta/b"]
+    assert await models_tried(2) == ["acme/m1", "beta/b"]
+
+
+async def test_where_there_is_nobody_else_the_same_provider_is_as_good_as_none():
+    wire = Wired(refuses(503), FakeResponse([answer()]), world=four_models_of_two(), attempts=2)
+    wire.ways.away = {"beta": 1_000}
+    await wire.serve()
+    assert [row.model for row in wire.ledger.rows] == ["acme/m1", "acme/m2"]

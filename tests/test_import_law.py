@@ -14,6 +14,7 @@ PIPELINE = frozenset(
         "pipeline",
         "considered",
         "forward",
+        "bounds",
         "reserving",
         "exchange",
         "hedging",

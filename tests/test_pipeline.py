@@ -9,9 +9,9 @@ from store import until
 from wired import EVENTS, SECRET, TIMEOUTS, WHO, Wired, answer, asked, ends, says, snapshot
 
 import router.dialects.openai.chat
+from router.bounds import PATIENCE_S
 from router.core.budgets.budget import generated_budget
 from router.core.errors import RouterError
-from router.forward import PATIENCE_S
 from router.ports import StoreUnavailable, UpstreamFailure
 
 

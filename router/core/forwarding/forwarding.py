@@ -186,6 +186,11 @@ def shutting(plan: Plan, shut: Mapping[str, str]) -> Plan:
     return msgspec.structs.replace(without(plan, shut), shut=shut, whole=plan, exhausted=exhausted)
 
 
+def entries_of(plan: Plan, provider: str) -> set[str]:
+    """The entries of a provider's that a plan may choose."""
+    return {row[0].entry for level in plan.levels for row in level.figures if row[0].provider == provider}
+
+
 def without(plan: Plan, gone: Container[str]) -> Plan:
     """The plan, less these entries: what is left to decide between. What the model asked for would cost stays the cap.
 
