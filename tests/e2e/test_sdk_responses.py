@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import anthropic
 import openai
 import pytest
 from node import Tenant
@@ -129,6 +130,45 @@ async def test_what_no_target_can_be_told_is_refused_with_the_reason(sdk):
 async def test_a_response_is_checked_as_strictly_as_this(sdk):
     with pytest.raises(ValueError, match="output"):
         Response.model_validate({"id": "r"})
+
+
+async def test_chats_and_messages_reach_who_has_nothing_but_responses(node, tenant, sdk):
+    anything = {"x-costrouter-policy": "anything"}
+    asked = {"model": "perplexity/sonar", "max_tokens": 300, "extra_headers": anything}
+    chat = await sdk.chat.completions.create(messages=[{"role": "user", "content": HI}], **asked)
+    stream = await sdk.chat.completions.create(messages=[{"role": "user", "content": HI}], stream=True, **asked)
+    said = "".join([chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices])
+    assert said == chat.choices[0].message.content
+    async with anthropic.AsyncAnthropic(base_url=node.url, api_key=tenant.key, max_retries=0) as claude:
+        message = await claude.messages.create(messages=[{"role": "user", "content": HI}], **asked)
+        assert message.content[0].text == said
+        with pytest.raises(anthropic.UnprocessableEntityError, match="no place for stop_sequences"):
+            await claude.messages.create(messages=[{"role": "user", "content": HI}], stop_sequences=["x"], **asked)
+    assert [row.cost_nano for row in await tenant.rows(3)] == [line["nano"] for line in node.bill()]
+
+
+async def test_tokens_are_counted_without_a_call(node, tenant, sdk):
+    counted = await sdk.responses.input_tokens.count(model=GPT, input=HI, instructions="Be brief.")
+    kept = await sdk.responses.create(model=GPT, input=HI, instructions="Be brief.")
+    assert counted.input_tokens == kept.usage.input_tokens
+    with pytest.raises(openai.BadRequestError, match="cannot be counted here"):
+        await sdk.responses.input_tokens.count(model=GPT, input=HI, previous_response_id=kept.id)
+    assert len(node.bill()) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "model"),
+    [
+        ({"model": GPT, "input": HI}, GPT),
+        ({"model": "auto", "input": [{"role": "user", "content": HI}]}, ""),
+        ({"model": "auto", "input": HI, "instructions": "Be brief."}, ""),
+        ({"model": "openai/text-embedding-3-small", "input": HI}, "openai/text-embedding-3-small"),
+    ],
+)
+async def test_an_estimate_tells_responses_from_embeddings(node, tenant, web, body, model):
+    async with web.post(f"{node.url}/costrouter/v1/estimate", json=body, headers=tenant.headers) as answer:
+        found = await answer.json()
+    assert found["chosen"]["model"] == model or (not model and "embedding" not in found["chosen"]["model"]), found
 
 
 # -- what is kept

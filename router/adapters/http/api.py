@@ -28,6 +28,7 @@ from router.adapters.reports.format import as_csv, as_table, json_text
 from router.adapters.reports.report import report
 from router.core.access.delegation import CLAIMS
 from router.core.errors import RouterError
+from router.core.values import Needs
 from router.dialects.json_object import TopLevel
 from router.dialects.models_list import anthropic_models, openai_model, openai_models
 from router.pipeline import Pipeline
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from router.core.values import Identity
 
 _log: Final = structlog.get_logger("router.api")
+_EMBEDDINGS: Final = frozenset({"model", "input", "encoding_format", "dimensions", "user", "metadata"})
+"""Fields of a request for embeddings."""
 READY_S: Final = 1.0
 """How long /readyz waits for the store."""
 
@@ -89,6 +92,7 @@ class Api:
             ("GET", "/v1/models"): self._models,
             ("GET", "/v1/models/*"): self._model,
             ("POST", "/v1/messages/count_tokens"): self._count_tokens,
+            ("POST", "/v1/responses/input_tokens"): self._input_tokens,
             ("POST", "/costrouter/v1/estimate"): self._estimate,
             ("GET", "/costrouter/v1/spend"): self._spend,
             ("GET", "/healthz"): self._healthz,
@@ -122,7 +126,7 @@ class Api:
     async def _estimate(self, request: web.BaseRequest, request_id: str) -> web.Response:
         identity = await self._pipeline.authenticate(request.headers)
         body = await read_body(request, self._max_body)
-        api = "messages" if "anthropic-version" in request.headers else "embeddings" if _is_embeddings(body) else "chat"
+        api = "messages" if "anthropic-version" in request.headers else self._api_of(body)
         if identity.role != "app":
             # Nothing is sent: whoever looks after policies may ask how they treat any team or app.
             identity = msgspec.structs.replace(identity, delegates=CLAIMS)
@@ -131,6 +135,34 @@ class Api:
         if seen.orders.deadline and self._pipeline.deferral is not None:
             found["deferred"] = self._pipeline.deferral.estimate(seen)
         return _json(found, request_id)
+
+    def _api_of(self, body: bytes) -> str:
+        """Which of OpenAI's APIs a body is for: that for embeddings and Responses share their first fields."""
+        try:
+            given = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return "chat"
+        if "messages" in given or not given.keys() & {"input", "previous_response_id"}:
+            return "chat"
+        if given.keys() - _EMBEDDINGS or bytes(given["input"]).lstrip(b"[ \t\r\n").startswith(b"{"):
+            return "responses"
+        name = bytes(given.get("model", b"")).strip(b'"').decode(errors="replace")
+        named = self._pipeline.snapshot.world.names.find(name)
+        embeds = named is None or any(model.capabilities & Needs.EMBEDDINGS for model in named.entries)
+        return "embeddings" if embeds else "responses"
+
+    async def _input_tokens(self, request: web.BaseRequest, request_id: str) -> web.Response:
+        """What OpenAI's endpoint of that name tells of a Responses request, counted here for the model that would be chosen."""
+        identity, own = await self._pipeline.caller(request.headers)
+        body = await read_body(request, self._max_body)
+        seen = await self._pipeline.consider(
+            "responses", identity, request.headers, body, request_id=request_id, own=own
+        )
+        if "previous_response_id" in seen.request.top.members and seen.request.follows:
+            message = "previous_response_id: how long it is what a provider keeps cannot be counted here."
+            raise RouterError("invalid_request", message, param="previous_response_id")
+        size = await self._pipeline.prompt_size(seen)
+        return _json({"object": "response.input_tokens", "input_tokens": size}, request_id)
 
     async def _count_tokens(self, request: web.BaseRequest, request_id: str) -> web.Response:
         """What Anthropic's endpoint of that name tells, counted here for the model that would be chosen."""
@@ -198,14 +230,6 @@ class Api:
             raise _silent_store() from None
         text = await asyncio.to_thread(metrics.render, totals, self._gauges())
         return web.Response(body=text, headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})
-
-
-def _is_embeddings(body: bytes) -> bool:
-    try:
-        keys = msgspec.json.decode(body, type=dict[str, msgspec.Raw]).keys()
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-    return "input" in keys and "messages" not in keys
 
 
 def _is_operator(identity: Identity) -> bool:

@@ -209,6 +209,8 @@ def pass_responses(request: Request, decision: Decision, quirks: frozenset[str])
     if option.effort:
         given = msgspec.json.decode(request.top.get("reasoning") or b"{}", type=dict[str, msgspec.Raw] | None)
         changes["reasoning"] = msgspec.json.encode({**(given or {}), "effort": option.effort})
+    if decision.cache_key and "prompt_cache_key" not in request.top.members:
+        changes["prompt_cache_key"] = msgspec.json.encode(decision.cache_key)
     if request.own:
         changes["metadata"] = foreign_metadata(request.top.get("metadata"))
     if request.clamped:

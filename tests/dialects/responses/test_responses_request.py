@@ -165,6 +165,12 @@ def test_what_is_queued_here_is_not_queued_there_as_well():
     assert sent(request) == {"model": "large", "input": "Hi"}
 
 
+@pytest.mark.parametrize(("fields", "key"), [({}, "ours"), ({"prompt_cache_key": "theirs"}, "theirs")])
+def test_requests_of_one_prefix_go_to_one_machine_where_the_caller_says_nothing(fields, key):
+    made = msgspec.structs.replace(decision(), cache_key="ours")
+    assert json.loads(pass_responses(read(**fields), made, frozenset()).body)["prompt_cache_key"] == key
+
+
 def test_what_others_signed_is_left_out():
     call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
     items = [
