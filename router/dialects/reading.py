@@ -12,6 +12,7 @@ import msgspec
 
 from router.core.errors import RouterError
 from router.core.wire import Wire
+from router.dialects.json_object import TopLevel
 from router.dialects.neutral import Media
 
 _SHOWN: Final = 60
@@ -49,6 +50,21 @@ class Notes:
     def notes(self) -> tuple[tuple[int, str], ...]:
         """By feature."""
         return tuple((feature.value, words) for feature, words in self._words.items())
+
+
+def members(top: TopLevel) -> dict[str, Any]:
+    """Every member of a body, to its last value.
+
+    Raises:
+        RouterError: ``invalid_request`` naming one that cannot be read: what routing passes over has not been looked at.
+    """
+    found = {}
+    for name, value in top.members.items():
+        try:
+            found[name] = msgspec.json.decode(value)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            wrong(name[:_SHOWN], "JSON in UTF-8, nested less deeply")
+    return found
 
 
 def wrong(where: str, wanted: str) -> NoReturn:

@@ -2,8 +2,9 @@ import pytest
 
 from router.core.errors import RouterError
 from router.core.wire import Wire
+from router.dialects.json_object import TopLevel
 from router.dialects.neutral import Media
-from router.dialects.reading import Notes, a_list, a_text, an_object, json_object, media_at, optional_text
+from router.dialects.reading import Notes, a_list, a_text, an_object, json_object, media_at, members, optional_text
 
 
 @pytest.mark.parametrize(
@@ -68,3 +69,12 @@ def test_the_first_words_for_a_feature_stay():
     notes.add(Wire.SEED, "another seed")
     assert notes.wire == Wire.SEED | Wire.CHAT_ONLY
     assert notes.notes == ((Wire.SEED, "seed"), (Wire.CHAT_ONLY, "the field tools.new"))
+
+
+@pytest.mark.parametrize("value", [b'"\xff"', b'{"a":"\xff"}', b"[" * 5_000 + b"]" * 5_000])
+def test_what_routing_has_passed_over_is_looked_at_in_the_end(value):
+    top = TopLevel(b'{"model":"m","user":' + value + b"}")
+    with pytest.raises(RouterError, match="user must be JSON in UTF-8") as refused:
+        members(top)
+    assert (refused.value.code, refused.value.param) == ("invalid_request", "user")
+    assert members(TopLevel(b'{"a":[1],"b":null}')) == {"a": [1], "b": None}

@@ -12,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-import msgspec
-
 from router.core.wire import SHORT_TOKENS, Wire
 from router.dialects.effort import an_effort, effort_of
 from router.dialects.neutral import (
@@ -31,7 +29,7 @@ from router.dialects.neutral import (
     ToolUse,
     Turn,
 )
-from router.dialects.reading import Notes, a_list, a_text, an_object, json_text, optional_text, wrong
+from router.dialects.reading import Notes, a_list, a_text, an_object, json_text, members, optional_text, wrong
 from router.dialects.request import Request
 from router.dialects.signatures import UNSIGNED, foreign
 
@@ -60,7 +58,7 @@ def understood(request: Request) -> Conversation:
     Raises:
         RouterError: ``invalid_request`` naming a field that cannot be read.
     """
-    given = {name: msgspec.json.decode(value) for name, value in request.top.members.items()}
+    given = members(request.top)
     notes = Notes()
     notes.others(_ONLY, given, _FIELDS)
     if request.max_output is not None and request.max_output < SHORT_TOKENS:

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-import msgspec
-
 from router.core.wire import SHORT_TOKENS, Wire
 from router.dialects.effort import an_effort
 from router.dialects.neutral import (
@@ -37,6 +35,7 @@ from router.dialects.reading import (
     json_object,
     json_text,
     media_at,
+    members,
     optional_text,
     wrong,
 )
@@ -63,7 +62,7 @@ def understood(request: Request) -> Conversation:
     Raises:
         RouterError: ``invalid_request`` naming a field that cannot be read.
     """
-    given = {name: msgspec.json.decode(value) for name, value in request.top.members.items()}
+    given = members(request.top)
     notes = Notes()
     notes.others(_ONLY, given, _FIELDS)
     if request.max_output is not None and request.max_output < SHORT_TOKENS:

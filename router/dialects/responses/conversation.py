@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-import msgspec
-
 from router.core.wire import Wire
 from router.dialects.effort import an_effort
 from router.dialects.neutral import (
@@ -39,6 +37,7 @@ from router.dialects.reading import (
     json_object,
     json_text,
     media_at,
+    members,
     optional_text,
 )
 from router.dialects.request import Request
@@ -67,7 +66,7 @@ def understood(request: Request) -> Conversation:
     Raises:
         RouterError: ``invalid_request`` naming a field that cannot be read.
     """
-    given = {name: msgspec.json.decode(value) for name, value in request.top.members.items()}
+    given = members(request.top)
     notes = Notes()
     notes.others(_ONLY, given, _FIELDS)
     _rarely(given, notes)
