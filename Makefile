@@ -17,7 +17,7 @@ test: .venv/.dev
 
 # The pure layers are measured to the last branch, by tests that need no process.
 check: .venv/.dev lint types
-	@$(BIN)/coverage run -m pytest tests/core tests/dialects tests/test_*.py
+	@$(BIN)/coverage run -m pytest --hypothesis-profile thorough tests/core tests/dialects tests/test_*.py
 	@$(BIN)/coverage report --fail-under=100
 	@$(BIN)/python -m pytest -n 3 tests/adapters tests/e2e tests/faults tests/sim
 

@@ -4,8 +4,10 @@ from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["store", "store_modes", "uvloop_factory"]
 
-settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("busy")
+# `make test` tries fewer examples of each property than `make check`, which asks for the other profile.
+settings.register_profile("thorough", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("everyday", settings.get_profile("thorough"), max_examples=40)
+settings.load_profile("everyday")
 
 
 def pytest_addoption(parser):

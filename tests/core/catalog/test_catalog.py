@@ -13,7 +13,7 @@ from router.core.pricing import price_at
 from router.core.schema import SchemaError, validate
 from router.core.values import Needs
 
-TODAY = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)
+TODAY = dt.datetime(2026, 11, 26, 12, tzinfo=dt.UTC)
 LITERATURE = [
     "google/gemini-2.5-flash-lite",
     "meta/llama-3.2-3b",

@@ -3,7 +3,7 @@ from fractions import Fraction
 
 import msgspec
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from options import (
     FAULT,
@@ -245,7 +245,6 @@ def test_a_bare_name_means_at_most_this(made, one, asked):
         assert cap == asked.max_cost_pico
 
 
-@settings(max_examples=150)
 @given(random_plans(), random_options(9), random_facts(), st.integers(0, 500))
 def test_certain_takes_the_model_asked_for_into_account(made, one, asked, offset):
     made = asking(one, *made.levels[0].options) if made.levels else asking(one)
@@ -312,7 +311,6 @@ def test_a_band_between_the_ends_makes_it_uncertain():
     assert decide(plan(first, other), facts(1_700, 50), None).certain
 
 
-@settings(max_examples=150)
 @given(random_plans(), random_facts(), st.integers(0, 500))
 def test_certain_means_no_count_in_the_likely_range_would_change_it(made, asked, offset):
     found = decide(made, asked, None)
