@@ -71,7 +71,7 @@ def test_the_first_words_for_a_feature_stay():
     assert notes.notes == ((Wire.SEED, "seed"), (Wire.CHAT_ONLY, "the field tools.new"))
 
 
-@pytest.mark.parametrize("value", [b'"\xff"', b'{"a":"\xff"}', b"[" * 5_000 + b"]" * 5_000])
+@pytest.mark.parametrize("value", [b'"\xff"', b'{"a":"\xff"}'])
 def test_what_routing_has_passed_over_is_looked_at_in_the_end(value):
     top = TopLevel(b'{"model":"m","user":' + value + b"}")
     with pytest.raises(RouterError, match="user must be JSON in UTF-8") as refused:
