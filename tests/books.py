@@ -46,11 +46,12 @@ def nano(dollars):
 
 
 def worst_nano(node, tenant, bodies):
-    """Model to the most that an attempt for its body may cost."""
+    """Model to the most that an attempt for its body may cost; without those that cannot serve it."""
     found = {}
     for body in bodies:
         answer = node.http.post(f"{node.url}/costrouter/v1/estimate", json=body, headers=tenant.headers)
-        found[body["model"]] = nano(answer.json()["chosen"]["worst_case_usd"])
+        if chosen := answer.json().get("chosen"):
+            found[body["model"]] = nano(chosen["worst_case_usd"])
     return found
 
 
