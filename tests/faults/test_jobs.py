@@ -126,3 +126,53 @@ async def all_rows(tenant):
 
 async def _empty(store, key):
     return int(await store.call("HLEN", key)) == 0
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "google"])
+async def test_of_a_batch_that_expires_only_the_unfinished_lines_go_on(tmp_path, provider):
+    model = {"openai": MODELS[0], "anthropic": MODELS[1], "google": MODELS[2]}[provider]
+    with Node(tmp_path, workers=2, sim_batch_speed=86_400) as node:
+        # A day is a second. The batch would take longer than its provider gives it; some of its lines are done by then.
+        late = {"median_s": 40 * 3600, "p90_s": 41 * 3600} if provider != "google" else {"median_s": 70 * 3600}
+        node.http.post(f"{node.sim_url}/_sim/batches", json={"settings": {"p90_s": 71 * 3600} | late})
+        async with node.store() as store:
+            tenant = Tenant(node, store)
+            lines = [
+                json.dumps(
+                    {
+                        "custom_id": f"q{number}",
+                        "method": "POST",
+                        "url": "/v1/chat/completions",
+                        "body": asked(number) | {"model": model},
+                    }
+                )
+                for number in range(40)
+            ]
+            async with tenant.sdk(timeout=60) as sdk:
+                file = await sdk.files.create(file=("in.jsonl", "\n".join(lines).encode()), purpose="batch")
+                batch = await sdk.batches.create(
+                    input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="60s"
+                )
+
+                async def over():
+                    return (await sdk.batches.retrieve(batch.id)).status == "completed"
+
+                await until(over, 90)
+                batch = await sdk.batches.retrieve(batch.id)
+            assert (batch.request_counts.completed, batch.error_file_id) == (40, None)
+
+            async def settled():
+                return not await tenant.holds()
+
+            await until(settled, 30)
+            rows = await all_rows(tenant)
+        done = [row for row in rows if row.tier == "batch" and row.outcome == "ok"]
+        given_up = [row for row in rows if row.tier == "batch" and row.outcome != "ok"]
+        instant = [row for row in rows if row.tier == "realtime"]
+        assert done, "some were done in time"
+        assert given_up, "and some were not"
+        assert len(done) + len(instant) == 40
+        assert len(given_up) == len(instant)
+        assert all(row.cost_nano == 0 for row in given_up)
+        assert sum(row.cost_nano for row in rows) == sum(line["nano"] for line in node.bill())
