@@ -14,7 +14,7 @@ from aiohttp import web
 
 from router.sim import prompt as metering
 from router.sim import wire
-from router.sim.bill import Meters, row_for
+from router.sim.bill import REALTIME, Meters, row_for
 from router.sim.deliver import Exchange, headers
 from router.sim.faults import answer_of, wrong_key
 from router.sim.plan import draw_answer, draw_pace
@@ -191,6 +191,9 @@ async def _admit_chat(request: web.Request, world: World, request_id: str) -> tu
     if caches and row.cache_write != row.input and prompt.tokens >= metering.MINIMUM:
         written = max(0, prompt.tokens // metering.STEP * metering.STEP - cached)
     options = body.get("stream_options") or {}
+    # Where a tier is not sold for a model, the standard one is served; what was fast is told as priority.
+    asked = "priority" if body.get("service_tier") == "fast" else body.get("service_tier")
+    tier = asked if who.service_tier and asked in row.tiers and asked != "batch" else REALTIME
     envelope = wire.Envelope(
         id=f"chatcmpl-{request_id[4:]}",
         created=int(world.now()),
@@ -199,6 +202,7 @@ async def _admit_chat(request: web.Request, world: World, request_id: str) -> tu
         include_usage=bool(options.get("include_usage")),
         obfuscate=who.obfuscation and options.get("include_obfuscation") is not False,
         top_logprobs=(body.get("top_logprobs") or 0) if body.get("logprobs") else None,
+        tier="default" if tier == REALTIME else tier,
     )
     exchange = Exchange(
         request=request,
@@ -214,6 +218,7 @@ async def _admit_chat(request: web.Request, world: World, request_id: str) -> tu
         pace=draw_pace(model.latency, world.rng, world.speed),
         fault=fault,
         caches=caches,
+        tier=tier,
     )
     return exchange, bool(body.get("stream"))
 

@@ -46,6 +46,8 @@ class Envelope:
     obfuscate: bool
     top_logprobs: int | None
     """None: no log probabilities were asked for."""
+    tier: str = "default"
+    """That was served, in the provider's word."""
 
 
 class Event(NamedTuple):
@@ -139,7 +141,7 @@ def runs(run: list[str], rng: random.Random) -> Iterator[list[str]]:
 def _head(envelope: Envelope, kind: str) -> dict[str, Any]:
     head: dict[str, Any] = {"id": envelope.id, "object": kind, "created": envelope.created, "model": envelope.model}
     if envelope.who.service_tier:
-        head["service_tier"] = "default"
+        head["service_tier"] = envelope.tier
     if envelope.who.fingerprint:
         head["system_fingerprint"] = f"fp_{hashlib.blake2b(envelope.model.encode(), digest_size=5).hexdigest()}"
     return head

@@ -20,6 +20,15 @@ candidates: {include: [openai/gpt-4.1-mini]}
 rules: [{name: any, tiers: [realtime, batch]}]
 """
 
+PATIENT = """
+version: 1
+policy: patient
+candidates: {include: [openai/gpt-5-mini]}
+rules:
+  - {name: can-wait, when: {deadline: ">= 10s"}, tiers: [realtime, flex, batch]}
+  - {name: others}
+"""
+
 # A job may take its deadline of a minute.
 pytestmark = pytest.mark.timeout(150)
 
@@ -28,7 +37,12 @@ pytestmark = pytest.mark.timeout(150)
 def batching_node(tmp_path_factory):
     """A node whose simulated batches run 3600 times as fast: an hour is a second."""
     folder = tmp_path_factory.mktemp("batching")
-    policies = policies_copy(folder / "policies", lambda place: (place / "brief.yaml").write_text(BRIEF))
+
+    def edit(place):
+        (place / "brief.yaml").write_text(BRIEF)
+        (place / "patient.yaml").write_text(PATIENT)
+
+    policies = policies_copy(folder / "policies", edit)
     with Node(folder, workers=2, sim_batch_speed=3600, policies=policies) as node:
         yield node
 
@@ -85,6 +99,20 @@ async def test_a_connection_is_held_no_longer_than_the_policy_says(tenant):
         raw = await sdk.chat.completions.with_raw_response.create(**asked(), extra_headers=headers)
     assert raw.headers["x-costrouter-tier"] == "realtime", "no batch is back that soon"
     assert (await tenant.row()).tier == "realtime"
+
+
+async def test_flex_bids_against_batch_and_costs_the_same_sooner(tenant):
+    headers = {"x-costrouter-deadline": "20s", "x-costrouter-policy": "patient"}
+    async with tenant.sdk(timeout=60) as sdk:
+        body = asked(model="openai/gpt-5-mini")
+        raw = await sdk.chat.completions.with_raw_response.create(**body, extra_headers=headers)
+        assert raw.headers["x-costrouter-tier"] == "flex"
+        headers.pop("x-costrouter-deadline")
+        raw = await sdk.chat.completions.with_raw_response.create(**body, extra_headers=headers)
+        assert raw.headers["x-costrouter-tier"] == "realtime"
+    flex, instant = sorted(await tenant.rows(2), key=lambda row: row.at_ms)
+    assert (flex.tier, instant.tier) == ("flex", "realtime")
+    assert flex.cost_nano * 2 == pytest.approx(flex.baseline_nano, abs=2)
 
 
 async def test_respond_async_is_promised_and_kept(tenant, web):
