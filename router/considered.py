@@ -88,7 +88,7 @@ class Considered(msgspec.Struct, frozen=True):
             decision=decision,
             link=link,
             snapshot=self.snapshot.id,
-            way=way(self.inbound.api, link.dialects),
+            way=way(self.inbound.api, decision.option.dialects or link.dialects),
             number=number,
             stops=stops,
             counted=counted,
@@ -194,8 +194,8 @@ async def prompt_size(seen: Considered, counter: TextCounter) -> int:
 def translates(inbound: Inbound, decision: Decision | None, snapshot: Snapshot) -> bool:
     """Whether a request goes on in another dialect than its own, or nowhere: then, too, all of it must be known."""
     if decision is not None:
-        provider = snapshot.world.catalog.providers[decision.option.provider]
-        if inbound.native in provider.dialects:
+        option = decision.option
+        if inbound.native in (option.dialects or snapshot.world.catalog.providers[option.provider].dialects):
             return False
     return inbound.hearing is not None
 

@@ -97,6 +97,8 @@ class Model:
     output_p90: float
     retired: dt.datetime | None
     prices: tuple[PriceRow, ...]
+    dialects: tuple[str, ...] = ()
+    """What alone it answers in; empty for all that its provider speaks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,7 @@ def _model(raw: dict[str, Any]) -> Model:
         output_p90=float(output["p90"]),
         retired=_instant(retired) if retired else None,
         prices=tuple(_price(row, raw["id"]) for row in raw.get("prices") or [_own_price(raw["self_hosted"])]),
+        dialects=tuple(raw.get("dialects") or ()),
     )
 
 

@@ -178,6 +178,9 @@ async def _admit_chat(request: web.Request, world: World, request_id: str) -> tu
             raise Refusal(404, "Resource not found")
         body["model"] = deployment
     model = model_of(provider, body.get("model"), world)
+    if model.dialects and "openai" not in model.dialects:
+        message = "This model is only supported in v1/responses and not in v1/chat/completions."
+        raise Refusal(404, message, param="model")
     fault = fault_of(world, provider, model)
     who = world.personalities[provider.name]
     check_chat(body, provider, model, strict=who.strict)

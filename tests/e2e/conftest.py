@@ -50,6 +50,10 @@ def _edit(folder: Path) -> None:
     (folder / "watch.yaml").write_text(WATCH)
     (folder / "narrow.yaml").write_text(NARROW)
     (folder / "anything.yaml").write_text(ANYTHING)
+    openai = folder / "catalog" / "openai.yaml"
+    openai.write_text(
+        openai.read_text().replace("upstream: gpt-5.2\n", "upstream: gpt-5.2\n    dialects: [responses]\n")
+    )
     groq = folder / "catalog" / "groq.yaml"
     groq.write_text(groq.read_text().replace("bills_after_disconnect: true", SHORT))
 

@@ -147,6 +147,18 @@ async def test_chats_and_messages_reach_who_has_nothing_but_responses(node, tena
     assert [row.cost_nano for row in await tenant.rows(3)] == [line["nano"] for line in node.bill()]
 
 
+async def test_a_model_that_has_nothing_but_responses_takes_chats(node, tenant, sdk):
+    chat = await sdk.chat.completions.create(
+        model="openai/gpt-5.2",
+        messages=[{"role": "user", "content": HI}],
+        extra_headers={"x-costrouter-policy": "anything"},
+    )
+    row = await tenant.row()
+    assert chat.choices[0].message.content
+    assert chat.usage.completion_tokens == row.completion_tokens
+    assert (row.model, row.cost_nano) == ("openai/gpt-5.2", node.bill()[0]["nano"])
+
+
 async def test_tokens_are_counted_without_a_call(node, tenant, sdk):
     counted = await sdk.responses.input_tokens.count(model=GPT, input=HI, instructions="Be brief.")
     kept = await sdk.responses.create(model=GPT, input=HI, instructions="Be brief.")

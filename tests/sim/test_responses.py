@@ -127,6 +127,12 @@ async def test_a_provider_that_does_not_speak_it_answers_404(sim):
     assert status == 401
 
 
+async def test_a_model_may_answer_in_nothing_else(sim):
+    status, _, body = await sim.chat("openai", "gpt-deep")
+    assert (status, "only supported in v1/responses" in body["error"]["message"]) == (404, True)
+    assert (await asked(sim, "gpt-deep"))[0] == 200
+
+
 async def test_faults_speak_its_shape(sim):
     await sim.faults({"kind": "error_event", "times": 1, "after_chunks": 2})
     with pytest.raises(openai.APIError, match="had an error"):

@@ -239,6 +239,8 @@ class Planner:
         api = self._apis.get(option.provider)
         if api is None or seen.request.stream or seen.inbound.endpoint not in api.endpoints:
             return False
+        if option.dialects and api.dialect not in option.dialects:
+            return False
         if seen.inbound.native == api.dialect:
             # A beta is asked for in a header, and a batch has one for all of its requests.
             return all(name != b"anthropic-beta" for name, _ in seen.request.passed)

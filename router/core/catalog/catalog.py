@@ -220,6 +220,8 @@ class Model(msgspec.Struct, frozen=True):
     """Where requests are answered, such as eu; empty when not known or anywhere. Prices are those of the region."""
     modalities: tuple[str, ...] = ()
     """What it can do but is not offered for."""
+    dialects: tuple[str, ...] = ()
+    """What it is spoken to in, of all that its provider speaks; empty for everything."""
     self_hosted: SelfHosted | None = None
     efforts: dict[str, Effort] = {}
     """By the word that is sent as ``reasoning_effort``; empty where nobody knows what they change."""

@@ -101,6 +101,7 @@ def _model(file: CatalogSchema, entry: ModelSchema, path: Path) -> tuple[Model, 
         capabilities |= Needs.SAMPLING
     if not wrong and not capabilities & (Needs.CHAT | Needs.EMBEDDINGS):
         wrong.append(Problem((*path, "capabilities"), f"{entry.id}: capabilities must name chat or embeddings"))
+    wrong += _unspoken(file, entry, path)
     for task in entry.quality:
         if task not in TASKS:
             hint = did_you_mean(task, TASKS)
@@ -153,6 +154,7 @@ def _model(file: CatalogSchema, entry: ModelSchema, path: Path) -> tuple[Model, 
         pool=entry.pool or "",
         region=file.region or "",
         modalities=tuple(sorted(entry.modalities)),
+        dialects=entry.dialects,
         self_hosted=None if entry.self_hosted is None else machine(entry.self_hosted),
         efforts={
             str(name): Effort(
@@ -167,6 +169,13 @@ def _model(file: CatalogSchema, entry: ModelSchema, path: Path) -> tuple[Model, 
         prompt_cache=cache,
     )
     return model, wrong
+
+
+def _unspoken(file: CatalogSchema, entry: ModelSchema, path: Path) -> list[Problem]:
+    """What a model is to be spoken to in, and its provider does not speak."""
+    foreign = [dialect for dialect in entry.dialects if dialect not in (file.dialect, *file.also)]
+    message = f"{entry.id}: {file.provider} does not speak {', '.join(foreign)}; say so in dialect or also"
+    return [Problem((*path, "dialects"), message)] if foreign else []
 
 
 def _rows(entry: ModelSchema, path: Path) -> tuple[tuple[PriceRow, ...], list[Problem]]:

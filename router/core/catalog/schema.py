@@ -166,6 +166,8 @@ class ModelSchema(Strict):
     accelerator: Name | None = None
     pool: Name | None = None
     modalities: frozenset[Modality] = frozenset()
+    dialects: tuple[Dialect, ...] = ()
+    """What it is spoken to in, of all that its provider speaks, such as ``[responses]``; everything where it is left out."""
     efforts: dict[EffortName, EffortSchema] = Field(default_factory=dict)
     self_hosted: SelfHostedSchema | None = None
     prompt_cache: PromptCacheChangeSchema | None = None

@@ -99,6 +99,8 @@ class Option(msgspec.Struct, frozen=True):
     """Microseconds of whole answers; None where too few were seen."""
     tries_ppm: int = PPM
     """Expected paid tries an answer, in parts per million."""
+    dialects: tuple[str, ...] = ()
+    """What it is spoken to in; empty for all that its provider speaks."""
     cache: Cache | None = None
     """None where nothing is known of one."""
 

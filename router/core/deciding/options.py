@@ -43,7 +43,10 @@ def base_option(model: Model, provider: Provider, sold: dict[str, Price], summar
         provider=model.provider,
         tier=REALTIME,
         upstream_model=model.upstream,
-        capabilities=able(model.capabilities, *provider.dialects, author=model.id.partition("/")[0]),
+        dialects=model.dialects,
+        capabilities=able(
+            model.capabilities, *(model.dialects or provider.dialects), author=model.id.partition("/")[0]
+        ),
         context_window=model.context_window,
         max_output=model.max_output,
         ratio_ppm=model.token_ratio_ppm,

@@ -332,3 +332,11 @@ def test_self_hosted_examples_derive_their_price():
     (adapter,) = shipped().catalog.by_id("self/support-8b-lora")
     assert (adapter.base, adapter.made_by, adapter.pool) == ("qwen/qwen3-8b", "lora", "gpu-1")
     assert price_at(adapter, TODAY).bands[0].rates.output == 694_445
+
+
+def test_a_model_may_be_spoken_to_in_less_than_its_provider_speaks():
+    found = compiled(a_model(dialects=["responses"]), dialect="openai", also=["responses"]).models[0]
+    assert found.dialects == ("responses",)
+    (problem,) = problems(a_model(dialects=["responses", "anthropic"]), dialect="openai", also=["responses"])
+    assert problem.path[-1] == "dialects"
+    assert "does not speak anthropic" in problem.message
