@@ -290,7 +290,7 @@ class Ways(Protocol):
         """Whether what goes this way tries out whether it works again."""
 
     def failing(self, link: ProviderLink, model: str) -> bool:
-        """Whether more than one attempt in a row has failed that way."""
+        """Whether more than one attempt in a row has failed that way, or half of the fleet's."""
 
     def wait_ms(self, provider: str, model: str) -> int | None:
         """In how many ms a way to the model is worth another try; None where none is shut."""

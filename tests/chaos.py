@@ -124,7 +124,8 @@ class Chaos:
         try:
             await self._one(sdk)
         except openai.APIStatusError as error:
-            self.seen.failed[f"{error.status_code} {error.code}"] += 1
+            tries = error.response.headers.get("x-costrouter-attempts", "no")
+            self.seen.failed[f"{error.status_code} {error.code} after {tries}"] += 1
         except (openai.OpenAIError, AttributeError) as error:  # the client's own, where a socket closes as it opens
             self.seen.failed[type(error).__name__] += 1
         self.seen.waits_s.append(time.monotonic() - began)

@@ -76,6 +76,8 @@ class Breakers:
         self._runs: dict[Way, int] = {}
         self._fresh: dict[Way, list[int]] = {}
         self._fleet: dict[Way, tuple[int, int]] = {}
+        self._ailing: set[Way] = set()
+        """Ways that have failed at least as often as not, fleet-wide."""
         self._forgiven: dict[Way, int] = {}
         """Ways that were closed anew, to the slice of time up to which the fleet's counts say nothing."""
         self._allowances: dict[Way, Allowance] = {}
@@ -131,8 +133,11 @@ class Breakers:
         return any(state is not None and state.phase == "half_open" for state in states)
 
     def failing(self, link: ProviderLink, model: str) -> bool:
-        """Whether more than one attempt in a row has failed that way, here."""
-        return self._runs.get((link.name, model, link.key), 0) > 1
+        """Whether more than one attempt in a row has failed that way here, or half of the fleet's of late."""
+        if not self._runs and not self._ailing:
+            return False
+        way = (link.name, model, link.key)
+        return self._runs.get(way, 0) > 1 or way in self._ailing
 
     def wait_ms(self, provider: str, model: str) -> int | None:
         """In how many ms a way to a model is worth trying again, where there is one that is shut."""
@@ -392,3 +397,4 @@ class Breakers:
 
     def _heed(self, *slices: list[bytes]) -> None:
         self._fleet = {way: counts for way, counts in outcomes(slices).items() if way not in self._forgiven}
+        self._ailing = {way for way, (ok, faults) in self._fleet.items() if faults > 1 and faults >= ok}

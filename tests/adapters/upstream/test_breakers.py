@@ -331,3 +331,17 @@ def test_a_way_is_failing_from_the_second_fault_in_a_row_until_it_answers(clock)
     assert not worker.breakers.failing(ONE, "other")
     worker.serves(1)
     assert not worker.breakers.failing(ONE, "m")
+
+
+async def test_what_fails_for_others_is_failing_here_as_well(clock, connection):
+    mine, others = Worker(clock, connection), Worker(clock, connection)
+    others.fails(2)
+    others.serves(1, model="other")
+    await others.tick()
+    await mine.tick()
+    assert mine.breakers.failing(ONE, "m")
+    assert not mine.breakers.failing(ONE, "other")
+    others.serves(3)
+    await others.tick()
+    await mine.tick()
+    assert not mine.breakers.failing(ONE, "m"), "it answers more often than not"
