@@ -10,6 +10,7 @@ Every step gives the same whoever does it again: results of a batch that is over
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -131,7 +132,11 @@ class Booking:
         yard, strange = self._yard, False
         places = {custom_id(entry.job, entry.number, entry.attempt): i for i, entry in enumerate(manifest)}
         found: dict[int, _Found] = {}
-        name = yard.blob(parcel.tenant, "parcel", parcel.id)
+        # Of its own for each reading: a provider may give lines in another order the next time, and two brokers may read
+        # the same parcel where one was taken for dead, so a place in one blob means nothing in another.
+        name = yard.blob(parcel.tenant, "parcel", f"{parcel.id}.{secrets.token_hex(4)}")
+        keep_ms = max([job.keep_ms for job in await self._jobs(parcel, manifest)], default=0)
+        await yard.store.expire(parcel.tenant, parcel.deadline_ms + keep_ms, f"blob:{name}")
         told = {"x-costrouter-model": parcel.entry.partition("@")[0], "x-costrouter-provider": parcel.provider}
         told["x-costrouter-tier"] = parcel.tier
         async with await yard.vault.writer(name) as writing:
@@ -149,10 +154,7 @@ class Booking:
                 place = await writing.add(encode_answer(Answer(status, headers, body)))
                 found[index] = _Found(fate, status, place, usage)
         if strange and not found and not api.named:
-            await yard.vault.blobs.delete(name)
             return None
-        keep_ms = max([job.keep_ms for job in await self._jobs(parcel, manifest)], default=0)
-        await yard.store.expire(parcel.tenant, parcel.deadline_ms + keep_ms, f"blob:{name}")
         return found
 
     async def _told(self, dialect: str, parcel: Parcel, entry: Manifest, result: Result) -> tuple[LineFate, int, bytes]:

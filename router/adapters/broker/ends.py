@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 TIDY_MS: Final = 10_000
 """How often a tenant's old payloads are looked for."""
 STRAY_MS: Final = 600_000
-"""Age of a hold at which its job must have been stored, if it ever was."""
+"""Age of a hold at which its job must have been stored, if it ever was; and how often that is looked for."""
 _log: Final = structlog.get_logger(__name__)
 
 
@@ -52,6 +52,7 @@ class Ends:
         self._private = private
         self._batches = batches
         self._tidied: dict[str, int] = {}
+        self._freed: dict[str, int] = {}
 
     async def turn(self, tenant: str, leased: Leased) -> None:
         """Do what is to be done about a job."""
@@ -97,7 +98,11 @@ class Ends:
             if kind == "blob":
                 await yard.vault.blobs.delete(name)
             await yard.store.forget(tenant, member)
-        await self._free_strays(tenant)
+        if now_ms - self._freed.get(tenant, 0) >= STRAY_MS:
+            # All holds of the tenant are read for it, which may be those of a whole batch.
+            self._freed[tenant] = now_ms
+            await self._free_strays(tenant)
+            await yard.store.forget_consumers(tenant)
 
     async def _free_strays(self, tenant: str) -> None:
         """Give back what is held for jobs that nobody knows: whoever took them died before it stored them."""

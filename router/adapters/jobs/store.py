@@ -53,6 +53,7 @@ GROUP: Final = "b"
 CHUNK: Final = 64
 """Lines in one call."""
 LEASE_MS: Final = 60_000
+GONE_MS: Final = 86_400_000
 _pack: Final = msgspec.msgpack.Encoder().encode
 _job: Final = msgspec.msgpack.Decoder(Job).decode
 _line: Final = msgspec.msgpack.Decoder(Line).decode
@@ -64,10 +65,13 @@ _price: Final = msgspec.msgpack.Decoder(Price).decode
 class JobStore:
     """One broker's, or one server's, view of all jobs. Methods raise `StoreUnavailable`."""
 
-    def __init__(self, connection: StoreConnection, consumer: str, *, lease_ms: int = LEASE_MS) -> None:
+    def __init__(
+        self, connection: StoreConnection, consumer: str, *, lease_ms: int = LEASE_MS, gone_ms: int = GONE_MS
+    ) -> None:
         self._connection = connection
         self._consumer = consumer
         self.lease_ms = lease_ms
+        self.gone_ms = gone_ms
         self._grouped: set[str] = set()
         self._told: set[str] = set()
         """Tenants that are known to be among `TENANTS`."""
@@ -222,6 +226,18 @@ class JobStore:
             queue = f"{tenant_prefix(tenant)}queue"
             await self._connection.call("XACK", queue, GROUP, *entries)
             await self._connection.call("XDEL", queue, *entries)
+
+    async def forget_consumers(self, tenant: str) -> None:
+        """Take brokers out of the queue's group that have ended: silent for `GONE_MS`, with nothing left to them."""
+        queue = f"{tenant_prefix(tenant)}queue"
+        try:
+            listed = await self._connection.call("XINFO", "CONSUMERS", queue, GROUP)
+        except StoreRefused:
+            return  # there is no queue yet
+        for entry in listed:
+            told = dict(zip(entry[::2], entry[1::2], strict=True))
+            if not told[b"pending"] and told[b"idle"] >= self.gone_ms:
+                await self._connection.call("XGROUP", "DELCONSUMER", queue, GROUP, told[b"name"])
 
     # Turns.
 

@@ -122,6 +122,26 @@ async def test_a_line_leaves_the_queue_in_the_step_that_moves_it(store):
     assert await store.take("acme", 10, None) == [], "only new ones"
 
 
+async def test_brokers_that_have_ended_leave_the_group_once_nothing_is_left_to_them(any_connection):
+    gone, busy = (JobStore(any_connection, name, gone_ms=0) for name in ("b1", "b2"))
+    await gone.forget_consumers("acme")
+    await handed_in(gone, a_job())
+    (taken,) = await busy.take("acme", 1, None)
+    assert await gone.take("acme", 1, None) == []
+    await JobStore(any_connection, "b3").forget_consumers("acme")
+    assert await names(any_connection) == {b"b1", b"b2"}, "they may only be slow"
+    await gone.forget_consumers("acme")
+    assert await names(any_connection) == {b"b2"}
+    await busy.drop("acme", [taken.entry])
+    await busy.forget_consumers("acme")
+    assert await names(any_connection) == set()
+
+
+async def names(connection):
+    listed = await connection.call("XINFO", "CONSUMERS", "cr:{acme}:queue", "b")
+    return {entry[1] for entry in listed}
+
+
 async def test_a_batch_s_own_limit_counts_each_line_once_until_it_has_ended(store):
     job = a_job(cap_nano=100)
     await handed_in(store, job, 3)
