@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from unittest import mock
 
+import msgspec
 from tiktoken_ext import openai_public
 
 if TYPE_CHECKING:
@@ -56,20 +57,18 @@ def candidates(path: Path) -> Iterator[bytes]:
 
 
 def pack(official: bytes) -> bytes:
-    """Each token as one length byte and its bytes, in rank order, xz.
+    """The tokens in rank order as a list in msgpack, xz.
 
     Raises:
         ValueError: the ranks have gaps, so that order alone would not give them back.
     """
-    packed = bytearray()
+    tokens: list[bytes] = []
     for rank, line in enumerate(official.splitlines()):
         token, number = line.split()
         if int(number) != rank:
             raise ValueError(f"rank {int(number)} stands where {rank} should be: the ranks are not gap-free")
-        piece = base64.b64decode(token)
-        packed.append(len(piece))
-        packed += piece
-    return lzma.compress(bytes(packed), preset=9 | lzma.PRESET_EXTREME)
+        tokens.append(base64.b64decode(token))
+    return lzma.compress(msgspec.msgpack.encode(tokens), preset=9 | lzma.PRESET_EXTREME)
 
 
 def main() -> int:

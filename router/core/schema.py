@@ -45,7 +45,7 @@ class SchemaError(Exception):
 class Strict(BaseModel):
     """A frozen mapping with a closed set of keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
 
 Schema = TypeVar("Schema", bound=Strict)

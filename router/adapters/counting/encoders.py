@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 REFERENCE: Final = "o200k_base"
 """The encoding that every count is in; a model's ratio turns it into the provider's own."""
 _HASH_BITS: Final = (1 << 64) - 1
+_tokens: Final = msgspec.msgpack.Decoder(list[bytes]).decode
 
 
 class EncodingData(msgspec.Struct, frozen=True):
@@ -66,7 +67,7 @@ ENCODINGS: Final = {
 """OpenAI's published definitions (tiktoken, ``tiktoken_ext/openai_public.py``), which a test compares with these."""
 
 
-def token_bytes(name: str) -> Iterator[bytes]:
+def token_bytes(name: str) -> list[bytes]:
     """The tokens of an encoding in rank order, from the package data.
 
     Raises:
@@ -74,12 +75,7 @@ def token_bytes(name: str) -> Iterator[bytes]:
     """
     if name not in ENCODINGS:
         raise ValueError(f"no encoding {name!r} is shipped, only {' and '.join(ENCODINGS)}")
-    packed = lzma.decompress(files("router").joinpath("data", f"{name}.ranks.xz").read_bytes())
-    place = 0
-    while place < len(packed):
-        following = place + 1 + packed[place]
-        yield packed[place + 1 : following]
-        place = following
+    return _tokens(lzma.decompress(files("router").joinpath("data", f"{name}.ranks.xz").read_bytes()))
 
 
 def load_encoding(name: str = REFERENCE) -> Encoding:
@@ -91,7 +87,9 @@ def load_encoding(name: str = REFERENCE) -> Encoding:
         ValueError: no such encoding is shipped.
         RuntimeError: the package data is damaged.
     """
-    ranks = {token: rank for rank, token in enumerate(token_bytes(name))}
+    tokens = token_bytes(name)
+    ranks = dict(zip(tokens, range(len(tokens)), strict=True))
+    del tokens
     data = ENCODINGS[name]
     if len(ranks) != data.tokens:
         raise RuntimeError(f"{name}.ranks.xz holds {len(ranks)} tokens instead of {data.tokens}: reinstall costrouter")
