@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import anthropic
@@ -246,7 +247,8 @@ async def test_batches_are_listed_cancelled_and_deleted(tenant, sdk):
     with pytest.raises(anthropic.NotFoundError):
         await sdk.messages.batches.retrieve(batch.id)
     for left in ids[1:]:
-        await sdk.messages.batches.cancel(left)
+        with contextlib.suppress(anthropic.BadRequestError):  # it may have expired at its provider, and gone on, by now
+            await sdk.messages.batches.cancel(left)
 
 
 async def test_a_limit_of_its_own_stops_what_is_not_begun(sdk):
