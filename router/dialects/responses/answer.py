@@ -244,6 +244,7 @@ def said_in(item: dict[str, Any]) -> list[str]:
     if item.get("type") == "function_call":
         said = [item.get("name"), item.get("arguments")]
     else:
-        parts = [*(item.get("summary") or []), *(item.get("content") or [])]
+        lists = [found for name in ("summary", "content") if isinstance(found := item.get(name), list)]
+        parts = [part for found in lists for part in found if isinstance(part, dict)]
         said = [part.get("text", part.get("refusal")) for part in parts] + [item.get("input"), item.get("code")]
     return [text for text in said if isinstance(text, str) and text]

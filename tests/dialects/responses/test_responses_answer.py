@@ -117,6 +117,8 @@ def test_what_is_said_in_it():
     )
     assert answered_text(body(*items)) == ["Hi", "find", "{}", "Hm", "x"]
     assert answered_text(b"[") == answered_text(b"{}") == answered_text(b'{"output":5}') == []
+    odd = {"type": "message", "summary": 7, "content": [[], "x", {"type": "output_text", "text": "Hi"}]}
+    assert answered_text(body(odd)) == ["Hi"]
     assert is_answer(body())
     assert not is_answer(b'{"choices":[]}')
     assert not is_answer(b"[")
