@@ -31,6 +31,7 @@ from router.adapters.fleet.statistics import Observations
 from router.core.catalog.catalog import Catalog
 from router.core.catalog.compile import compile_catalog
 from router.core.catalog.schema import CatalogSchema
+from router.core.deciding.choices import Prefix
 from router.core.deciding.decide import Decision, Facts, Option, decide
 from router.core.deciding.snapshot import Snapshot, World, compile_snapshot
 from router.core.names import Names
@@ -102,6 +103,8 @@ def world() -> World:
     provider = {
         "version": 1, "provider": "world", "name": "World", "base_url": "https://world.example/v1", "dialect": "openai",
         "bills_after_disconnect": True, "models": models,
+        "prompt_cache": {"kept": "by itself", "min_tokens": LEAST_CACHED, "ttl": f"{WARM_MS // 1000}s", "hit_rate": "0.9",
+                         "source": ABOUT["source"], "checked": ABOUT["date"]},
     }  # fmt: skip  # a document
     compiled = compile_catalog(validate(CatalogSchema, provider))
     catalog = Catalog([compiled.provider], compiled.models)
@@ -203,11 +206,14 @@ class Bill:
         self.pico = self.slow = self.poor = 0
         self._warm: dict[tuple[int, str], int] = {}
 
+    def cached(self, request: Request, session: tuple[int, int], number: int) -> int:
+        """Tokens that a model would read from its cache."""
+        warm = self._warm.get((session[0], TRUTHS[number].name), -WARM_MS)
+        return session[1] if session[1] >= LEAST_CACHED and request.at_ms - warm < WARM_MS else 0
+
     def cost(self, request: Request, session: tuple[int, int], number: int, draw: Draw) -> int:
         """What one request costs on a model, in pico-dollars."""
-        name = TRUTHS[number].name
-        warm = self._warm.get((session[0], name), -WARM_MS)
-        cached = session[1] if session[1] >= LEAST_CACHED and request.at_ms - warm < WARM_MS else 0
+        name, cached = TRUTHS[number].name, self.cached(request, session, number)
         return cost_pico(self.options[name].price, Usage(request.prompt, draw.output, cached_tokens=cached))
 
     def book(self, request: Request, session: tuple[int, int], number: int, draw: Draw) -> int:
@@ -227,28 +233,42 @@ class Product:
         self._world = known
         self._observations = Observations()
         self._ended: list[tuple[int, int, Any]] = []
+        self._sent: dict[int, dict[str, int]] = {}
+        self._warm = 0
         self._tick = -1
         self._row = blank_row()
         self.snapshot: Snapshot = compile_snapshot("0", known, NOON, lambda _: None)
         self._wish = Wish(who=Identity(tenant="t", key="k", app="app"))
 
-    def choose(self, request: Request) -> Decision:
-        """Decide as of the last tick."""
+    def choose(self, request: Request, session: tuple[int, int]) -> Decision:
+        """Decide as of the last tick, knowing where the session's prompt so far was sent."""
         if request.at_ms // 1_000 != self._tick:
             self._tick = request.at_ms // 1_000
             self._learn(request.at_ms)
-        facts = Facts(endpoint="chat", needs=Needs.CHAT.value, tokens=exactly(request.prompt), stream=True)
+        prefix = self._prefix(request, session) if request.prompt >= LEAST_CACHED else None
+        tokens = exactly(request.prompt)
+        facts = Facts(endpoint="chat", needs=Needs.CHAT.value, tokens=tokens, stream=True, prefix=prefix)
         route = self.snapshot.route(facts, self._wish)
         found = decide(route.plan, facts, route.baseline)
         assert found is not None
+        self._warm = found.warm_tokens
         return found
 
-    def served(self, request: Request, number: int, draw: Draw, cost: int) -> None:
-        """Its row comes when its answer has ended."""
+    def _prefix(self, request: Request, session: tuple[int, int]) -> Prefix:
+        """As `router.core.statistics.warmth` would tell it by the hashes of what was sent."""
+        sent = self._sent.get(session[0], {})
+        share = min(session[1] * 1_000_000 // request.prompt, 1_000_000)
+        return Prefix(request.prompt, {name: share for name, at_ms in sent.items() if request.at_ms - at_ms < WARM_MS})
+
+    def served(self, request: Request, session: tuple[int, int], number: int, draw: Draw, usage: tuple[int, int]) -> None:
+        """Its row comes when its answer has ended. ``usage``: its cost in pico-dollars, and tokens read from the cache."""
+        cost, cached = usage
+        self._sent.setdefault(session[0], {})[f"world/{TRUTHS[number].name}@world"] = request.at_ms
         total = draw.first_ms + draw.output * 10
         row = msgspec.structs.replace(
             self._row, model=f"world/{TRUTHS[number].name}", provider="world", prompt_tokens=request.prompt,
-            completion_tokens=draw.output, ttft_ms=draw.first_ms, total_ms=total, cost_pico=cost,
+            completion_tokens=draw.output, ttft_ms=draw.first_ms, total_ms=total, cost_pico=cost, cached_tokens=cached,
+            warm_tokens=self._warm,
         )  # fmt: skip  # a record
         heapq.heappush(self._ended, (request.at_ms + total, len(self._ended) + request.at_ms * 1_000, row))
 
@@ -283,7 +303,7 @@ def run(trace: Sequence[Request], seed: int) -> dict[str, Bill]:
     quickest = min(range(len(TRUTHS)), key=lambda n: TRUTHS[n].first_ms)
     small, middle, large = listed[0], place["world/mid"], place["world/strong"]
     rules: dict[str, Rule] = {
-        "costrouter": lambda _, request: place[product.choose(request).option.model],
+        "costrouter": lambda number, request: place[product.choose(request, going[number]).option.model],
         "lowest list price": lambda _, __: listed[0],
         "lowest latency": lambda _, __: quickest,
         "longer prompt, stronger model": lambda _, r: (
@@ -296,9 +316,10 @@ def run(trace: Sequence[Request], seed: int) -> dict[str, Bill]:
         bill = bills[name] = Bill(options)
         for number, request in enumerate(trace):
             chosen = rule(number, request)
+            cached = bill.cached(request, going[number], chosen)
             cost = bill.book(request, going[number], chosen, does[number][chosen])
             if name == "costrouter":
-                product.served(request, chosen, does[number][chosen], cost)
+                product.served(request, going[number], chosen, does[number][chosen], (cost, cached))
     bills["hindsight"] = _hindsight(trace, does, going, options)
     return bills
 

@@ -10,6 +10,7 @@ A value is a whole number in whatever unit the series has (microseconds, tokens)
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from typing import Final
 
 import msgspec
@@ -84,29 +85,33 @@ PERCENTILES: Final = (50, 75, 90, 95, 99)
 
 
 class Watch(msgspec.Struct, frozen=True):
-    """One kind of shift: how often values lie beyond a quantile before it, and after."""
+    """One kind of shift: what a value tells for it, by the part of the usual distribution in which it lies."""
 
-    percentile: int
     above: bool
-    usual: float
-    shifted: float
-
-    @property
-    def gain(self) -> float:
-        """Log-likelihood that a value beyond it adds."""
-        return math.log(self.shifted / self.usual)
-
-    @property
-    def loss(self) -> float:
-        """Log-likelihood that another value takes away, below 0."""
-        return math.log((1 - self.shifted) / (1 - self.usual))
+    """Whether a value that is as high as a quantile lies below it: then a series that never varies raises no alarm."""
+    gains: tuple[float, ...]
+    """Log-likelihood of each part: below the median, to the 75th, the 90th, the 95th percentile, and above."""
 
 
-WATCHES: Final = (
-    Watch(75, above=True, usual=0.25, shifted=0.7),
-    Watch(95, above=True, usual=0.05, shifted=0.4),
-    Watch(50, above=False, usual=0.5, shifted=0.9),
-)
+USUAL_PARTS: Final = (0.5, 0.25, 0.15, 0.05, 0.05)
+_EDGES: Final = (0.0, 0.674, 1.282, 1.645)
+"""The four percentiles in standard deviations from the median, of a normal distribution of logarithms."""
+
+
+def _moved(by: float, *, above: bool) -> Watch:
+    """That all values have moved by so many standard deviations."""
+    below = [0.5 * (1 + math.erf((edge - by) / math.sqrt(2))) for edge in _EDGES]
+    parts = [high - low for low, high in zip([0.0, *below], [*below, 1.0], strict=True)]
+    return Watch(above, tuple(math.log(now / usual) for now, usual in zip(parts, USUAL_PARTS, strict=True)))
+
+
+def _tail(share: float) -> Watch:
+    """That so many values, of all kinds, lie above the 95th percentile."""
+    rest, high = math.log((1 - share) / 0.95), math.log(share / 0.05)
+    return Watch(above=True, gains=(rest, rest, rest, rest, high))
+
+
+WATCHES: Final = (_moved(1.0, above=True), _tail(0.4), _moved(-1.0, above=False))
 ALARM: Final = 9.0
 """Log-likelihood from which a shift is believed. While nothing shifts, 2 of 300,000 values raised it in a trial; a false
 alarm only makes a series forget."""
@@ -117,8 +122,8 @@ ENOUGH_BEFORE: Final = 20
 
 
 class Shift:
-    """Tells when a series is no longer what it was: CUSUM tests of whether more values than usual lie beyond quantiles
-    (Page, 1954). A median that doubles shows within some 15 values, a tail that swells within 30.
+    """Tells when a series is no longer what it was: CUSUM tests of whether values lie in other parts of its distribution than
+    usual (Page, 1954). A median that grows by half shows within some 20 to 35 values, one that doubles within 15.
     """
 
     __slots__ = ("_reference", "_scores", "_since")
@@ -134,16 +139,16 @@ class Shift:
     def before(self, summary: Summary) -> None:
         """What the series is like now. Not heeded while a shift is suspected."""
         if summary.n >= ENOUGH_BEFORE and max(self._scores) < SUSPECTED:
-            self._reference = tuple(bucket(summary.at(watch.percentile)) for watch in WATCHES)
+            self._reference = tuple(map(bucket, summary.quantiles[: len(_EDGES)]))
 
     def see(self, delta: Delta) -> Delta | None:
         """Look at new values. Where a shift is believed now: all since it was first suspected, these included."""
         if not self._reference:
             return None
-        n, counts = sum(delta.counts.values()), delta.counts.items()
-        for number, (watch, edge) in enumerate(zip(WATCHES, self._reference, strict=True)):
-            beyond = sum(count for index, count in counts if (index > edge if watch.above else index < edge))
-            score = self._scores[number] + beyond * watch.gain + (n - beyond) * watch.loss
+        edges, counts = self._reference, delta.counts.items()
+        for number, watch in enumerate(WATCHES):
+            part, gains = bisect_left if watch.above else bisect_right, watch.gains
+            score = self._scores[number] + sum(count * gains[part(edges, index)] for index, count in counts)
             self._scores[number] = max(0.0, score)
             if score <= 0:
                 self._since[number] = Delta(counts={})
