@@ -236,7 +236,7 @@ class Product:
         self._sent: dict[int, dict[str, int]] = {}
         self._warm = 0
         self._tick = -1
-        self._row = blank_row()
+        self._row = msgspec.structs.replace(blank_row(), policy="default@1", rule="all")
         self.snapshot: Snapshot = compile_snapshot("0", known, NOON, lambda _: None)
         self._wish = Wish(who=Identity(tenant="t", key="k", app="app"))
 
@@ -260,7 +260,9 @@ class Product:
         share = min(session[1] * 1_000_000 // request.prompt, 1_000_000)
         return Prefix(request.prompt, {name: share for name, at_ms in sent.items() if request.at_ms - at_ms < WARM_MS})
 
-    def served(self, request: Request, session: tuple[int, int], number: int, draw: Draw, usage: tuple[int, int]) -> None:
+    def served(
+        self, request: Request, session: tuple[int, int], number: int, draw: Draw, usage: tuple[int, int]
+    ) -> None:
         """Its row comes when its answer has ended. ``usage``: its cost in pico-dollars, and tokens read from the cache."""
         cost, cached = usage
         self._sent.setdefault(session[0], {})[f"world/{TRUTHS[number].name}@world"] = request.at_ms

@@ -143,6 +143,7 @@ def _limits(limits: dict[str, Any]) -> str:
     told = [f"quality ≥ {limits['quality']} at {limits['confidence']:.0%}"] if limits["quality"] else []
     told += [
         f"{name} p{limits[name]['percentile']} ≤ {limits[name]['ms']:,} ms"
+        + (f" (judged at p{limits[name]['judged_at']} now)" if "judged_at" in limits[name] else "")
         for name in ("ttft", "tpot", "total")
         if name in limits
     ]

@@ -233,7 +233,9 @@ class Plan(msgspec.Struct, frozen=True):
     bounds: dict[str, int] = {}
     """By name of a candidate: the lower bound of its quality, where anybody knows it."""
     limits: tuple[tuple[str, int, int], ...] = ()
-    """``ttft``, ``tpot`` or ``total``, the percentile, and its most in milliseconds."""
+    """``ttft``, ``tpot`` or ``total``, the percentile at which candidates are judged, and its most in milliseconds."""
+    stated: dict[str, int] = {}
+    """By limit: the policy's percentile, where candidates are judged at another because of how its answers were of late."""
     hint: Hint | None = None
     """What costs less by list price than any candidate, and is none."""
     forwarding: Forwarding | None = None

@@ -71,7 +71,7 @@ def explanation(
         "limits": {
             "quality": _milli(plan.floor_milli) if plan.floor_milli else None,
             "confidence": plan.confidence_milli / 1000,
-            **{name: {"percentile": percentile, "ms": ms} for name, percentile, ms in plan.limits},
+            **{name: _limit(plan, name, percentile, ms) for name, percentile, ms in plan.limits},
             "max_cost_usd": None if plan.max_cost_pico is None else usd(nano_ceil(plan.max_cost_pico)),
         },
         "chosen": None if decision is None else _chosen(decision, facts),
@@ -95,6 +95,11 @@ def explanation(
             for saving in savings(plan, facts, decision)[:_SHOWN]
         ],
     }
+
+
+def _limit(plan: Plan, name: str, percentile: int, ms: int) -> dict[str, int]:
+    stated = plan.stated.get(name, percentile)
+    return {"percentile": stated, "ms": ms} | ({"judged_at": percentile} if stated != percentile else {})
 
 
 def _chosen(decision: Decision, facts: Facts) -> dict[str, Any]:

@@ -230,8 +230,8 @@ class Snapshot:
         self, policy: Policy, rule: Rule, task: str, quality: int | None, ways: Callable[[Model], list[Option]]
     ) -> Plan:
         reference = self._reference(policy, task)
-        scores = self.world.catalog.quality
-        judge = Judge(policy, rule, task, quality, None if reference is None else reference[0], scores=scores)
+        best, scores = None if reference is None else reference[0], self.world.catalog.quality
+        judge = Judge(policy, rule, task, quality, best, scores=scores, summary=self._summary)
         candidates = [(model, option) for model in policy.candidates(self.world.catalog) for option in ways(model)]
         candidates.sort(key=lambda pair: preference(pair[1]))
         by_reference = tuple(

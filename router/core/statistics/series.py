@@ -5,6 +5,7 @@ figures (`length`, `latency`), sharing them (`router.adapters.fleet.statistics`)
 
     ttft, tpot, total    microseconds (a token); by model, provider, way and size of the prompt
     output               tokens of an answer; by model, provider, way, and below that by app and task, and size
+    ruled                microseconds to the first token; by policy and rule
     wasted               0 or a million for a paid try that came to nothing; by model, provider and way
     cached               parts per million of a warm prefix that the provider read from its cache; likewise
 
@@ -34,6 +35,7 @@ _LIVES: Final = {
     "tpot": Life(watched=True),
     "total": Life(watched=True),
     "output": Life(slice_ms=600_000, half_life_ms=3_600_000),
+    "ruled": Life(slice_ms=120_000, half_life_ms=1_200_000),
     "wasted": Life(slice_ms=120_000, half_life_ms=1_200_000),
     "cached": Life(slice_ms=120_000, half_life_ms=1_200_000),
 }
@@ -59,6 +61,11 @@ def lengths_of(app: str, task: str, size: int | None = None) -> str:
     return f"output/{'' if size is None else size}/{app}/{task}"
 
 
+def lived_of(policy: str, rule: str) -> Series:
+    """The series of first tokens of a rule's answers, whichever model gave them."""
+    return ("ruled", policy, rule, "ttft")
+
+
 def seen(row: Row) -> list[tuple[Series, int]]:
     """What an attempt that has ended tells, as values of the finest series. What was kept teaches nothing."""
     if row.tier == CACHED:
@@ -68,6 +75,7 @@ def seen(row: Row) -> list[tuple[Series, int]]:
     found: list[tuple[Series, int]] = []
     if row.ttft_ms:
         found.append(((_TTFT[size], *where), row.ttft_ms * 1000))
+        found.append((lived_of(row.policy.partition("@")[0], row.rule), row.ttft_ms * 1000))
     if row.cost_pico:
         found.append((("wasted", *where), MILLION if row.outcome in _WASTED else 0))
     if row.outcome not in _WHOLE or row.certainty != "metered":

@@ -84,6 +84,19 @@ class Summary(msgspec.Struct, frozen=True):
 PERCENTILES: Final = (50, 75, 90, 95, 99)
 
 
+def above_ppm(summary: Summary, value: int) -> int:
+    """About how many of a million observations lie above a value: straight lines between the quantiles, a quarter of the last
+    ones above twice the highest.
+    """
+    low, share = 0, 0
+    for percentile, quantile in zip(PERCENTILES, summary.quantiles, strict=True):
+        if value < quantile:
+            part = (value - low) * (percentile - share) * 10_000 // max(quantile - low, 1)
+            return 1_000_000 - share * 10_000 - part
+        low, share = quantile, percentile
+    return max(10_000 - 7_500 * (value - low) // max(low, 1), 2_500)
+
+
 class Watch(msgspec.Struct, frozen=True):
     """One kind of shift: what a value tells for it, by the part of the usual distribution in which it lies."""
 

@@ -1,7 +1,7 @@
 import pytest
 from store import make_row
 
-from router.core.statistics.series import EDGES, MILLION, SIZES, life_of, seen, size_of, wholes
+from router.core.statistics.series import EDGES, MILLION, SIZES, life_of, lived_of, seen, size_of, wholes
 
 WHERE = ("deepseek/deepseek-flash", "deepseek", "realtime")
 
@@ -19,6 +19,7 @@ def test_a_stream_tells_of_its_speed_and_length():
     found = told(ttft_ms=400, total_ms=2_400, completion_tokens=101, cost_pico=5)
     assert found == {
         ("ttft/1", *WHERE): 400_000,
+        lived_of("default", "cheap"): 400_000,
         ("wasted", *WHERE): 0,
         ("output/1/faq/chat", *WHERE): 101,
         ("tpot/1", *WHERE): 20_000,
@@ -49,7 +50,8 @@ def test_a_try_that_was_paid_and_came_to_nothing_is_wasted(outcome):
 
 
 def test_what_was_counted_by_us_says_nothing_of_lengths():
-    assert told(certainty="counted", cost_pico=0, ttft_ms=7) == {("ttft/1", *WHERE): 7_000}
+    found = told(certainty="counted", cost_pico=0, ttft_ms=7)
+    assert found == {("ttft/1", *WHERE): 7_000, lived_of("default", "cheap"): 7_000}
 
 
 def test_efforts_have_series_of_their_own():

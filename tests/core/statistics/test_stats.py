@@ -15,6 +15,7 @@ from router.core.statistics.stats import (
     History,
     Life,
     Summary,
+    above_ppm,
     bucket,
     middle,
 )
@@ -274,3 +275,17 @@ def test_a_series_of_few_values_is_not_silent_between_two_of_them():
 def test_what_is_not_watched_is_never_silent():
     assert a_history((NOW, [5])).summary(NOW + 20 * SLICE_MS).mean == 5
     assert not History(Life(watched=True)).silent(NOW)
+
+
+def test_how_many_lie_above_a_value():
+    summary = Summary(n=100, mean=1, quantiles=(100, 200, 300, 400, 500))
+    assert [above_ppm(summary, value) for value in (0, 50, 100, 150, 400)] == [
+        1_000_000,
+        750_000,
+        500_000,
+        375_000,
+        50_000,
+    ]
+    assert above_ppm(summary, 450) == 30_000
+    assert [above_ppm(summary, value) for value in (500, 1_000, 9_000)] == [10_000, 2_500, 2_500]
+    assert above_ppm(Summary(n=1, mean=0, quantiles=(0,) * 5), 5) == 2_500
