@@ -81,7 +81,11 @@ class Node:
         self.url = self.base_url = self.sim_url = self.key = self.admin_key = ""
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()  # nobody else would end what has half started
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
