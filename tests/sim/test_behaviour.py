@@ -226,7 +226,7 @@ async def test_the_sdk_lists_models_that_are_still_served(sim):
     async with sim.openai() as client:
         names = [model.id async for model in client.models.list()]
         one = await client.models.retrieve("gpt-small")
-    assert names == ["gpt-small", "gpt-thinker", "text-embedding-3-small"]
+    assert names == ["gpt-small", "gpt-deep", "gpt-thinker", "text-embedding-3-small"]
     assert one.owned_by == "openai"
 
 
