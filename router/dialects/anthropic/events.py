@@ -103,10 +103,10 @@ class MessagesReader(EventReader):
         kind = block.get("type")
         if kind == "text":
             found: list[Event] = [Opened(at, "text")]
-            found += [Piece(at, block["text"])] if block.get("text") else []
+            found += _first(at, block.get("text"))
         elif kind == "thinking":
             found = [Opened(at, "thought")]
-            found += [Piece(at, block["thinking"])] if block.get("thinking") else []
+            found += _first(at, block.get("thinking"))
         elif kind == "redacted_thinking":
             found = [Opened(at, "hidden", str(block.get("data") or ""))]
         elif kind == "tool_use":
@@ -142,6 +142,11 @@ class MessagesReader(EventReader):
             self._tools.discard(at)
             return [Piece(at, "{}"), Closed(at)]
         return [Closed(at)]
+
+
+def _first(at: int, words: object) -> list[Event]:
+    """What a block says as it opens; mostly nothing yet."""
+    return [Piece(at, words)] if isinstance(words, str) and words else []
 
 
 class MessagesWriter:

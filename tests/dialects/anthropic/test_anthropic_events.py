@@ -64,6 +64,8 @@ def test_a_message_begins(message, begun):
     [
         (opened(type="text", text=""), [Opened(0, "text")]),
         (opened(type="text", text="Hi"), [Opened(0, "text"), Piece(0, "Hi")]),
+        (opened(type="text", text=True), [Opened(0, "text")]),
+        (opened(type="thinking", thinking=7), [Opened(0, "thought")]),
         (opened(type="thinking", thinking=""), [Opened(0, "thought")]),
         (opened(type="thinking", thinking="hm"), [Opened(0, "thought"), Piece(0, "hm")]),
         (opened(type="redacted_thinking", data="xyz"), [Opened(0, "hidden", "xyz")]),
