@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from node import Node, bearer
+from node import COMMAND, Node, bearer, clean_environment, run
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from recorder import Recorder, says
 
@@ -26,9 +26,7 @@ def test_what_a_node_has_served_arrives_at_the_collector(tmp_path):
 
 
 def test_a_node_that_is_to_trace_to_nowhere_does_not_start(tmp_path):
-    with Node(tmp_path / "well") as node:
-        node.environment["COSTROUTER_TRACES"] = "collector:4318"
-        node.environment["COSTROUTER_DATA_DIR"] = str(tmp_path / "other")
-        told = node.run("serve")
+    settings = {"COSTROUTER_TRACES": "collector:4318", "COSTROUTER_DATA_DIR": str(tmp_path)}
+    told = run(COMMAND, "serve", environment=clean_environment(**settings))
     assert told.returncode != 0
     assert "COSTROUTER_TRACES" in told.stderr
