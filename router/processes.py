@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import os
 import signal
 import socket
@@ -34,6 +35,8 @@ def fork(child: Callable[[], None], unblocked: Iterable[signal.Signals]) -> int:
     """
     sys.stdout.flush()
     sys.stderr.flush()
+    # What is there by now stays: a child that looked through it for garbage would copy every page of it.
+    gc.freeze()
     pid = os.fork()
     if pid:
         return pid

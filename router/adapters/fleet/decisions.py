@@ -13,6 +13,7 @@ end at its number or beyond.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import zlib
 from typing import TYPE_CHECKING, Final
@@ -60,6 +61,7 @@ class StoreDecisions:
         self._writing: list[Made] = []
         self._highest: dict[str, int] = {}
         self._turns = self._blocks = 0
+        self._full = asyncio.Event()
         self.left_out = 0
         """Decisions that were not kept, because too many came at once or the store did not answer."""
 
@@ -67,19 +69,24 @@ class StoreDecisions:
         """Keep a decision; for the hot path, so it is only noted here."""
         if self._most_bytes and len(self._waiting) < WAITING:
             self._waiting.append(made)
+            if len(self._waiting) == BLOCK:
+                self._full.set()
         else:
             self.left_out += 1
 
     async def run(self) -> None:
-        """Write what has gathered, once a second, for ever."""
+        """Write what has gathered, once a second or when a block is full, for ever."""
         while True:
-            await asyncio.sleep(EVERY_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(EVERY_S):
+                    await self._full.wait()
             await self.flush()
 
     async def flush(self) -> None:
         """Write what has gathered. What the store does not take is left out: a log must not hold up what it tells of."""
         waiting = self._writing = self._waiting
         self._waiting = []
+        self._full.clear()
         try:
             for start in range(0, len(waiting), BLOCK):
                 await self._write(waiting[start : start + BLOCK])
