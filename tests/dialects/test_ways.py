@@ -5,6 +5,7 @@ import json
 import pytest
 
 from router.core.wire import EXPRESSES
+from router.dialects.bedrock.frames import frame
 from router.dialects.contract import Asked
 from router.dialects.openai.stream import StreamScanner
 from router.dialects.ways import INBOUND, OUTBOUND, translated_answer, way
@@ -45,3 +46,14 @@ def test_an_answer_that_comes_long_after_is_put_into_the_caller_s_dialect():
         translated_answer("chat", "anthropic", b"[]", 7, shows=False)
     with pytest.raises(ValueError, match="one dialect"):
         translated_answer("embeddings", "anthropic", said, 7, shows=False)
+
+
+def test_an_answer_without_a_name_is_called_by_ours():
+    said = json.dumps({"output": {"message": {"content": [{"text": "Hi"}]}}, "stopReason": "end_turn"}).encode()
+    asked = Asked(INBOUND["chat"].read(b'{"model":"m","messages":[]}', {}), 1, 7, spare_id="req_1", spare_model="nova")
+    found = way("chat", ("bedrock",))
+    told = json.loads(found.answer(said, asked))
+    assert (told["id"], told["model"]) == ("req_1", "nova")
+    started = frame({":event-type": "messageStart", ":message-type": "event"}, b'{"role":"assistant"}')
+    chunk = json.loads(found.scanner(asked, lambda _: None).feed(started).removeprefix(b"data: "))
+    assert (chunk["id"], chunk["model"]) == ("req_1", "nova")
