@@ -1,6 +1,6 @@
 """`costrouter ledger`: look after the rows themselves. One file of this folder a longer subcommand.
 
-Belongs here: options and words. Does not belong here: what is done (`router.adapters.archive.archiver`, `ledger_verify`, …).
+Belongs here: options and words. Does not belong here: what is done (`router.adapters.archive.archiver`, `ledger/verify.py`, …).
 """
 
 from __future__ import annotations

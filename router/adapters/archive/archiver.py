@@ -1,7 +1,7 @@
 """Moving closed hours out of the store into the archive, so that every row lies in one of both at every instant.
 
 Belongs here: which hours are closed, and the steps of a part: begin, write, verify, commit. Does not belong here: files
-(archive_files), when this is done (archive_task, the command line).
+(files.py), when this is done (task.py, the command line).
 
 `archive_begin` fixes which rows a part has; whoever comes later, after a crash or beside us, is told the same part and
 writes the same rows under the same name. `archive_commit` takes them out of the stream, once. A writer that reads

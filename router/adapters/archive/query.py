@@ -1,6 +1,6 @@
 """Adding up archived rows with DuckDB.
 
-Belongs here: a `Question` as SQL over Parquet files. Does not belong here: which files (report, ledger_rows).
+Belongs here: a `Question` as SQL over Parquet files. Does not belong here: which files (report, ledger/rows.py).
 """
 
 from __future__ import annotations

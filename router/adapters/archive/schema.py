@@ -1,6 +1,6 @@
 """Ledger rows as columns: the archive's schema, version by version.
 
-Belongs here: columns, and rows to and from them. Does not belong here: files (archive_files). Importing this module
+Belongs here: columns, and rows to and from them. Does not belong here: files (files.py). Importing this module
 needs pyarrow (`finance_extra` says so in words).
 
 The columns are the row's fields under their names, in their order, after ``id``, the row's id in the stream. A new

@@ -1,7 +1,7 @@
 """The broker: takes up lines that may wait, has each done its way, and takes parcels and jobs further until their end.
 
 Belongs here: the round of work over all tenants, and what happens to a line that comes off the queue. Does not belong
-here: planning (broker_plan), real-time runs (broker_runs), parcels (broker_parcels), the ends of jobs (broker_ends).
+here: planning (planner.py), real-time runs (runs.py), parcels (parcels.py), the ends of jobs (ends.py).
 
 It runs in every worker, of all nodes or of some; any number of them share the work, and whatever one leaves in the middle
 another one takes up.

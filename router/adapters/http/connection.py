@@ -3,7 +3,7 @@
 Belongs here: whose turn it is to read the socket, and what becomes of a connection between requests. Does not belong
 here: what is answered (server.py), and how (reply.py).
 
-A connection on which only ordinary POSTs to prompt endpoints come (`http_head`) is read and answered without aiohttp's
+A connection on which only ordinary POSTs to prompt endpoints come (`head.py`) is read and answered without aiohttp's
 request, its two tasks and its writer, which together cost as much as deciding, holding and metering. At the first bytes
 of any other kind aiohttp takes over, for as long as the connection lives.
 """

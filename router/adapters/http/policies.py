@@ -1,6 +1,6 @@
 """``GET /costrouter/v1/policies``: which policies are in force, from which file, and what is wrong with the others.
 
-Belongs here: who may see it, and its shape. Does not belong here: what is in force (`policy_store`).
+Belongs here: who may see it, and its shape. Does not belong here: what is in force (`policies/store.py`).
 """
 
 from __future__ import annotations

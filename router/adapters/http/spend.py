@@ -1,7 +1,7 @@
 """What ``GET /costrouter/v1/spend`` is asked.
 
 Belongs here: its query, as a question of `router.core.booking.report`. Does not belong here: who may ask about which tenant
-(api.py), the answer (report) and its form (report_format).
+(api.py), the answer (report) and its form (reports/format.py).
 
     ?group_by=team,model&since=2026-11-01&until=2026-12-01&team=search&tag:env=prod&format=csv
 """

@@ -1,7 +1,7 @@
 """Payloads on their way to rest: sealed in frames, so that each can be read by itself and none can be put elsewhere.
 
 Belongs here: encryption and framing over a `Blobs`. Does not belong here: where blobs lie (blobs_directory, blobs_s3), and
-how long they are kept (job_store).
+how long they are kept (store.py).
 
     frame = length of what follows (4 bytes) | nonce (12) | AES-256-GCM of the payload, its tag (16) last
 

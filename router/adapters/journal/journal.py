@@ -1,7 +1,7 @@
 """The write-ahead log of one worker's life: what was sent and what came of it, before the store knows.
 
 Belongs here: writing, rolling and deleting segments, and who owns a journal. Does not belong here: the records' bytes
-(journal_frames), settling (redis_ledger), and what becomes of a dead worker's journal (adoption).
+(frames.py), settling (ledger/ledger.py), and what becomes of a dead worker's journal (adoption).
 
     DATA/journal/<journal>/            mode 0700
         lock                           held by its worker; free once that is dead, then held by who adopts it

@@ -1,7 +1,7 @@
 """Rows that a store has lost and memory no longer has, read back from the worker's own journal.
 
 Belongs here: reading a living journal, once for all tenants that ask at the same time. Does not belong here: the files
-(journal), and who asks (ledger_settle, once a connection is there again).
+(journal), and who asks (ledger/settle.py, once a connection is there again).
 """
 
 from __future__ import annotations

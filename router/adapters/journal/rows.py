@@ -1,7 +1,7 @@
 """What the journals on this machine's disk still hold, for `costrouter ledger verify`.
 
 Belongs here: reading journals that may be in use, and asking the store how far each is booked. Does not belong here:
-comparing (ledger_verify), and settling what is left (adoption).
+comparing (ledger/verify.py), and settling what is left (adoption).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What one call of the settle script carries: rows, the holds that they end, budgets and cube cells that they add to.
 
-Belongs here: from rows to arguments. Does not belong here: when a batch goes out, and again (ledger_settle).
+Belongs here: from rows to arguments. Does not belong here: when a batch goes out, and again (settle.py).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Budget definitions in the store, and each worker's compiled copy of them.
 
 Belongs here: creating, changing and removing definitions, noticing changes of others, and what has been counted.
-Does not belong here: admission (the reserve script), who may do what (http_budgets), matching (core/budgets/budget.py).
+Does not belong here: admission (the reserve script), who may do what (http/budgets.py), matching (core/budgets/budget.py).
 """
 
 from __future__ import annotations

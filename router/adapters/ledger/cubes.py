@@ -1,6 +1,6 @@
 """The spend cube as a store keeps it: cells of an open hour, packed sums of an archived one.
 
-Belongs here: both forms, and from one to the other. Does not belong here: calls to the store (ledger_rows, spend).
+Belongs here: both forms, and from one to the other. Does not belong here: calls to the store (rows.py, spend).
 
 A cell is a hash field, "measure, separator, dimensions", with its sum. Packed, all measures of one tuple of dimensions
 share a record, and the whole is compressed: some 3 KB for what takes 100 KB as cells, and read ten times as fast.

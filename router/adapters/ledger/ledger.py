@@ -1,7 +1,7 @@
 """The ledger in Redis or Valkey: holds and rows of every tenant, each tenant in its own lane.
 
 Belongs here: lanes, the flush timer, the bound on what waits. Does not belong here: the two script calls
-(ledger_reserve, ledger_settle, lua/), reading spend (spend), and the journal's files (journal).
+(reserve.py, settle.py, lua/), reading spend (spend), and the journal's files (journal).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Correcting rows that were booked at a wrong price.
 
 Belongs here: finding what an attempt should have cost by the catalog's price at its admission, and the correction rows
-that make up the difference. Does not belong here: booking them (redis_ledger), and prices (`router.core.pricing`).
+that make up the difference. Does not belong here: booking them (ledger.py), and prices (`router.core.pricing`).
 
 What counts is an attempt's net: its row and every correction so far. So a second run finds nothing to do, and one that
 was broken off does the rest.

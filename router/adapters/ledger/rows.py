@@ -1,7 +1,7 @@
 """Reading a tenant's ledger in the store: which hours there are, what an hour has at one instant, its rows.
 
 Belongs here: calls that read, and the record of what lies in the archive. Does not belong here: adding up (spend,
-report), writing rows (redis_ledger) and archiving them (archive).
+report), writing rows (ledger.py) and archiving them (archive).
 
 The archive's record is the hash ``cr:{tenant}:archive``:
 

@@ -5,7 +5,7 @@
     <dir>/quality/*.yaml    how good models are; without the folder, the packaged one holds
 
 Belongs here: which files are read, as what. Does not belong here: a file's places (`yaml_document`), what concerns several
-policies (`policy_set`), what a file may say (the schemas in `router.core`).
+policies (`set.py`), what a file may say (the schemas in `router.core`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Several policy files compiled together: what extends what, and whose binds overlap.
 
-Belongs here: what concerns more than one file. Does not belong here: reading files (`policy_files`), what concerns one
-policy (`router.core.policy.compile`), which set is in force (`policy_store`).
+Belongs here: what concerns more than one file. Does not belong here: reading files (`files.py`), what concerns one
+policy (`router.core.policy.compile`), which set is in force (`store.py`).
 """
 
 from __future__ import annotations

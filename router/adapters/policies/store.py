@@ -1,7 +1,7 @@
 """Which policies are in force: what stands in their directory, or, where an edit cannot be used, what stood there last.
 
 Belongs here: reading a directory again and again, file by file, and keeping the last good version of each in the data
-directory, across restarts. Does not belong here: noticing changes (`policy_watch`), what a file may say.
+directory, across restarts. Does not belong here: noticing changes (`watch.py`), what a file may say.
 
     DATA/policies.json      number, and the text of each file as it was last good
 

@@ -1,6 +1,6 @@
 """Notices that a directory of policies has changed, and hands over what is in force then.
 
-Belongs here: when to look. Does not belong here: what is in force (`policy_store`), what becomes of it (app.py).
+Belongs here: when to look. Does not belong here: what is in force (`store.py`), what becomes of it (app.py).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A YAML file with places, so that a problem names file, line and column and shows a caret.
 
 Belongs here: reading one file, and saying where in it a problem stands. Does not belong here: what a file may say (the
-schemas in `router.core`), which files there are (`policy_files`).
+schemas in `router.core`), which files there are (`files.py`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Answering a question about spend from whatever holds the figures: the store's cubes, its rows, the archive.
 
 Belongs here: choosing the source hour by hour, and keeping an hour whole while it moves to the archive. Does not belong
-here: reading each source (spend, ledger_rows, archive_query), and how a report is shown (report_format).
+here: reading each source (spend, ledger/rows.py, archive/query.py), and how a report is shown (format.py).
 
 Bounded dimensions come from the hourly cubes. What only rows know, and hours whose cube has been dropped, come from the
 stream and from the archive; a row lies in one of both at every instant, so an hour that moved meanwhile is read again.

@@ -1,7 +1,7 @@
 """Spend totals, read from the store's hourly cubes.
 
-Belongs here: adding up cubes by their dimensions. Does not belong here: their form (cubes), writing them (redis_ledger), single rows
-(ledger_rows), choosing between both (report), and how totals are shown.
+Belongs here: adding up cubes by their dimensions. Does not belong here: their form (cubes), writing them (ledger/ledger.py), single rows
+(ledger/rows.py), choosing between both (report), and how totals are shown.
 """
 
 from __future__ import annotations

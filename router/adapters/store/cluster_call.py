@@ -1,6 +1,6 @@
 """A call to a cluster on its way, and the connection to one node.
 
-Belongs here: telling a redirection from an answer. Does not belong here: where a redirected call goes (store_cluster).
+Belongs here: telling a redirection from an answer. Does not belong here: where a redirected call goes (cluster.py).
 """
 
 from __future__ import annotations

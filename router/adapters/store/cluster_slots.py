@@ -1,6 +1,6 @@
 """A cluster's arithmetic: which slot a key has, which node a slot has, which key a command goes by.
 
-Belongs here: pure functions over keys, commands and replies. Does not belong here: any call (store_cluster).
+Belongs here: pure functions over keys, commands and replies. Does not belong here: any call (cluster.py).
 """
 
 from __future__ import annotations

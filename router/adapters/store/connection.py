@@ -1,7 +1,7 @@
 """The store as its callers see it, whichever way it is run, and the choice of the connection for a URL.
 
 Belongs here: the contract of calls. Does not belong here: how each is made: one node (resp), Sentinel
-(store_sentinel), Cluster (store_cluster).
+(sentinel.py), Cluster (cluster.py).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 r"""How the store is laid out: key names, the spend cube's dimensions and measures, and rows as bytes.
 
 Belongs here: names and encodings that a writer and a reader must agree on. Does not belong here: any call to
-the store (redis_ledger, spend, redis_keys do that), and the Lua scripts, which get every key handed in.
+the store (ledger/ledger.py, spend, keys/keys.py do that), and the Lua scripts, which get every key handed in.
 
     cr:{tenant}:holds              hash    attempt → amount_nano:admitted_ms:journal, and more (`Held`)
     cr:{tenant}:budget:ID:START    hash    s spent, h held, in nano-dollars, of a budget's period that began then
@@ -20,12 +20,12 @@ the store (redis_ledger, spend, redis_keys do that), and the Lua scripts, which 
     cr:{tenant}:rows:YYYYMMDDHH    stream  one entry a row, field r = msgpack of Row, by hour of admission (UTC)
     cr:{tenant}:cube:YYYYMMDDHH    hash    measure, separator, dimension tuple → running sum
     cr:{tenant}:packed:YYYYMMDDHH  string  an archived hour's cube, packed (cubes); what comes later is in the cube
-    cr:{tenant}:archive            hash    YYYYMMDDHH → what of that hour lies in the archive (ledger_rows)
+    cr:{tenant}:archive            hash    YYYYMMDDHH → what of that hour lies in the archive (ledger/rows.py)
     cr:{@}:tenants                 set     every tenant that ever had a row
     cr:{@}:journals                hash    journal → the store's time in ms when somebody last looked after it, or "-" and
                                            the time when nothing was left in it
     cr:{@}:sweeper                 string  there while some worker's turn to sweep lasts
-    cr:{@}:keys                    hash    of each secret its digest's first bytes → msgpack of its record (redis_keys)
+    cr:{@}:keys                    hash    of each secret its digest's first bytes → msgpack of its record (keys/keys.py)
     cr:{@}:changes                 stream  one entry a change of keys, budgets or limits: its kind → what (changes)
     cr:{tenant}:audit              stream  one entry a change, field e = JSON (audit)
 

@@ -1,7 +1,7 @@
 """One auto-pipelined connection to one node of the store, for the calls of the hot path.
 
 Belongs here: the wire protocol, its timeouts, reconnecting, scripts by hash. Does not belong here: what the calls
-mean (redis_ledger, redis_keys, spend), and which node to speak to (store_sentinel, store_cluster).
+mean (ledger/ledger.py, keys/keys.py, spend), and which node to speak to (sentinel.py, cluster.py).
 """
 
 from __future__ import annotations

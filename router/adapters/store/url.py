@@ -1,7 +1,7 @@
 """Where the store listens, read from a URL: one node, a Sentinel set, or a cluster.
 
-Belongs here: parsing and naming addresses. Does not belong here: connecting (store_connection), and checking what is
-found there (store_check).
+Belongs here: parsing and naming addresses. Does not belong here: connecting (connection.py), and checking what is
+found there (check.py).
 """
 
 from __future__ import annotations

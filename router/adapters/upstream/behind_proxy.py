@@ -1,7 +1,7 @@
 """The upstream client for use behind an HTTP proxy: the same port as `router.adapters.upstream.client`, over aiohttp's client.
 
 Belongs here: the port's methods in aiohttp's terms, and the translation of its exceptions. Does not belong here: anything
-that the raw client does the same way (heads are checked by upstream_request, bodies decoded by upstream_decoding).
+that the raw client does the same way (heads are checked by request.py, bodies decoded by decoding.py).
 Costs about seven times the CPU of the raw client.
 """
 

@@ -1,7 +1,7 @@
 """One connection of the raw client: an asyncio protocol that writes a request and parses its response.
 
 Belongs here: bytes on and off the wire, framing checks, timeouts and flow control of one exchange after another.
-Does not belong here: which connection to use (upstream_pool) and what happens to the body (upstream_response).
+Does not belong here: which connection to use (pool.py) and what happens to the body (response.py).
 """
 
 from __future__ import annotations

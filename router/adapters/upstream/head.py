@@ -1,6 +1,6 @@
 """The head of an upstream's response: bounds on it, its names, and what of it cannot be trusted.
 
-Belongs here: pure checks of header lines. Does not belong here: the connection that they came on (upstream_connection).
+Belongs here: pure checks of header lines. Does not belong here: the connection that they came on (connection.py).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Budgets: what they limit, which of them an attempt falls under, and the period that an instant belongs to.
 
 Belongs here: definitions, matching and calendars, as pure functions of what is handed in; a time zone comes in as a
-tzinfo. Does not belong here: counters (the store's scripts), definitions in the store (redis_budgets), what a refusal
-looks like to a caller (`budget_words`).
+tzinfo. Does not belong here: counters (the store's scripts), definitions in the store (ledger/budgets.py), what a refusal
+looks like to a caller (`words.py`).
 
 How far spending can pass a limit. Every attempt is admitted only if spent + Σ held + its own hold ≤ limit. So once
 nothing more is admitted, spending ends at most at limit + Σ over the attempts then open of (cost - hold):

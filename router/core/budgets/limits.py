@@ -1,7 +1,7 @@
 """Limits on rates and on attempts at a time: what they count, and what an attempt adds to them.
 
 Belongs here: definitions, names of counters, and how the store is told. Does not belong here: counters (the store's
-scripts), definitions in the store (redis_budgets), what a refusal says (`limit_words`).
+scripts), definitions in the store (ledger/budgets.py), what a refusal says (`limit_words`).
 
 A rate is counted in 60 buckets: the bucket under way and the last 60 whole ones count, so it holds for any stretch of the
 period's length. Requests count when they are admitted, tokens as what is expected then, and as what was metered once it

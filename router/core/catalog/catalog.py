@@ -1,7 +1,7 @@
 """The catalog: which provider serves which model, what it can do, how good and fast it is, and its dated prices.
 
 Belongs here: the compiled, frozen form that the rest of the project reads, and finding things in it. Does not
-belong here: the files' schema and its checks (`catalog_schema`), reading files (`router.adapters.policies.files`),
+belong here: the files' schema and its checks (`schema.py`), reading files (`router.adapters.policies.files`),
 choosing a price (`pricing`).
 """
 

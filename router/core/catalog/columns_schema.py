@@ -1,7 +1,7 @@
 """The optional columns of a price row and of a self-hosted model: their schema, and their plain figures.
 
 Belongs here: what a row may say beyond fresh input, cached input and output (tiers, regions, fees, sound, images), and
-what a machine of one's own costs. Does not belong here: the row itself (`catalog_schema`), arithmetic over a machine's
+what a machine of one's own costs. Does not belong here: the row itself (`schema.py`), arithmetic over a machine's
 figures (`self_hosted`).
 """
 

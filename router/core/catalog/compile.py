@@ -1,7 +1,7 @@
 """From a catalog file's schema to the frozen catalog: checks across fields, warnings, plain figures.
 
 Belongs here: what cannot be said field by field (a model listed twice, price rows that contradict each other) and
-figures that look wrong. Does not belong here: the fields themselves (`catalog_schema`).
+figures that look wrong. Does not belong here: the fields themselves (`schema.py`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A catalog's prices on one day, the difference between two such lists, and what looks wrong in them.
 
 Belongs here: comparing and doubting list prices. Does not belong here: reading catalogs, showing tables, and doubts
-that are told at every start (`catalog_compile`).
+that are told at every start (`compile.py`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The schema of a catalog file (policies/catalog/<provider>.yaml): what one may say, field by field.
 
-Does not belong here: checks across fields and the compiled form (`catalog_compile`), reading files
+Does not belong here: checks across fields and the compiled form (`compile.py`), reading files
 (`router.adapters.policies.files`).
 """
 

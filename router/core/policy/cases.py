@@ -1,7 +1,7 @@
 """Cases of policy tests, decided as requests are: by the same functions, in a world that the test gives.
 
 Belongs here: one case and what is not as it was expected. Does not belong here: how cases are written
-(`policy_test_schema`), reading files (`router.adapters.policies.cases`).
+(`cases_schema.py`), reading files (`router.adapters.policies.cases`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The schema of a file of policy tests (policies/tests/*.yaml): a world, requests, and where they must go.
 
-Does not belong here: running them (`policy_cases`), reading files (`router.adapters.policies.cases`).
+Does not belong here: running them (`cases.py`), reading files (`router.adapters.policies.cases`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """From a policy file's schema to a compiled policy: what it takes over, its checks across keys and against the catalog.
 
 Belongs here: what cannot be said key by key (a rule nobody reaches, a reference that is needed and not named, a
-model that the catalog does not know). Does not belong here: the keys themselves (`policy_schema`), what a policy may
+model that the catalog does not know). Does not belong here: the keys themselves (`schema.py`), what a policy may
 change of one that it extends (`guardrails`).
 """
 

@@ -1,7 +1,7 @@
 """When a rule holds: conditions on a request, compiled to plain figures.
 
 Belongs here: matching, and whether a set of conditions is empty or covers another, which is how a rule that nobody
-reaches is found. Does not belong here: how people write conditions (`policy_words`), what a rule asks for (`policy`).
+reaches is found. Does not belong here: how people write conditions (`words.py`), what a rule asks for (`policy`).
 
 Some conditions go by words that a caller repeats (`speaks_of`: their result may be kept), the others by figures of the
 request (`fits`: integer comparisons); hours go by the instant (`open_at`).

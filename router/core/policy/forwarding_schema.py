@@ -1,6 +1,6 @@
 """``timeouts``, ``retry``, ``queue`` and ``hedge`` in a policy file: what a platform engineer may write, and what it becomes.
 
-Does not belong here: what the bounds mean (`forwarding`), the rest of a policy file (`policy_schema`).
+Does not belong here: what the bounds mean (`forwarding`), the rest of a policy file (`schema.py`).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Belongs here: which settings are handed down, which of two values is the tighter one, and the words for a breach, which
 name both places. Does not belong here: reading files, and everything that concerns one policy alone
-(`policy_compile`).
+(`compile.py`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Policies, compiled: which rule governs a request, which models it may choose, and what they must meet.
 
-Belongs here: frozen plain figures. Does not belong here: the files' schema (`policy_schema`), checks
-(`policy_compile`), when a rule holds (`conditions`), which policy governs (`binding`), and choosing (`decide`).
+Belongs here: frozen plain figures. Does not belong here: the files' schema (`schema.py`), checks
+(`compile.py`), when a rule holds (`conditions`), which policy governs (`binding`), and choosing (`decide`).
 """
 
 from __future__ import annotations

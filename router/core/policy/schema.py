@@ -1,7 +1,7 @@
 """The schema of a policy file (policies/*.yaml): what a platform engineer may write, key by key.
 
-Does not belong here: how one value is read (`policy_words`), the compiled form (`policy`), checks across keys and
-against the catalog (`policy_compile`), reading files (`router.adapters.policies.files`).
+Does not belong here: how one value is read (`words.py`), the compiled form (`policy`), checks across keys and
+against the catalog (`compile.py`), reading files (`router.adapters.policies.files`).
 """
 
 from __future__ import annotations

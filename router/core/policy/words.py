@@ -1,6 +1,6 @@
 """How people write a policy's values: floors, shares, spans, hours, modes; text to plain figures.
 
-Belongs here: reading one value. Does not belong here: which key takes which (`policy_schema`), durations and latency
+Belongs here: reading one value. Does not belong here: which key takes which (`schema.py`), durations and latency
 limits (`units`).
 """
 

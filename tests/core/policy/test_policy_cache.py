@@ -1,4 +1,4 @@
-"""What a policy says of its cache of answers (policy_schema, policy_compile)."""
+"""What a policy says of its cache of answers (policy/schema.py, policy/compile.py)."""
 
 from __future__ import annotations
 
