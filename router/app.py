@@ -295,7 +295,7 @@ class _Worker:
 
         def takes(found: PolicySet) -> None:
             self._world = world_of(found.loaded, plan.links)
-            ways = own_links(found.loaded.catalog, plan.settings, plan.sim_socket, plan.settings.environment)
+            ways = own_links(found.loaded.catalog, plan.settings, plan.sim_port, plan.settings.environment)
             pipeline.own_keys = brought_keys(found.loaded.catalog, ways)
             pipeline.snapshot = self._snapshot()
             self._health.reasons = [*plan.warnings, *found.reasons]

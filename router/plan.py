@@ -62,6 +62,9 @@ class Plan(msgspec.Struct):
     """Of providers whose own keys callers may bring: the key is still to be put in."""
     simulated: bool
     sim_socket: socket.socket | None
+    """The supervisor's and the simulator's; a worker has closed it."""
+    sim_port: int
+    """0 without simulated providers."""
     catalog_dir: Path
     policies: PolicySet
     """In force when the node started."""
@@ -80,7 +83,7 @@ class Plan(msgspec.Struct):
     @property
     def sim_url(self) -> str:
         """Where the simulated providers answer; empty for none."""
-        return "" if self.sim_socket is None else f"http://127.0.0.1:{self.sim_socket.getsockname()[1]}"
+        return f"http://127.0.0.1:{self.sim_port}" if self.sim_port else ""
 
 
 def renewed(plan: Plan) -> Plan:
@@ -125,7 +128,8 @@ def prepare(settings: Settings, store_url: str, port: int, former: Plan | None =
         names = ", ".join(sorted({needed(p) for p in loaded.catalog.providers.values() if p.spoken} - {""}))
         raise SettingsError(f"no provider can be called: set one of {names}, or leave COSTROUTER_SIM unset")
     world = world_of(loaded, (provider.name for provider in offered))
-    links = _links(offered, settings, sim_socket, environment)
+    sim_port = 0 if sim_socket is None else sim_socket.getsockname()[1]
+    links = _links(offered, settings, sim_port, environment)
     dev_key, admin_key = _keys(settings)
     example, why = _example(world)
     encoders = Encoders() if former is None else former.encoders
@@ -138,9 +142,10 @@ def prepare(settings: Settings, store_url: str, port: int, former: Plan | None =
         world=world,
         links={name: keyed[0] for name, keyed in links.items()},
         keyed_links=links,
-        own_links=own_links(loaded.catalog, settings, sim_socket, environment),
+        own_links=own_links(loaded.catalog, settings, sim_port, environment),
         simulated=simulated,
         sim_socket=sim_socket,
+        sim_port=sim_port,
         catalog_dir=catalog_dir(directory),
         policies=found,
         policy_store=store,
@@ -258,12 +263,11 @@ def _timeouts(settings: Settings) -> Timeouts:
 
 
 def _links(
-    offered: list[Provider], settings: Settings, sim_socket: socket.socket | None, environment: Mapping[str, str]
+    offered: list[Provider], settings: Settings, sim_port: int, environment: Mapping[str, str]
 ) -> dict[str, tuple[ProviderLink, ...]]:
     timeouts = _timeouts(settings)
-    if sim_socket is not None:
-        port = sim_socket.getsockname()[1]
-        return {provider.name: (simulated_link(provider, port, timeouts),) for provider in offered}
+    if sim_port:
+        return {provider.name: (simulated_link(provider, sim_port, timeouts),) for provider in offered}
     try:
         return {provider.name: real_links(provider, environment, timeouts) for provider in offered}
     except ProviderError as error:
@@ -271,17 +275,17 @@ def _links(
 
 
 def own_links(
-    catalog: Catalog, settings: Settings, sim_socket: socket.socket | None, environment: Mapping[str, str]
+    catalog: Catalog, settings: Settings, sim_port: int, environment: Mapping[str, str]
 ) -> dict[str, ProviderLink]:
     """The ways of callers who bring a provider's own key, by provider.
 
     Raises:
         SettingsError: an address cannot be used.
     """
-    timeouts, port = _timeouts(settings), 0 if sim_socket is None else sim_socket.getsockname()[1]
+    timeouts = _timeouts(settings)
     taking = [provider for provider in catalog.providers.values() if provider.passthrough and provider.spoken]
     try:
-        links = {provider.name: own_link(provider, environment, timeouts, port) for provider in taking}
+        links = {provider.name: own_link(provider, environment, timeouts, sim_port) for provider in taking}
     except ProviderError as error:
         raise SettingsError(str(error)) from None
     return {name: link for name, link in links.items() if link is not None}

@@ -51,8 +51,19 @@ def decided(node, key, model="auto"):
     return node.http.post(f"{node.url}/v1/chat/completions", json=body, headers=headers)
 
 
+def held(node, policies):
+    """Have a good version taken, and a bad edit of it refused."""
+    file = policies / "support.yaml"
+    file.write_text(SUPPORT)
+    assert until(lambda: state(node, "support.yaml") == "live")
+    file.write_text(SUPPORT.replace("rules:", "ruls:"))
+    assert until(lambda: state(node, "support.yaml") == "held")
+
+
 def test_a_new_policy_governs_its_team_and_nobody_else(edited):
     node, policies = edited
+    (policies / "support.yaml").unlink(missing_ok=True)
+    assert until(lambda: state(node, "support.yaml") is None)
     key = node.new_key(name="helpdesk", team="support")
     assert decided(node, key).headers["x-costrouter-policy"].startswith("default@")
     (policies / "support.yaml").write_text(SUPPORT)
@@ -66,14 +77,15 @@ def test_a_new_policy_governs_its_team_and_nobody_else(edited):
 
 def test_a_bad_edit_keeps_the_last_good_version_and_is_told(edited):
     node, policies = edited
+    (policies / "support.yaml").write_text(SUPPORT)
+    assert until(lambda: state(node, "support.yaml") == "live")
     before = listed(node)["set"]
-    (policies / "support.yaml").write_text(SUPPORT.replace("rules:", "ruls:"))
-    assert until(lambda: state(node, "support.yaml") == "held")
+    held(node, policies)
     found = listed(node)
     assert found["set"] == before
-    (held,) = [policy for policy in found["data"] if policy["state"] == "held"]
-    assert "unknown key 'ruls'; did you mean rules?" in held["reason"]
-    assert held["version"].startswith("support@")
+    (kept,) = [policy for policy in found["data"] if policy["state"] == "held"]
+    assert "unknown key 'ruls'; did you mean rules?" in kept["reason"]
+    assert kept["version"].startswith("support@")
     assert until(lambda: "did you mean rules?" in str(node.http.get(f"{node.url}/readyz").json()["reasons"]))
     ready = node.http.get(f"{node.url}/readyz")
     assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
@@ -85,6 +97,7 @@ def test_a_bad_edit_keeps_the_last_good_version_and_is_told(edited):
 
 def test_a_restart_keeps_it_too_and_the_mended_file_is_taken(edited):
     node, policies = edited
+    held(node, policies)
     node.stop()
     node.start()
     assert state(node, "support.yaml") == "held"
