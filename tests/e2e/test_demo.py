@@ -28,6 +28,7 @@ def test_the_demo_ends_with_the_table_and_0_where_the_ledger_equals_the_bill(nod
     assert len(node.bill()) == 40
 
 
+@pytest.mark.soak
 def test_the_demo_ends_with_1_where_the_ledger_does_not_equal_the_bill(node):
     node.faults({"kind": "lying_usage"})
     told = node.run("demo", "--requests", "5")

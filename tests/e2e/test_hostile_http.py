@@ -25,9 +25,10 @@ async def exchanged(node, text):
     found = b""
     try:
         writer.write(text)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(5) as patience:
             while part := await reader.read(65536):
                 found += part
+                patience.reschedule(asyncio.get_running_loop().time() + 0.7)
     except (TimeoutError, ConnectionError):
         pass
     finally:

@@ -64,6 +64,7 @@ async def test_a_connection_that_says_nothing_is_closed(port):
     assert await dripped(port, b"") == b""
 
 
+@pytest.mark.soak
 async def test_a_body_that_falls_silent_is_refused(port):
     for body in (BODY[:10], b""):
         given = await dripped(port, HEAD.encode() % len(BODY) + body, pause=0)

@@ -261,7 +261,7 @@ async def arrived(sdk, found):
     return found
 
 
-@EVERYWHERE
+@pytest.mark.parametrize("model", [GPT, MISTRAL, pytest.param(CLAUDE, marks=pytest.mark.soak)])
 async def test_a_background_response_is_queued_retrieved_and_gone_on_from(node, tenant, sdk, model):
     begun = strictly(await sdk.responses.create(model=model, input=HI, background=True))
     assert (begun.status, begun.background, begun.output) == ("queued", True, [])
@@ -279,6 +279,7 @@ async def test_a_background_response_is_queued_retrieved_and_gone_on_from(node, 
         await sdk.responses.retrieve(found.id)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("model", [GPT, CLAUDE])
 async def test_a_background_stream_waits_and_can_be_taken_up_again(sdk, model):
     stream = await sdk.responses.create(model=model, input=ASKS, tools=TOOLS, background=True, stream=True)
@@ -313,6 +314,7 @@ async def test_a_background_response_that_fails_says_so(node, sdk):
         await sdk.responses.create(model=GPT, input="And?", previous_response_id=found.id)
 
 
+@pytest.mark.soak
 async def test_a_window_is_a_deadline_and_what_cannot_be_is_refused(sdk):
     begun = await sdk.responses.create(
         model=MISTRAL, input=HI, background=True, background_options={"completion_window": "2h"}
