@@ -75,3 +75,9 @@ def test_a_body_that_is_written_anew_is_kept_in_the_same_places():
     nothing = {}
     in_body(nothing, KEEPS["head"])
     assert nothing == {}
+
+
+def test_a_body_written_anew_without_a_system_prompt_is_kept_behind_its_last_tool():
+    body = {"tools": [{"name": "a"}, {"name": "b"}]}
+    in_body(body, KEEPS["head"])
+    assert body == {"tools": [{"name": "a"}, {"name": "b", "cache_control": CONTROL}]}
