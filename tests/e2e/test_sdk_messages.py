@@ -123,7 +123,7 @@ async def test_thinking_is_shown_signed_and_taken_back(tenant, claude):
 
 async def test_thoughts_of_others_come_unsigned_and_do_no_harm_where_they_go_next(tenant, claude):
     asked = {"max_tokens": 3000, "thinking": {"type": "adaptive"}}
-    first = await claude.messages.create(model="deepseek/deepseek-flash", messages=HI, **asked)
+    first = await claude.messages.create(model="deepseek/deepseek-flash@deepseek", messages=HI, **asked)
     assert [block.type for block in first.content] == ["thinking", "text"]
     again = [*HI, {"role": "assistant", "content": first.content}, {"role": "user", "content": "And then?"}]
     for model in (NEW_CLAUDE, GPT):
