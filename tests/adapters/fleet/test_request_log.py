@@ -59,4 +59,6 @@ def test_a_reader_that_has_gone_costs_lines_only():
     os.close(reading)
     log.on_row(make_row("r1/1"), None)
     log.flush()
+    with pytest.raises(BrokenPipeError):
+        os.write(writing, b"what the log has met, and told nobody of")
     os.close(writing)
