@@ -14,14 +14,12 @@ from typing import Any, Final
 
 import msgspec
 
-from router.core.values import Usage
 from router.dialects.anthropic.answer import said_in
 from router.dialects.anthropic.events import LAST
 from router.dialects.anthropic.usage import merged, normal
-from router.dialects.sse import END_OF_EVENT, Cutter, data_of, datas, end_of_events
+from router.dialects.passing import PassingScanner
+from router.dialects.sse import datas
 
-_TELLING: Final = re.compile(rb'"(?:usage|error|message_stop)"')
-_ANSWER: Final = re.compile(rb'"(?:text|thinking|partial_json|data|name)"\s*:\s*"[^"]')
 _FINISH: Final = re.compile(rb'"stop_reason"\s*:\s*"')
 _SAID: Final = re.compile(rb'"(?:text|thinking|partial_json)"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)', re.DOTALL)
 
@@ -39,60 +37,20 @@ _EVENT: Final = msgspec.json.Decoder(_Event)
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-class MessagesScanner(Cutter):
-    """Reads a message's stream while it passes. Its members are those of `router.dialects.ways.Scanner`."""
+class MessagesScanner(PassingScanner):
+    """Reads a message's stream while it passes."""
 
-    __slots__ = ("_reported", "answered", "done", "error", "failed", "finished", "last", "usage")
+    __slots__ = ("_reported",)
+    telling = re.compile(rb'"(?:usage|error|message_stop)"')
+    answering = re.compile(rb'"(?:text|thinking|partial_json|data|name)"\s*:\s*"[^"]')
 
     def __init__(self) -> None:
         super().__init__()
         self._reported: dict[str, Any] = {}
-        self.usage: Usage | None = None
-        self.answered = False
-        self.finished = False
-        self.done = False
-        self.failed = False
-        self.error = b""
         self.last = LAST
 
-    def feed(self, chunk: bytes) -> bytes:
-        """Take bytes as they came, give those that may go on now: whole events only.
-
-        Raises:
-            ValueError: one event is larger than `router.dialects.sse.MAX_EVENT_BYTES`.
-        """
-        whole = b"" if self.done else self.whole_events(chunk)
-        if not whole:
-            return b""
-        telling = _TELLING.search(whole)
-        if telling is not None:
-            ordinary = end_of_events(whole, 0, telling.start())
-            whole = whole[:ordinary] + self._one_by_one(whole[ordinary:])
-        if not self.answered and _ANSWER.search(whole):
-            self.answered = True
-        return whole
-
-    def ending(self) -> bytes:
-        """Nothing is held back but the last event."""
-        return b""
-
-    def _one_by_one(self, events: bytes) -> bytes:
-        passed: list[bytes] = []
-        start = 0
-        for end in END_OF_EVENT.finditer(events):
-            event = events[start : end.end()]
-            start = end.end()
-            if self._goes_on(event):
-                passed.append(event)
-            if self.done:
-                return b"".join(passed)
-        passed.append(events[start:])
-        return b"".join(passed)
-
-    def _goes_on(self, event: bytes) -> bool:
-        if _TELLING.search(event) is None:
-            return True
-        data = data_of(event)
+    def goes_on(self, event: bytes, data: bytes) -> bool:
+        """As `PassingScanner`."""
         try:
             said = _EVENT.decode(data)
         except _UNREADABLE:

@@ -16,12 +16,11 @@ from typing import Any, Final
 import msgspec
 
 from router.core.values import Usage
+from router.dialects.passing import PassingScanner
 from router.dialects.responses.answer import said_in
 from router.dialects.responses.usage import normal
-from router.dialects.sse import END_OF_EVENT, Cutter, data_of, datas, end_of_events, named_event
+from router.dialects.sse import datas, named_event
 
-_TELLING: Final = re.compile(rb'"(?:response\.(?:completed|incomplete|failed)|error)"(?!\s*:\s*null)')
-_ANSWER: Final = re.compile(rb'"(?:delta|arguments|name)"\s*:\s*"[^"]')
 _SAID: Final = re.compile(rb'"delta"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)', re.DOTALL)
 _ENDS: Final = frozenset({"response.completed", "response.incomplete"})
 _TOP: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -46,64 +45,23 @@ _EVENT: Final = msgspec.json.Decoder(_Event)
 _SAYING: Final = msgspec.json.Decoder(_Said)
 
 
-class ResponsesScanner(Cutter):
-    """Reads a response's stream while it passes. Its members are those of `router.dialects.contract.Scanner`.
+class ResponsesScanner(PassingScanner):
+    """Reads a response's stream while it passes.
 
     Args:
         cost: text of an attempt's cost in dollars for these meters, put into the usage object; None to put nothing.
     """
 
-    __slots__ = ("_cost", "answered", "done", "error", "failed", "finished", "last", "usage")
+    __slots__ = ("_cost",)
+    telling = re.compile(rb'"(?:response\.(?:completed|incomplete|failed)|error)"(?!\s*:\s*null)')
+    answering = re.compile(rb'"(?:delta|arguments|name)"\s*:\s*"[^"]')
 
     def __init__(self, cost: Callable[[Usage], str | None]) -> None:
         super().__init__()
         self._cost = cost
-        self.usage: Usage | None = None
-        self.answered = False
-        self.finished = False
-        self.done = False
-        self.failed = False
-        self.error = b""
-        self.last = b""
 
-    def feed(self, chunk: bytes) -> bytes:
-        """Take bytes as they came, give those that may go on now: whole events only.
-
-        Raises:
-            ValueError: one event is larger than `router.dialects.sse.MAX_EVENT_BYTES`.
-        """
-        whole = b"" if self.done or self.failed else self.whole_events(chunk)
-        if not whole:
-            return b""
-        telling = _TELLING.search(whole)
-        if telling is not None:
-            ordinary = end_of_events(whole, 0, telling.start())
-            whole = whole[:ordinary] + self._one_by_one(whole[ordinary:])
-        if not self.answered and _ANSWER.search(whole):
-            self.answered = True
-        return whole
-
-    def ending(self) -> bytes:
-        """Nothing is held back but the last event."""
-        return b""
-
-    def _one_by_one(self, events: bytes) -> bytes:
-        passed: list[bytes] = []
-        start = 0
-        for end in END_OF_EVENT.finditer(events):
-            event = events[start : end.end()]
-            start = end.end()
-            if self._goes_on(event):
-                passed.append(event)
-            if self.done or self.failed:
-                return b"".join(passed)
-        passed.append(events[start:])
-        return b"".join(passed)
-
-    def _goes_on(self, event: bytes) -> bool:
-        if _TELLING.search(event) is None:
-            return True
-        data = data_of(event)
+    def goes_on(self, event: bytes, data: bytes) -> bool:
+        """As `PassingScanner`."""
         try:
             said = _EVENT.decode(data)
         except _UNREADABLE:
