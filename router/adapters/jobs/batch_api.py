@@ -102,17 +102,10 @@ class FileBatches:
     async def delete(self, parcel: Parcel) -> None:
         """As `BatchApi`."""
         for file in filter(None, (parcel.file, *parcel.outputs)):
-            try:
-                await self._calls.call("DELETE", f"/files/{file}")
-            except BatchTrouble as trouble:
-                if trouble.event not in ("lost", "refused"):
-                    raise
+            await self._calls.remove(f"/files/{file}")
 
     def _read(self, body: bytes) -> Remote:
-        found = read_batch(self._flavour, body)
-        if found is None:
-            raise BatchTrouble("unknown", f"{self._name} answered with something that is no batch")
-        return found
+        return self._calls.known(read_batch(self._flavour, body))
 
 
 def batch_apis(links: dict[str, ProviderLink], upstream: Upstream) -> dict[str, BatchApi]:

@@ -109,6 +109,20 @@ class BatchCalls:
             raise BatchTrouble(event, words, response.status)
         return answer
 
+    async def remove(self, path: str) -> None:
+        """Delete what may be gone already, or is not to be deleted. Raises `BatchTrouble` for everything else."""
+        try:
+            await self.call("DELETE", path)
+        except BatchTrouble as trouble:
+            if trouble.event not in ("lost", "refused"):
+                raise
+
+    def known(self, found: Remote | None) -> Remote:
+        """The batch that was read from an answer. Raises `BatchTrouble` where there was none."""
+        if found is None:
+            raise BatchTrouble("unknown", f"{self.link.name} answered with something that is no batch")
+        return found
+
     async def lines(self, path: str) -> AsyncIterator[bytes]:
         """An answer's lines as they come, empty ones left out. Raises `BatchTrouble`."""
         try:

@@ -84,14 +84,7 @@ class GeminiBatches:
     async def delete(self, parcel: Parcel) -> None:
         """As `BatchApi`."""
         if parcel.remote:
-            try:
-                await self._calls.call("DELETE", f"{_PATH}/{parcel.remote}")
-            except BatchTrouble as trouble:
-                if trouble.event not in ("lost", "refused"):
-                    raise
+            await self._calls.remove(f"{_PATH}/{parcel.remote}")
 
     def _read(self, body: bytes) -> Remote:
-        found = read_batch(body)
-        if found is None:
-            raise BatchTrouble("unknown", f"{self._name} answered with something that is no batch")
-        return found
+        return self._calls.known(read_batch(body))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from router.adapters.jobs.batch_calls import PAGES, BatchCalls, BatchTrouble
+from router.adapters.jobs.batch_calls import PAGES, BatchCalls
 from router.dialects.batch_files import Remote, Result
 from router.dialects.batch_messages import HEADERS, PATH, creation, read_batch, read_batches, read_result
 
@@ -32,7 +32,6 @@ class MessagesBatches:
 
     def __init__(self, link: ProviderLink, upstream: Upstream) -> None:
         self._calls = BatchCalls(link, upstream, HEADERS)
-        self._name = link.name
 
     def packed(self, lines: Sequence[tuple[str, bytes]], endpoint: str) -> bytes:  # noqa: ARG002 - the contract's shape
         """As `BatchApi`."""
@@ -80,14 +79,7 @@ class MessagesBatches:
     async def delete(self, parcel: Parcel) -> None:
         """As `BatchApi`."""
         if parcel.remote:
-            try:
-                await self._calls.call("DELETE", f"{PATH}/{parcel.remote}")
-            except BatchTrouble as trouble:
-                if trouble.event not in ("lost", "refused"):
-                    raise
+            await self._calls.remove(f"{PATH}/{parcel.remote}")
 
     def _read(self, body: bytes) -> Remote:
-        found = read_batch(body)
-        if found is None:
-            raise BatchTrouble("unknown", f"{self._name} answered with something that is no batch")
-        return found
+        return self._calls.known(read_batch(body))
