@@ -108,21 +108,7 @@ class FilesApi:
             "server": SERVER,
             "x-request-id": request_id,
         }
-        parts = self._files.parts(file.blob)
-        try:
-            first = await anext(parts, b"")
-        except BlobMissing:
-            raise RouterError("not_found", f"The bytes of {file.id} are gone.") from None
-        except BlobsUnavailable:
-            raise silent_store() from None
-        response = web.StreamResponse(headers=CIMultiDict(headers))
-        await response.prepare(request)
-        if first:
-            await response.write(first)
-        async for part in parts:
-            await response.write(part)
-        await response.write_eof()
-        return response
+        return await stored(request, self._files, file.blob, headers, f"The bytes of {file.id} are gone.")
 
     async def _delete(self, request: web.BaseRequest, request_id: str) -> web.Response:
         file = await self._found(request)
@@ -191,3 +177,28 @@ def _limit(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 10_000:
         raise RouterError("invalid_request", f"limit must be from 1 to 10000, not {text[:20]}.", param="limit")
     return int(text)
+
+
+async def stored(
+    request: web.BaseRequest, files: FileStore, blob: str, headers: dict[str, str], missing: str
+) -> web.StreamResponse:
+    """Answer with what is kept under a name, part by part; with nothing where there is no name.
+
+    Raises:
+        RouterError: ``not_found`` with the words for what is ``missing``, ``store_unavailable``.
+    """
+    parts = files.parts(blob)
+    try:
+        first = await anext(parts, b"") if blob else b""
+    except BlobMissing:
+        raise RouterError("not_found", missing) from None
+    except BlobsUnavailable:
+        raise silent_store() from None
+    response = web.StreamResponse(headers=CIMultiDict(headers))
+    await response.prepare(request)
+    if first:
+        await response.write(first)
+        async for part in parts:
+            await response.write(part)
+    await response.write_eof()
+    return response

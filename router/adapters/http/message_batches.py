@@ -14,20 +14,20 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
-from multidict import CIMultiDict
 
 from router.adapters.broker.ends import cancel
 from router.adapters.broker.yard import encode_identity
 from router.adapters.http import connection as http_connection
 from router.adapters.http.admin import json_reply, silent_store
 from router.adapters.http.defer import carried, deadline_of, webhook_of
+from router.adapters.http.files import stored
 from router.adapters.http.jobs import may_see
 from router.adapters.http.reply import SERVER
 from router.core.errors import RouterError
 from router.core.jobs.jobs import Job
 from router.core.money import parse_usd, usd
 from router.dialects.batch_requests import MOST_BYTES, Requests
-from router.ports import BlobMissing, BlobsUnavailable, StoreUnavailable
+from router.ports import BlobsUnavailable, StoreUnavailable
 
 if TYPE_CHECKING:
     from router.adapters.broker.broker import Broker
@@ -167,25 +167,14 @@ class MessageBatchesApi:
         name = tally.job.id
         if not ended(tally):
             raise RouterError("not_found", f"{name} has no results yet: they are there once it has ended.")
-        blob = tally.notes.get("output", "")
-        headers = {"content-type": "application/x-jsonl", "server": SERVER, "request-id": request_id}
-        parts = self._files.parts(blob)
-        try:
-            first = await anext(parts, b"") if blob else b""
-        except BlobMissing:
-            raise RouterError("not_found", f"The results of {name} are not kept any more.") from None
-        except BlobsUnavailable:
-            raise silent_store() from None
-        response = web.StreamResponse(
-            headers=CIMultiDict(headers | {"content-length": tally.notes.get("output_size", "0")})
-        )
-        await response.prepare(request)
-        if first:
-            await response.write(first)
-            async for part in parts:
-                await response.write(part)
-        await response.write_eof()
-        return response
+        headers = {
+            "content-type": "application/x-jsonl",
+            "content-length": tally.notes.get("output_size", "0"),
+            "server": SERVER,
+            "request-id": request_id,
+        }
+        missing = f"The results of {name} are not kept any more."
+        return await stored(request, self._files, tally.notes.get("output", ""), headers, missing)
 
     async def _cancel(self, request: web.BaseRequest, request_id: str) -> web.Response:
         tally = await self._found(request)
