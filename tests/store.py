@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from router.adapters.journal.journal import Numbers
 from router.adapters.store.embedded import EmbeddedStore
 from router.adapters.store.layout import decode_row, tenant_prefix
 from router.adapters.store.resp import RespConnection
@@ -173,3 +174,15 @@ async def script_calls(connection: RespConnection) -> int:
     stats = (await connection.call("INFO", "commandstats")).decode()
     lines = [line for line in stats.splitlines() if line.startswith(("cmdstat_evalsha:", "cmdstat_eval:"))]
     return sum(int(line.partition("calls=")[2].partition(",")[0]) for line in lines)
+
+
+def killed(ledger, connection, journal) -> None:
+    """A worker's ledger in this process, from here on as after kill -9: nothing leaves it any more."""
+    connection.on_connect.remove(ledger._reconnected)
+    for timer in (ledger._timer, *ledger._later):
+        if timer is not None:
+            timer.cancel()
+    for _, lane in ledger._lanes.values():
+        lane.stop()
+        lane.rows, lane.ends, lane.due, lane._journal = [], [], False, Numbers("dead")
+    journal.close(remove=False)

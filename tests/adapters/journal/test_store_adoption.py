@@ -14,6 +14,7 @@ from store import (
     connect,
     frozen,
     kill,
+    killed,
     make_hold,
     make_row,
     stored_holds,
@@ -22,7 +23,7 @@ from store import (
 )
 
 from router.adapters.journal.adoption import Adoption
-from router.adapters.journal.journal import Journal, Numbers
+from router.adapters.journal.journal import Journal
 from router.adapters.ledger import settle as ledger_settle
 from router.adapters.ledger.ledger import RedisLedger
 from router.adapters.reports.spend import spend
@@ -54,14 +55,7 @@ class Worker:
         self.ledger.sent(estimate(attempt, **changes))
 
     def die(self):
-        self.connection.on_connect.remove(self.ledger._reconnected)
-        for timer in (self.ledger._timer, *self.ledger._later):
-            if timer is not None:
-                timer.cancel()
-        for _, lane in self.ledger._lanes.values():
-            lane.stop()
-            lane.rows, lane.ends, lane.due, lane._journal = [], [], False, Numbers("dead")
-        self.journal.close(remove=False)
+        killed(self.ledger, self.connection, self.journal)
 
     async def adopt(self, connection=None):
         return await Adoption(self.root, connection or self.connection, Machine()).adopt_all()

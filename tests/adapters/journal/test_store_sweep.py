@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from budgets import a_budget, stored_counts, terms_of
-from store import PATIENT_S, Machine, make_hold, make_row, now_ms, stored_holds, stored_rows, until
+from store import PATIENT_S, Machine, killed, make_hold, make_row, now_ms, stored_holds, stored_rows, until
 
 from router.adapters.journal.adoption import BEAT, Adoption
 from router.adapters.journal.journal import Journal
@@ -51,12 +53,10 @@ class Lost:
         await self.ledger.flush()
 
     def die(self):
-        self.connection.on_connect.remove(self.ledger._reconnected)
-        for _, lane in self.ledger._lanes.values():
-            lane.stop()
-        self.journal.close(remove=False)
+        killed(self.ledger, self.connection, self.journal)
 
     async def adopt(self):
+        await asyncio.sleep(0.05)  # what is dead sends nothing, however long
         return await Adoption(self.root, self.connection, Machine()).adopt_all()
 
 
