@@ -85,8 +85,10 @@ async def test_a_stream_says_the_same_as_the_plain_response(node, tenant, sdk, m
 @EVERYWHERE
 async def test_every_event_is_what_the_types_say(sdk, model):
     asked = {"model": model, "input": ASKS, "tools": TOOLS, "store": False}
-    async for event in await sdk.responses.create(**asked, stream=True):
+    events = [event async for event in await sdk.responses.create(**asked, stream=True)]
+    for event in events:
         EVENTS.validate_python(event.model_dump(by_alias=True, warnings=False))
+    assert (events[0].type, events[-1].type) == ("response.created", "response.completed")
 
 
 @EVERYWHERE

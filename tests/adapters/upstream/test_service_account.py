@@ -131,8 +131,11 @@ async def test_a_token_that_does_not_come_is_not_waited_for_long(account_file, m
             await asyncio.Event().wait()
 
     monkeypatch.setattr(credentials, "FIRST_S", 0.01)
-    held = Credentials(Silent(), FakeClock(), Links(), dict)
-    await held.begin({"VERTEX_SERVICE_ACCOUNT": str(account_file)})
+    links = Links()
+    held = Credentials(Silent(), FakeClock(), links, dict)
+    async with asyncio.timeout(5):
+        await held.begin({"VERTEX_SERVICE_ACCOUNT": str(account_file)})
+    assert links.given == []
 
 
 async def test_tokens_are_renewed_in_time_and_keys_of_the_file_stay(account_file, tmp_path, monkeypatch):
