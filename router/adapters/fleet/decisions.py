@@ -37,6 +37,9 @@ SLICE: Final = 32
 LEVEL: Final = 1
 """Of compression: 6 would take an eighth off what is kept, for three times the processor's time."""
 EVERY_S: Final = 1.0
+AWAITED_S: Final = 4 * EVERY_S
+"""How long a decision is awaited that another worker may not have written yet: who explains an answer at once meets any worker."""
+ASKED_EVERY_S: Final = 0.1
 KEPT_S: Final = 7 * 24 * 3600
 LOOKED_AT: Final = 64
 """Blocks that are looked through for one decision: a request may have waited while later ones were decided."""
@@ -100,24 +103,31 @@ class StoreDecisions:
             self._writing = []
 
     async def find(self, request_id: str) -> Made | None:
-        """A decision by its request's id; one that this worker has not written yet, too. None when it is not kept.
+        """A decision by its request's id; None when it is not kept.
+
+        One of this worker is found at once. One that lies beyond what its own worker has written so far is awaited for as
+        long as that worker may take to write it.
 
         Raises:
             StoreUnavailable: no answer.
         """
-        for made in (*self._writing, *self._waiting):
-            if made.id == request_id:
-                return made
         match = _ID.fullmatch(request_id)
-        if match is None:
+        if match is None or not self._most_bytes:
             return None
-        start = f"{int(match[2], 16)}-0"
-        blocks = await self._connection.call("XRANGE", PREFIX + match[1], start, "+", "COUNT", LOOKED_AT)
-        for _, (_, packed) in blocks:
-            found = unpack(await asyncio.to_thread(zlib.decompress, packed), [request_id])
-            if found:
-                return found[0]
-        return None
+        key, number = PREFIX + match[1], int(match[2], 16)
+        last_look = asyncio.get_running_loop().time() + AWAITED_S
+        while True:
+            for made in (*self._writing, *self._waiting):
+                if made.id == request_id:
+                    return made
+            blocks = await self._connection.call("XRANGE", key, f"{number}-0", "+", "COUNT", LOOKED_AT)
+            for _, (_, packed) in blocks:
+                found = unpack(await asyncio.to_thread(zlib.decompress, packed), [request_id])
+                if found:
+                    return found[0]
+            if blocks or asyncio.get_running_loop().time() >= last_look:
+                return None
+            await asyncio.sleep(ASKED_EVERY_S)
 
     async def _write(self, several: list[Made]) -> None:
         by_server: dict[str, list[Made]] = {}

@@ -27,6 +27,12 @@ MADE = Made(
 )
 
 
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch):
+    """What is not there is given up at once, except where waiting is what is tested."""
+    monkeypatch.setattr(module, "AWAITED_S", 0)
+
+
 def numbered(number, server=SERVER):
     return msgspec.structs.replace(MADE, id=f"{server}{number:08x}", expected_pico=number)
 
@@ -40,6 +46,26 @@ async def test_what_was_decided_is_found_by_any_worker(connection):
     assert await theirs.find(MADE.id) == MADE
     assert await mine.find(MADE.id) == MADE
     assert 0 < await connection.call("TTL", PREFIX + SERVER) <= 7 * 24 * 3600
+
+
+async def test_one_that_another_worker_has_yet_to_write_is_awaited(connection, monkeypatch):
+    monkeypatch.setattr(module, "AWAITED_S", 60)
+    mine, theirs = StoreDecisions(connection, 2**20), StoreDecisions(connection, 2**20)
+    mine.made(MADE)
+    finding = asyncio.ensure_future(theirs.find(MADE.id))
+    await asyncio.sleep(2 * module.ASKED_EVERY_S)
+    assert not finding.done()
+    await mine.flush()
+    assert await finding == MADE
+
+
+async def test_one_that_its_worker_has_gone_past_is_not_awaited(connection, monkeypatch):
+    monkeypatch.setattr(module, "AWAITED_S", 60)
+    log = StoreDecisions(connection, 2**20)
+    log.made(numbered(7))
+    await log.flush()
+    async with asyncio.timeout(10):
+        assert await log.find(MADE.id) is None
 
 
 async def test_one_of_many_is_found_whatever_their_order(connection):
