@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from router.attempt import Attempt, Desk
-from router.bounds import merged
+from router.bounds import Bounds
 from router.considered import Considered, decided
 from router.core.budgets.limit_words import limit_refusal
 from router.core.deciding.decide import Decision, Plan, decide
 from router.core.deciding.explain import refusal
 from router.core.deciding.variants import WAITS
 from router.core.errors import RouterError
-from router.core.forwarding.forwarding import Forwarding, Step, Trial, after, completed, entries_of, without
+from router.core.forwarding.forwarding import Forwarding, Step, Trial, after, entries_of, without
 from router.core.forwarding.hedging import Hedge, Shares, delay_ms
 from router.core.values import Identity
 from router.exchange import Exchange, Reply
@@ -39,7 +39,6 @@ SDK_RETRY: Final = "x-stainless-retry-count"
 three attempts of ours for each of three of theirs would be nine."""
 SETTLING_S: Final = 0.06
 """How long a failed attempt's hold may take to be freed: after this, one that found no room is asked for once more."""
-_MOST_TIMEOUTS: Final = 1_024
 
 
 def _never() -> bool:
@@ -104,7 +103,7 @@ class Forwarder:
     ) -> None:
         self._desk = desk
         self._exchange = exchange
-        self._bounds = bounds
+        self._bounds = Bounds(bounds)
         self._draw = draw
         self._pause = pause
         self._shares = Shares()
@@ -114,8 +113,6 @@ class Forwarder:
         """Sees what is about to be sent, by request and number, and may mark it; None where nobody traces."""
         self.lines = Lines(desk.clock, pause)
         """Requests that wait for room under a limit."""
-        self._policies: dict[Forwarding, Forwarding] = {}
-        self._timeouts: dict[tuple[str, int, bool, bool], tuple[Forwarding, Timeouts]] = {}
 
     async def admit(self, call: Call, seen: Considered) -> Admitted:
         """Reserve the first attempt; where a budget has no room, with the model that the policy names for that.
@@ -127,7 +124,7 @@ class Forwarder:
         if decision is None:
             self._note(call, seen, None)
             raise self._refusal(plan, seen)
-        bounds = self._bounds if plan.forwarding is None else self._completed(plan.forwarding)
+        bounds = self._bounds.of(plan.forwarding)
         admitted = Admitted(call, seen, bounds, self._desk.clock.monotonic())
         try:
             await (self._next if bounds.queue is None else self._first)(admitted, decision)
@@ -143,15 +140,6 @@ class Forwarder:
             return admitted
         self._note(call, admitted.seen, decision)
         return admitted
-
-    def _completed(self, stated: Forwarding) -> Forwarding:
-        """A policy's bounds, always the same object for the same."""
-        found = self._policies.get(stated)
-        if found is None:
-            if len(self._policies) >= _MOST_TIMEOUTS:
-                self._policies.clear()
-            found = self._policies[stated] = completed(stated, self._bounds)
-        return found
 
     async def _first(self, admitted: Admitted, decision: Decision) -> None:
         """Reserve the first attempt; where the policy lets requests wait for room under a limit, wait."""
@@ -376,15 +364,8 @@ class Forwarder:
 
     def _bounded(self, link: ProviderLink, admitted: Admitted, *, waits: bool) -> Timeouts:
         """The time that an exchange may take: the policy's, else the provider's; all attempts within one total."""
-        bounds, stream = admitted.bounds, admitted.seen.request.stream
-        key = (link.name, id(bounds), stream, waits)
-        known = self._timeouts.get(key)
-        if known is None:
-            if len(self._timeouts) >= _MOST_TIMEOUTS:
-                self._timeouts.clear()
-            # With the bounds themselves, so that their id is not another's one day.
-            known = self._timeouts[key] = (bounds, merged(link.timeouts, bounds, stream=stream, waits=waits))
-        found = known[1]
+        stream = admitted.seen.request.stream
+        found = self._bounds.timeouts(link, admitted.bounds, stream=stream, waits=waits)
         if not admitted.tried:
             return found
         left = max(found.total - (self._desk.clock.monotonic() - admitted.began), 0.001)
