@@ -22,7 +22,7 @@ from router.core.deciding.decide import Decision, Plan, decide
 from router.core.deciding.explain import refusal
 from router.core.deciding.variants import WAITS
 from router.core.errors import RouterError
-from router.core.forwarding.forwarding import Forwarding, Step, Trial, after, entries_of, without
+from router.core.forwarding.forwarding import Forwarding, Step, Trial, after, entries_of, most_attempts, without
 from router.core.forwarding.hedging import Hedge, Shares, delay_ms
 from router.core.values import Identity
 from router.exchange import Exchange, Reply
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from router.ports import UpstreamRequest
 
 SDK_RETRY: Final = "x-stainless-retry-count"
-"""How often the official SDKs have tried this request before. They wait themselves, so such a request gets one attempt:
-three attempts of ours for each of three of theirs would be nine."""
+"""How often the official SDKs have tried this request before. They wait themselves, so such a request gets one attempt and one
+elsewhere: three attempts of ours for each of three of theirs would be nine."""
 SETTLING_S: Final = 0.06
 """How long a failed attempt's hold may take to be freed: after this, one that found no room is asked for once more."""
 
@@ -264,7 +264,8 @@ class Forwarder:
         """The next candidate. Where two of a provider's have failed, or one attempt is left, it is somebody else's if any is:
         what ails a provider mostly ails all of its models.
         """
-        provider, last = admitted.attempt.link.name, admitted.attempt.number + 1 >= admitted.bounds.attempts
+        provider = admitted.attempt.link.name
+        last = admitted.attempt.number + 1 >= most_attempts(admitted.bounds, again=self._retried(admitted))
         other = self._other(admitted)
         if other is None or other.option.provider != provider:
             return other
@@ -277,13 +278,14 @@ class Forwarder:
     def _step(self, admitted: Admitted, error: RouterError, *, others: bool) -> Step:
         trial = Trial(
             code=error.code,
-            attempts=admitted.bounds.attempts if self._retried(admitted) else admitted.attempt.number,
+            attempts=admitted.attempt.number,
             same=admitted.same,
             others=others,
             elapsed_ms=round((self._desk.clock.monotonic() - admitted.began) * 1000),
             retry_after_ms=None if error.retry_after_s is None else round(error.retry_after_s * 1000),
             failing=self._desk.ways.failing(admitted.attempt.link, admitted.attempt.decision.option.model),
             probing=admitted.probing,
+            again=self._retried(admitted),
         )
         return after(trial, admitted.bounds, self._draw())
 

@@ -108,12 +108,32 @@ async def test_when_all_have_failed_the_caller_gets_the_last_error_and_the_count
     assert [way[1] for way in ways(wire)] == ["acme", "beta", "gamma"]
 
 
-async def test_an_sdk_that_tries_again_itself_gets_one_attempt():
-    wire = wired(refuses(529), FakeResponse([answer()]))
-    headers = {"authorization": f"Bearer {SECRET}", "x-stainless-retry-count": "1"}
-    assert (await failed(wire, headers=headers)).attempts == 1
-    wire = wired(refuses(529), FakeResponse([answer()]))
-    await wire.serve(headers=headers | {"x-stainless-retry-count": "0"})
+AGAIN = {"authorization": f"Bearer {SECRET}", "x-stainless-retry-count": "1"}
+
+
+async def test_what_an_sdk_sends_once_more_is_tried_once_elsewhere_and_no_more():
+    wire = wired(refuses(500), FakeResponse([answer()]))
+    await wire.serve(headers=AGAIN)
+    assert [way[:2] for way in ways(wire)] == [("r1/1", "acme"), ("r1/2", "beta")]
+    assert wire.pauses == []
+    wire = wired(refuses(529), refuses(529), FakeResponse([answer()]))
+    assert (await failed(wire, headers=AGAIN)).attempts == 2
+    wire = wired(refuses(529), refuses(529), FakeResponse([answer()]))
+    await wire.serve(headers=AGAIN | {"x-stainless-retry-count": "0"})
+
+
+async def test_what_an_sdk_sends_once_more_is_tried_at_another_provider_than_before():
+    wire = Wired(
+        refuses(503), FakeResponse([answer()]), world=four_models_of_two(), providers=("acme", "beta"), attempts=3
+    )
+    await wire.serve(headers=AGAIN)
+    assert [row.model for row in wire.ledger.rows] == ["acme/m1", "beta/b"]
+
+
+async def test_where_nobody_else_serves_an_sdk_that_comes_back_by_itself_is_not_waited_for():
+    wire = Wired(refuses(429, **{"retry-after-ms": "700"}), FakeResponse([answer()]), attempts=2)
+    assert (await failed(wire, headers=AGAIN)).attempts == 1
+    assert wire.pauses == []
 
 
 async def test_a_rate_limit_is_waited_for_where_nobody_else_serves():
@@ -302,11 +322,10 @@ async def test_a_fault_that_is_not_the_first_in_a_row_goes_on_elsewhere_at_once(
 
 
 async def test_what_an_sdk_tries_again_goes_where_attempts_do_not_keep_failing():
-    again = {"authorization": f"Bearer {SECRET}", "x-stainless-retry-count": "1"}
     for faulty, provider in (({"acme"}, "beta"), ({"acme", "beta", "gamma"}, "gamma"), (set(), "acme")):
         wire = wired(FakeResponse([answer()]))
         wire.ways.faulty = faulty
-        await wire.serve(headers=again)
+        await wire.serve(headers=AGAIN)
         assert wire.row.provider == provider
     wire = wired(FakeResponse([answer()]))
     wire.ways.faulty = {"acme"}

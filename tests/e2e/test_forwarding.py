@@ -115,8 +115,8 @@ async def test_an_sdk_that_tries_again_does_not_multiply_attempts(patient, calle
     async with caller.sdk(max_retries=2) as sdk:
         with pytest.raises(openai.InternalServerError):
             await sdk.chat.completions.create(model="auto", messages=HI)
-    assert sum(patient.fault_hits()) == 3 + 1 + 1
-    await caller.rows(5)
+    assert sum(patient.fault_hits()) == 3 + 2 + 2
+    await caller.rows(7)
 
 
 async def test_a_provider_that_keeps_failing_is_left_alone_by_every_worker_and_tried_again(tmp_path):

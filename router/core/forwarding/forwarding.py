@@ -52,6 +52,9 @@ FINAL: Final = Reaction("stop", "caller")
 
 PATIENCE_MS: Final = 1_000
 """Longest pause for the candidate that failed while another one could serve at once."""
+AGAIN: Final = 2
+"""Most attempts for a request that an SDK sends once more by itself: one, and one elsewhere. What it came back from may have
+been no attempt at all, such as a connection that broke, so one way alone would be worse luck than the first time."""
 
 
 class Queueing(msgspec.Struct, frozen=True):
@@ -112,6 +115,8 @@ class Trial(msgspec.Struct, frozen=True):
     """Whether the candidate has failed before without having answered since: another who may serve is the better bet."""
     probing: bool = False
     """Whether the attempt was a probe of a breaker that is half open: its failure is not to be the caller's."""
+    again: bool = False
+    """Whether an SDK has sent the request before. It waits and comes back by itself, so nothing is waited for here."""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -138,8 +143,10 @@ def after(trial: Trial, bounds: Forwarding, draw: float) -> Step:
         act = "other"
     if act == "same" and trial.failing and trial.others:
         act = "other"
-    if act == "stop" or trial.attempts >= bounds.attempts:
+    if act == "stop" or trial.attempts >= most_attempts(bounds, again=trial.again):
         return STOP
+    if trial.again:
+        return Step("other") if trial.others and trial.elapsed_ms <= bounds.within_ms else STOP
     wait_ms = pause_ms(trial.same, trial.retry_after_ms, bounds, draw)
     in_time = trial.elapsed_ms + wait_ms <= bounds.within_ms
     if act == "same" and in_time and trial.same <= bounds.same and (wait_ms <= PATIENCE_MS or not trial.others):
@@ -147,6 +154,11 @@ def after(trial: Trial, bounds: Forwarding, draw: float) -> Step:
     if trial.others:
         return Step("other") if trial.elapsed_ms <= bounds.within_ms else STOP
     return Step("same", wait_ms) if reaction.waits and in_time else STOP
+
+
+def most_attempts(bounds: Forwarding, *, again: bool) -> int:
+    """How many attempts a request may have, by whether an SDK has sent it before."""
+    return min(bounds.attempts, AGAIN) if again else bounds.attempts
 
 
 def pause_ms(tried: int, retry_after_ms: int | None, bounds: Forwarding, draw: float) -> int:

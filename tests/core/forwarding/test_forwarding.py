@@ -76,6 +76,16 @@ def test_a_long_pause_is_for_those_who_have_no_other():
     assert after(failed(retry_after_ms=PATIENCE_MS + 1, others=False), BOUNDS, 0.0) == Step("same", PATIENCE_MS + 1)
 
 
+@pytest.mark.parametrize("code", ["upstream_error", "rate_limited", "upstream_unavailable", "upstream_timeout"])
+def test_what_an_sdk_sends_once_more_has_one_way_out_and_waits_for_nothing(code):
+    assert after(failed(code, again=True), BOUNDS, 0.5) == Step("other")
+    assert after(failed(code, again=True, attempts=2), BOUNDS, 0.5) == STOP
+    assert after(failed(code, again=True, others=False), BOUNDS, 0.5) == STOP
+    assert after(failed(code, again=True, elapsed_ms=30_001), BOUNDS, 0.5) == STOP
+    assert after(failed(code, again=True), Forwarding(attempts=1), 0.5) == STOP
+    assert after(failed("invalid_request", again=True), BOUNDS, 0.5) == STOP
+
+
 def test_the_backoff_doubles_up_to_its_bound():
     assert [pause_ms(tried, None, BOUNDS, 0.999) for tried in (1, 2, 3, 9, 10**6)] == [249, 499, 999, 7992, 7992]
 
