@@ -324,6 +324,7 @@ class Attempt:
             effort=option.effort,
             task=self.facts.task,
             warm_tokens=decision.warm_tokens,
+            units=usage.units,
         )
 
     def tell(self, error: str | None = None) -> None:

@@ -36,7 +36,7 @@ from router.settings import SettingsError, read_settings
 
 _SHOWN = ("input", "cached_input", "cache_write", "cache_write_1h", "output")
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
-_PER_CALL = ("request", "tool.")
+_PER_CALL = ("request", "tool.", "search")
 _PER_UNIT = ("_minute", "_each")
 
 
@@ -259,7 +259,7 @@ def _dollars(meter: str, pico: int) -> str:
     """Exact dollars: per million tokens, or per call, minute, image, or as a factor."""
     if meter.startswith("region."):
         return f"x{Decimal(pico) / 10**6:f}"
-    unit = 10**12 if meter.startswith(_PER_CALL) or meter.endswith(_PER_UNIT) else 10**6
+    unit = 10**12 if meter.startswith(_PER_CALL) or any(unit in meter for unit in _PER_UNIT) else 10**6
     text = format(Decimal(pico) / unit, "f")
     whole, _, part = text.partition(".")
     return f"{whole}.{part.rstrip('0').ljust(2, '0')}"

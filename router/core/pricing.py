@@ -11,15 +11,19 @@ import hashlib
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
+from router.core.meters import unit_rates, units_pico
 from router.core.values import Band, Price, Rates, Usage
 
 if TYPE_CHECKING:
     from router.core.catalog.catalog import Model, PriceRow
 
+PPM: Final = 1_000_000
 REALTIME: Final = "realtime"
+"""The tier of a row's own rates."""
 CACHED: Final = "cache"
 """The tier of answers that were kept and given again: no provider was asked, so they have no price."""
-"""The tier of a row's own rates."""
 
 
 def price_at(model: Model, instant: dt.datetime, tier: str = REALTIME, region: str = "") -> Price | None:
@@ -44,7 +48,10 @@ def price_at(model: Model, instant: dt.datetime, tier: str = REALTIME, region: s
     served = "".join(f"/{name}" for name in (region, tier) if name not in ("", REALTIME))
     return Price(
         version=f"{model.name}:{latest:%Y-%m-%d}#{contents[:4]}{served}",
-        bands=tuple(Band(row.above, _served(row, tier, region), _an_hour(row, tier, region)) for row in rows),
+        bands=tuple(
+            Band(row.above, _served(row, tier, region), _an_hour(row, tier, region), _units(row, tier, region))
+            for row in rows
+        ),
     )
 
 
@@ -70,14 +77,21 @@ def rates_for(price: Price, prompt_tokens: int) -> Rates:
     return rates
 
 
+def band_for(price: Price, prompt_tokens: int) -> Band:
+    """The band of a prompt of that size."""
+    return [band for band in price.bands if band.above == 0 or band.above < prompt_tokens][-1]
+
+
 def cost_pico(price: Price, usage: Usage) -> int:
     """Exact cost of one attempt in pico-dollars, never negative.
 
     Cached and written tokens are part of the prompt; where a provider reports more of them than prompt, or
-    negative figures, they are cut to what is possible. An attempt without a single token was refused or never sent,
-    so it does not pay the fee for a request either.
+    negative figures, they are cut to what is possible. An attempt without a single token or unit was refused or never
+    sent, so it does not pay the fee for a request either.
     """
     prompt, completion = max(usage.prompt_tokens, 0), max(usage.completion_tokens, 0)
+    if usage.units:
+        return _with_units(price, usage, prompt)
     if not prompt and not completion:
         return 0
     rates = rates_for(price, prompt)
@@ -96,15 +110,24 @@ def cost_pico(price: Price, usage: Usage) -> int:
     )
 
 
+def _with_units(price: Price, usage: Usage, prompt: int) -> int:
+    band = band_for(price, prompt)
+    plain = Usage(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.cache_write_tokens)
+    plain = msgspec.structs.replace(plain, cache_write_1h_tokens=usage.cache_write_1h_tokens)
+    # Without a token there is still the fee for the request.
+    tokens = cost_pico(price, plain) or band.rates.request
+    return max(tokens + units_pico(band, usage.units), 0)
+
+
 def cache_saved_pico(price: Price, usage: Usage) -> int:
     """By how much these meters cost less than if all of the prompt had been fresh; below 0 where writing cost more."""
     fresh = Usage(max(usage.prompt_tokens, 0), usage.completion_tokens)
-    return cost_pico(price, fresh) - cost_pico(price, usage)
+    return cost_pico(price, fresh) - cost_pico(price, msgspec.structs.replace(usage, units=()))
 
 
 def _hourly(price: Price, prompt_tokens: int) -> int:
     """What a token costs that is written for an hour."""
-    return hour_rate([band for band in price.bands if band.above == 0 or band.above < prompt_tokens][-1])
+    return hour_rate(band_for(price, prompt_tokens))
 
 
 def hour_rate(band: Band) -> int:
@@ -142,6 +165,11 @@ def _served(row: PriceRow, tier: str, region: str) -> Rates:
 def _an_hour(row: PriceRow, tier: str, region: str) -> int:
     rate = row.cache_write_1h if tier == REALTIME else row.tiers[tier].cache_write_1h
     return share(rate, row.regions[region]) if region in row.regions else rate
+
+
+def _units(row: PriceRow, tier: str, region: str) -> dict[str, int]:
+    tier_ppm = PPM if tier == REALTIME else row.tiers[tier].factor_ppm
+    return unit_rates(row, row.regions.get(region, PPM), tier_ppm)
 
 
 def scaled(rates: Rates, ppm: int) -> Rates:

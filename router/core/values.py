@@ -19,6 +19,9 @@ Endpoint = Literal["chat", "embeddings"]
 Certainty = Literal["metered", "counted", "estimated"]
 """metered: the provider's own usage; counted: our count of what was streamed; estimated: neither was to be had."""
 
+Units = tuple[tuple[str, int], ...]
+"""Amounts by meter beside tokens, as `router.core.meters` names and counts them; a meter stands once, in order of names."""
+
 Outcome = Literal[
     "ok",
     "client_left",
@@ -74,6 +77,8 @@ class Usage(msgspec.Struct, frozen=True):
     """The tier that was served, in our words; empty where the provider does not say."""
     cache_write_1h_tokens: int = 0
     """Of the written ones, those that are kept for an hour instead of minutes."""
+    units: Units = ()
+    """What is metered otherwise: calls of tools, images, sound; and what of the tokens has rates of its own."""
 
 
 class Rates(msgspec.Struct, frozen=True):
@@ -93,6 +98,8 @@ class Band(msgspec.Struct, frozen=True):
     rates: Rates
     cache_write_1h: int | None = None
     """For tokens that are written for an hour; None where that costs what writing costs."""
+    units: dict[str, int] = {}
+    """Pico-dollars by meter (`router.core.meters`)."""
 
 
 class Price(msgspec.Struct, frozen=True):
@@ -218,7 +225,6 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     """What it added to limits on rates when it was admitted (`router.core.budgets.limits.counted`)."""
     task: str = ""
     """What it was routed as."""
-    """What it was routed as."""
     cache_write_1h_tokens: int = 0
     """Of the written ones, those that are kept for an hour."""
     warm_tokens: int = 0
@@ -227,3 +233,5 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     """What reading from the provider's cache saved, less what writing to it cost beyond fresh input."""
     would_save_nano: int = 0
     """Where the policy only observes: by how much its own choice would have cost less, for the same meters."""
+    units: Units = ()
+    """What was metered beside tokens."""

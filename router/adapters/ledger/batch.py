@@ -17,12 +17,14 @@ from router.adapters.store.layout import (
     MEASURES,
     REQUESTS,
     SEPARATOR,
+    UNIT_MEASURES,
     encode_row,
     hour_of,
     storable,
 )
 from router.adapters.store.resp import Arg, Script
 from router.core.budgets.limits import corrections
+from router.core.meters import unit_sums
 from router.core.values import Row
 
 if TYPE_CHECKING:
@@ -127,17 +129,31 @@ def packed_row(row: Row) -> tuple[Row, bytes]:
 
 def _hour_args(hour: str, entries: list[Entry]) -> Iterable[Arg]:
     cells: dict[tuple[str, ...], list[tuple[int, ...]]] = {}
+    units: dict[tuple[str, ...], list[tuple[int, ...]]] = {}
     for _, row, _, _ in entries:
         # A correction is no further request.
         cells.setdefault(_dimensions_of(row), []).append((not row.correction_of, *_measures_of(row)))
+        if row.units:
+            units.setdefault(_dimensions_of(row), []).append(unit_sums(row.units))
     increments: list[Arg] = []
     for dimensions, values in cells.items():
-        text = SEPARATOR.join(dimensions)
-        if text.count(SEPARATOR) != len(DIMENSIONS) - 1:
-            text = SEPARATOR.join(value.replace(SEPARATOR, " ") for value in dimensions)
+        text = _cell(dimensions)
         sums = values[0] if len(values) == 1 else map(sum, zip(*values, strict=True))
         for letter, amount in zip(_LETTERS, sums, strict=True):
             if amount:
                 increments += (f"{letter}{SEPARATOR}{text}", int(amount))
+    for dimensions, values in units.items():
+        text = _cell(dimensions)
+        for letter, amount in zip(UNIT_MEASURES, map(sum, zip(*values, strict=True)), strict=True):
+            if amount:
+                increments += (f"{letter}{SEPARATOR}{text}", amount)
     packed = [entry[2] for entry in entries]
     return chain((hour, len(packed)), packed, (len(increments) // 2,), increments)
+
+
+def _cell(dimensions: tuple[str, ...]) -> str:
+    """A cube field's second half."""
+    text = SEPARATOR.join(dimensions)
+    if text.count(SEPARATOR) != len(DIMENSIONS) - 1:
+        text = SEPARATOR.join(value.replace(SEPARATOR, " ") for value in dimensions)
+    return text

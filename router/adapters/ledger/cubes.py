@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from router.adapters.store.layout import MEASURES, REQUESTS, SEPARATOR
+from router.adapters.store.layout import MEASURES, REQUESTS, SEPARATOR, UNIT_MEASURES
 from router.core.booking.report import SUMS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COLUMN: Final = {REQUESTS: 0} | {letter: SUMS.index(name) for letter, name in MEASURES.items()}
+COLUMN: Final = {REQUESTS: 0} | {letter: SUMS.index(name) for letter, name in (MEASURES | UNIT_MEASURES).items()}
 """Letter of a measure to its place in `SUMS`."""
 COST: Final = SUMS.index("cost_nano")
 

@@ -22,6 +22,7 @@ from router.adapters.archive.finance_extra import NEEDED, FinanceMissingError
 from router.adapters.ledger.rows import hour_state, stream_rows
 from router.adapters.store.layout import tenant_prefix
 from router.core.booking.ending import savings
+from router.core.meters import added, unpriced
 from router.core.money import nano_ceil
 from router.core.pricing import CACHED, cost_pico, price_at
 from router.core.values import Row, Usage
@@ -181,10 +182,13 @@ def repriced(rows: list[Row], catalog: Catalog) -> tuple[list[Change], list[Unpr
 def _change(attempt: str, booked: list[Row], price: Price | None) -> Change | Unpriced | None:
     last = booked[-1]
     net = {name: sum(getattr(row, name) for row in booked) for name in _ZERO}
-    usage = Usage(**{name: net[name] for name in _METERS})
+    usage = Usage(**{name: net[name] for name in _METERS}, units=added(*(row.units for row in booked)))
     if price is None:
         return Unpriced(attempt, f"the catalog has no price of {last.model}@{last.provider} at that time")
-    if net["cost_pico"] and not usage.prompt_tokens and not usage.completion_tokens:
+    if lacking := unpriced(price.bands, usage.units):
+        why = f"the catalog has no price of {', '.join(lacking)} for {last.model}@{last.provider} at that time"
+        return Unpriced(attempt, why)
+    if net["cost_pico"] and not (usage.prompt_tokens or usage.completion_tokens or usage.units):
         return Unpriced(attempt, "its cost does not come from meters")
     pico = cost_pico(price, usage)
     if pico == net["cost_pico"] and nano_ceil(pico) == net["cost_nano"]:
@@ -198,6 +202,7 @@ def _change(attempt: str, booked: list[Row], price: Price | None) -> Change | Un
     row = msgspec.structs.replace(
         last,
         **facts | {"baseline_nano": difference if own else 0, "price_version": price.version},
+        units=(),
         attempt=f"{attempt}!{len(booked)}",
         correction_of=attempt,
     )

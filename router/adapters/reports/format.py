@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from router.core.booking.report import BASELINE, CACHES, CERTAINTIES, TIMES, WOULD_SAVE, Line, Report, stamp
+from router.core.meters import UNIT_SUMS
 from router.core.money import usd
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ NOTHING: Final = "—"
 MINUS: Final = "\N{MINUS SIGN}"
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 _TOKENS: Final = ("prompt_tokens", "cached_tokens", "cache_write_tokens", "completion_tokens", "reasoning_tokens")
+_UNITS: Final = ("tool calls", "images", "audio minutes", "characters", "searches")
+"""Columns that a table has only where some line has any, in the order of `UNIT_SUMS`."""
 
 
 def as_json(report: Report) -> dict[str, Any]:
@@ -62,7 +65,9 @@ def as_csv(report: Report) -> str:
     writer = csv.writer(out)
     amounts = ["cost_usd", "baseline_cost_usd", "modelled_saving_usd", *(f"{name}_usd" for name in CERTAINTIES)]
     amounts += ["cache_saved_usd", "would_have_saved_usd"]
-    writer.writerow([*map(escaped, report.question.groups), "requests", *amounts, "cost_nano", *_TOKENS, "groups"])
+    writer.writerow(
+        [*map(escaped, report.question.groups), "requests", *amounts, "cost_nano", *_TOKENS, "groups", *UNIT_SUMS]
+    )
     lines = [(line, line.group, 1) for line in report.lines]
     if report.other is not None:
         lines.append(
@@ -74,7 +79,7 @@ def as_csv(report: Report) -> str:
         nano += [line.cache_saved_nano, line.would_save_nano]
         writer.writerow([
             *map(escaped, group), line.requests, *map(usd, nano), line.cost_nano,
-            *(getattr(line, name) for name in _TOKENS), groups,
+            *(getattr(line, name) for name in _TOKENS), groups, *(getattr(line, name) for name in UNIT_SUMS),
         ])  # fmt: skip  # a row is one line
     return out.getvalue()
 
@@ -84,13 +89,15 @@ def as_table(report: Report, of: str) -> str:
     question = report.question
     span = f"{_short(question.since)} to {_short(question.until)}"
     shown = "  ".join(f"{name}={value}" for name, value in question.filters)
-    heads = [*question.groups, "requests", "input", "cached", "output", "COST $", "baseline $"]
-    body = [[*_names(report, line), *_cells(line)] for line in report.lines]
+    units = [place for place, name in enumerate(UNIT_SUMS) if getattr(report.total, name)]
+    heads = [*question.groups, "requests", "input", "cached", "output", *(_UNITS[place] for place in units)]
+    heads += ["COST $", "baseline $"]
+    body = [[*_names(report, line), *_cells(line, units)] for line in report.lines]
     groups = len(question.groups)
     if report.other is not None:
-        body.append([f"{OTHER} {report.others:,}", *[""] * (groups - 1), *_cells(report.other)])
+        body.append([f"{OTHER} {report.others:,}", *[""] * (groups - 1), *_cells(report.other, units)])
     total = ["TOTAL", *[""] * (groups - 1)] if groups else []
-    body.append([*total, *_cells(report.total)])
+    body.append([*total, *_cells(report.total, units)])
     widths = [max(len(row[column]) for row in (heads, *body)) for column in range(len(heads))]
     lines = [
         f"SPEND {span}  {of}  USD, UTC{f'  {shown}' if shown else ''}",
@@ -138,9 +145,18 @@ def _names(report: Report, line: Line) -> list[str]:
     return [value or (UNATTRIBUTED if name == "team" else NOTHING) for name, value in named]
 
 
-def _cells(line: Line) -> list[str]:
+def _cells(line: Line, units: Sequence[int]) -> list[str]:
     counts = (line.requests, line.prompt_tokens, line.cached_tokens, line.completion_tokens)
-    return [*(f"{count:,}" for count in counts), _dollars(line.cost_nano), _dollars(line.baseline_nano)]
+    amounts = [_unit(UNIT_SUMS[place], getattr(line, UNIT_SUMS[place])) for place in units]
+    return [*(f"{count:,}" for count in counts), *amounts, _dollars(line.cost_nano), _dollars(line.baseline_nano)]
+
+
+def _unit(name: str, amount: int) -> str:
+    """An amount of units; sound in minutes, rounded up to a tenth."""
+    if name != "audio_ms":
+        return f"{amount:,}"
+    tenths = -(-amount // 6000)
+    return f"{tenths // 10:,}.{tenths % 10}"
 
 
 def _aligned(row: Sequence[str], widths: Sequence[int], left: int) -> str:
@@ -182,7 +198,7 @@ def _figures(line: Line) -> dict[str, Any]:
         "modelled_saving_usd": usd(line.saved_nano),
         "cache_saved_usd": usd(line.cache_saved_nano),
         "would_have_saved_usd": usd(line.would_save_nano),
-        **{name: getattr(line, name) for name in _TOKENS},
+        **{name: getattr(line, name) for name in (*_TOKENS, *UNIT_SUMS)},
     }
 
 

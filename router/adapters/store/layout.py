@@ -44,6 +44,7 @@ from router.core.booking.report import CUBE
 from router.core.budgets.budget import BUCKETS, LENGTHS_MS, Term
 from router.core.budgets.limits import AT_ONCE, PER_MS, RATE, Limit, is_limit
 from router.core.budgets.limits import BUCKETS as LIMIT_BUCKETS
+from router.core.meters import UNIT_SUMS
 from router.core.values import Row
 
 HOUR_MS: Final = 3_600_000
@@ -66,6 +67,9 @@ MEASURES: Final = {
     "u": "would_save_nano",
 }
 """Letter in a cube field to the row's attribute that it sums."""
+
+UNIT_MEASURES: Final = dict(zip("lmakq", UNIT_SUMS, strict=True))
+"""The same for what a row's units come to; only rows with units have such fields."""
 
 REQUESTS: Final = "n"
 """Letter of the cube field that counts rows, corrections apart."""

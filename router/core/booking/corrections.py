@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from router.core.meters import less
 from router.core.values import Row
 
 AMOUNTS: Final = (
@@ -27,7 +28,7 @@ AMOUNTS: Final = (
     "cache_saved_nano",
     "would_save_nano",
 )
-"""What of a row adds up: a correction holds the signed difference of each."""
+"""What of a row adds up, beside units: a correction holds the signed difference of each."""
 
 
 def correction(truth: Row, booked: Row, number: int = 1) -> Row:
@@ -46,6 +47,7 @@ def correction(truth: Row, booked: Row, number: int = 1) -> Row:
         correction_of=booked.attempt,
         budgets=booked.budgets or truth.budgets,
         limits=(),
+        units=less(truth.units, booked.units),
         **differences,
     )
 
@@ -53,5 +55,5 @@ def correction(truth: Row, booked: Row, number: int = 1) -> Row:
 def nothing_of(booked: Row) -> Row:
     """The truth of an attempt that was booked and never sent: its row, without cost and meters."""
     return msgspec.structs.replace(
-        booked, outcome="released", status=0, certainty="metered", **dict.fromkeys(AMOUNTS, 0)
+        booked, outcome="released", status=0, certainty="metered", units=(), **dict.fromkeys(AMOUNTS, 0)
     )

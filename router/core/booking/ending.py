@@ -51,6 +51,7 @@ def ended_row(
         cache_write_1h_tokens=usage.cache_write_1h_tokens,
         completion_tokens=usage.completion_tokens,
         reasoning_tokens=usage.reasoning_tokens,
+        units=usage.units,
         cost_pico=cost_pico,
         cost_nano=nano_ceil(cost_pico),
         baseline_nano=baseline_nano,

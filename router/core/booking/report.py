@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from router.core.catalog.catalog import did_you_mean
+from router.core.meters import UNIT_SUMS, unit_sums
 from router.core.values import Row
 
 CUBE: Final = (
@@ -47,6 +48,7 @@ SUMS: Final = (
     "reasoning_tokens",
     "cache_saved_nano",
     "would_save_nano",
+    *UNIT_SUMS,
 )
 """What is added up, in the order of every list of sums. A row has no ``requests``: it is one, a correction none."""
 
@@ -107,6 +109,11 @@ class Line(msgspec.Struct, frozen=True):
     reasoning_tokens: int = 0
     cache_saved_nano: int = 0
     would_save_nano: int = 0
+    tool_calls: int = 0
+    images: int = 0
+    audio_ms: int = 0
+    characters: int = 0
+    searches: int = 0
     certainty_nano: dict[str, int] = {}
     """The cost's parts by how the meters were come by."""
 
@@ -274,6 +281,7 @@ def sums_of(row: Row) -> tuple[int, ...]:
         row.reasoning_tokens,
         row.cache_saved_nano,
         row.would_save_nano,
+        *unit_sums(row.units),
     )
 
 

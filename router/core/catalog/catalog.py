@@ -140,6 +140,8 @@ class Variant(msgspec.Struct, frozen=True):
 
     rates: Rates
     cache_write_1h: int
+    factor_ppm: int = 1_000_000
+    """On rates of sound and images, in parts per million."""
 
 
 class Effort(msgspec.Struct, frozen=True):
@@ -178,7 +180,9 @@ class PriceRow(msgspec.Struct, frozen=True):
     """Pico-dollars a call of a tool that the provider runs."""
     audio: dict[str, int] = {}
     images: dict[str, int] = {}
-    """Pico-dollars by meter: ``input``, ``output`` a token; ``…_minute``, ``…_each``."""
+    """Pico-dollars by meter: ``input``, ``output`` a token; ``…_minute``, ``…_each``, ``characters``."""
+    search: int | None = None
+    """Pico-dollars a search of a reranker; None where it sells none."""
 
 
 class Model(msgspec.Struct, frozen=True):

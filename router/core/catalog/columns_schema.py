@@ -59,23 +59,36 @@ class EffortSchema(Strict):
 
 
 class AudioSchema(Strict):
-    """Sound: dollars per million audio tokens, or per minute."""
+    """Sound: dollars per million audio tokens, per minute, or per million characters that are spoken."""
 
     input: RatePerMillion | None = None
     cached_input: RatePerMillion | None = None
     output: RatePerMillion | None = None
     input_minute: Usd | None = None
     output_minute: Usd | None = None
+    characters: RatePerMillion | None = None
 
 
 class ImagesSchema(Strict):
-    """Images: dollars per million image tokens, or for each image."""
+    """Images: dollars per million image tokens, for each image, or for each of a quality and size."""
 
     input: RatePerMillion | None = None
     cached_input: RatePerMillion | None = None
     output: RatePerMillion | None = None
     input_each: Usd | None = None
     output_each: Usd | None = None
+    each: dict[Annotated[str, StringConstraints(pattern=r"^[a-z]{1,16}/[1-9]\d{1,4}x[1-9]\d{1,4}$")], Usd] = Field(
+        default_factory=dict
+    )
+    """By ``quality/widthxheight``, such as ``hd/1024x1792``."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> ImagesSchema:
+        if self.each and self.output_each is not None:
+            raise ValueError(
+                "images cost output_each whatever they are, or each by quality and size: state one of them"
+            )
+        return self
 
 
 class BaseSchema(Strict):
@@ -142,7 +155,7 @@ class SelfHostedSchema(Strict):
 def variant(schema: VariantSchema, rates: Rates, cache_write_1h: int) -> Variant:
     """A tier's rates. A fee for a request is not reduced."""
     if schema.factor is not None:
-        return Variant(scaled(rates, schema.factor), share(cache_write_1h, schema.factor))
+        return Variant(scaled(rates, schema.factor), share(cache_write_1h, schema.factor), schema.factor)
 
     def own(value: int | None, otherwise: int) -> int:
         return otherwise if value is None else value
@@ -160,8 +173,12 @@ def variant(schema: VariantSchema, rates: Rates, cache_write_1h: int) -> Variant
 
 
 def meters(schema: AudioSchema | ImagesSchema | None) -> dict[str, int]:
-    """The meters that are priced: pico-dollars a token, a minute or an image."""
-    return {} if schema is None else schema.model_dump(exclude_none=True)
+    """The meters that are priced: pico-dollars a token, a minute, a character or an image."""
+    if schema is None:
+        return {}
+    said = schema.model_dump(exclude_none=True)
+    each: dict[str, int] = said.pop("each", {})
+    return said | {f"output_each/{kind}": rate for kind, rate in each.items()}
 
 
 def prompt_cache(provider: PromptCacheSchema | None, model: PromptCacheChangeSchema | None) -> PromptCache | None:

@@ -215,6 +215,7 @@ def _row(row: PriceSchema) -> PriceRow:
             tools=dict(row.tools),
             audio=meters(row.audio),
             images=meters(row.images),
+            search=row.search,
         )
     )
 
@@ -227,10 +228,13 @@ def _digested(row: PriceRow) -> PriceRow:
         row.rates,
         when and (when.spans, sorted(when.days), when.offset_minutes),
     )
-    extra = (row.tiers, row.regions, row.tools, row.audio, row.images)
-    if any(extra) or row.cache_write_1h != row.rates.cache_write:
-        # A row without such columns keeps the version under which it has been booked.
+    tiers = {name: {"rates": sold.rates, "cache_write_1h": sold.cache_write_1h} for name, sold in row.tiers.items()}
+    extra = (tiers, row.regions, row.tools, row.audio, row.images)
+    # A row without such columns keeps the version under which it has been booked.
+    if any(extra) or row.cache_write_1h != row.rates.cache_write or row.search is not None:
         contents = (*contents, row.cache_write_1h, *extra)
+    if row.search is not None:
+        contents = (*contents, row.search)
     digest = hashlib.sha256(msgspec.json.encode(contents, order="sorted")).hexdigest()
     return msgspec.structs.replace(row, digest=digest)
 

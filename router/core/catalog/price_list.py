@@ -35,7 +35,8 @@ class Listed(msgspec.Struct, frozen=True):
     above: int
     rates: dict[str, int]
     """By meter: ``input``, ``cached_input``, ``cache_write``, ``cache_write_1h``, ``output``; tiers as ``batch.input``;
-    ``request`` in pico-dollars a request, ``tool.<name>`` a call, ``audio.…`` and ``image.…`` a token, minute or image."""
+    ``request`` in pico-dollars a request, ``search`` a search, ``tool.<name>`` a call, ``audio.…`` and ``image.…`` a token,
+    minute, character or image."""
     regions: dict[str, int]
     """Factor by region in parts per million."""
     version: str
@@ -97,6 +98,8 @@ def _meters(row: PriceRow) -> dict[str, int]:
     found = {name: rates[name] for name in ("input", "cached_input", "cache_write", "cache_write_1h", "output")}
     if row.rates.request:
         found["request"] = row.rates.request
+    if row.search is not None:
+        found["search"] = row.search
     for tier, variant in row.tiers.items():
         own = {**msgspec.structs.asdict(variant.rates), "cache_write_1h": variant.cache_write_1h}
         found |= {f"{tier}.{name}": own[name] for name in own if name != "request"}

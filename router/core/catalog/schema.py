@@ -109,6 +109,8 @@ class PriceSchema(Strict):
     tools: dict[Name, Usd] = Field(default_factory=dict)
     audio: AudioSchema | None = None
     images: ImagesSchema | None = None
+    search: Usd | None = None
+    """A search of a reranker: one query with up to a hundred documents."""
     source: str = Field(min_length=1)
     checked: dt.date
 

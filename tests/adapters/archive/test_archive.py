@@ -9,6 +9,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,11 +21,13 @@ import router.adapters.archive.archiver as archive_module
 from router.adapters.archive.archiver import archive_hour, archive_tenant, closed_hours
 from router.adapters.archive.files import ArchiveFiles
 from router.adapters.archive.finance_extra import ArchiveError
+from router.adapters.archive.schema import ADDED
 from router.adapters.ledger.ledger import RedisLedger
 from router.adapters.ledger.rows import hour_state
 from router.adapters.ledger.verify import verify
 from router.adapters.reports.report import report
 from router.adapters.store.layout import tenant_prefix
+from router.core.booking.corrections import correction
 from router.core.booking.report import GROUPS, SUMS, Question, sums_of, value_of
 
 HOUR = 500_000
@@ -298,7 +301,7 @@ async def test_row_groups_keep_memory_bounded(connection, files, monkeypatch):
     (moved,) = await archive(connection, files)
     with pq.ParquetFile(files.path("acme", moved.hour, 1)) as file:
         assert file.num_row_groups == 4
-        assert (file.schema_arrow.metadata or file.metadata.metadata)[b"costrouter.schema"] == b"2"
+        assert (file.schema_arrow.metadata or file.metadata.metadata)[b"costrouter.schema"] == b"3"
 
 
 texts = st.sampled_from(("", "a", "b", "ünï", "it's", 'say "x"'))
@@ -346,21 +349,40 @@ async def test_cubes_rows_and_archive_tell_the_naive_sums(connection, tmp_path, 
     assert shown(await ask(connection, files, *names)) == wanted
 
 
-async def test_parts_that_an_earlier_version_wrote_are_read_with_what_they_have(connection, files):
+@pytest.mark.parametrize("version", [1, 2])
+async def test_parts_that_an_earlier_version_wrote_are_read_with_what_they_have(connection, files, version):
     rows = some_rows(40, hours=1)
     await book(connection, rows)
     (moved,) = await archive(connection, files)
     path = files.path("acme", moved.hour, 1)
     with pq.ParquetFile(path) as file:
         table, metadata = file.read(), file.metadata.metadata
-    old = table.drop_columns(["warm_tokens", "cache_saved_nano", "would_save_nano"])
+    newer = [name for added, names in ADDED.items() if added > version for name in names]
+    old = table.drop_columns(newer)
     with pq.ParquetWriter(path, old.schema, write_page_checksum=True) as writer:
         writer.write_table(old)
         said = json.loads(metadata[b"costrouter.content"])
-        for name in ("warm_tokens", "cache_saved_nano", "would_save_nano"):
-            del said["sums"][name]
-        writer.add_key_value_metadata({"costrouter.schema": "1", "costrouter.content": json.dumps(said)})
+        said["sums"] = {name: amount for name, amount in said["sums"].items() if name not in newer}
+        writer.add_key_value_metadata({"costrouter.schema": str(version), "costrouter.content": json.dumps(said)})
     assert shown(await ask(connection, files, "user")) == naive(rows, ("user",))
     assert [hour.difference async for hour in verify(connection, files, "acme", HOUR, HOUR + 1)] == [""]
     assert len(list(files.rows(path))) == 40
-    assert all(row.would_save_nano == 0 for row in files.rows(path))
+    assert all(row.would_save_nano == 0 and row.units == () for row in files.rows(path))
+
+
+async def test_units_are_summed_alike_wherever_their_rows_lie(connection, files):
+    drawn = (("audio.input_minute", 61_500), ("tool.web_search", 2)), (("image.output_each/hd/1024x1024", 3),), ()
+    rows = [msgspec.structs.replace(row, units=drawn[number % 3]) for number, row in enumerate(some_rows(90))]
+    corrected = correction(msgspec.structs.replace(rows[0], units=(("tool.web_search", 1),)), rows[0])
+    await book(connection, [*rows, corrected])
+    wanted = naive([*rows, corrected], ("team",))
+    assert sum(sums["tool_calls"] for sums in wanted.values()) == 2 * 30 - 1
+    assert shown(await ask(connection, files, "team")) == wanted
+    assert [one.difference async for one in verify(connection, files, "acme", HOUR, HOUR + 3)] == ["", "", ""]
+    await archive(connection, files)
+    assert shown(await ask(connection, files, "team")) == wanted
+    by_rows = await ask(connection, files, "user")
+    assert (by_rows.total.images, by_rows.total.audio_ms) == (90, 30 * 61_500 - 61_500)
+    assert [one.difference async for one in verify(connection, files, "acme", HOUR, HOUR + 3)] == ["", "", ""]
+    back = [row for path in files.listed("acme").values() for row in files.rows(path)]
+    assert sorted(row.units for row in back) == sorted(row.units for row in [*rows, corrected])

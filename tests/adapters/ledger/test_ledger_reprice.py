@@ -85,6 +85,24 @@ def test_what_has_no_price_or_no_meters_is_left_alone_and_named():
     ]
 
 
+def test_units_are_priced_anew_and_what_has_no_price_is_named():
+    sold = {"request": "0.001", "tools": {"web_search": "0.01"}, "images": {"each": {"hd/1024x1024": "0.08"}}}
+    catalog = a_catalog(a_model(prices=[a_price(**sold)]))
+    units = (("image.output_each/hd/1024x1024", 2), ("tool.web_search", 3))
+    # 100 tokens in, 20 out, a fee, three searches and two images.
+    right = OLD * 1000 + 1_000_000_000 + 3 * 10_000_000_000 + 2 * 80_000_000_000
+    wrong = row(units=units)
+    ((change,), ()) = repriced([wrong], catalog)
+    assert change.row.cost_pico == right - OLD * 1000
+    assert change.row.units == ()
+    assert repriced([wrong, change.row], catalog) == ([], [])
+    only_units = row(units=(("tool.web_search", 1),), prompt_tokens=0, completion_tokens=0, cost_pico=0, cost_nano=0)
+    ((change,), ()) = repriced([only_units], catalog)
+    assert change.row.cost_pico == 11_000_000_000
+    ((), (unpriced,)) = repriced([row(units=(("search", 1),))], catalog)
+    assert unpriced.why == "the catalog has no price of search for acme/large@acme at that time"
+
+
 async def reprice(connection, files):
     """As the command does it, for one hour; how many corrections were booked."""
     ledger = RedisLedger(connection, "reprice", Machine(), flush_s=PATIENT_S)

@@ -44,6 +44,17 @@ def test_a_table_reads_like_a_statement():
     assert said[8].startswith("baseline: the same metered tokens at the price of the model that was asked for")
 
 
+def test_a_table_has_columns_of_units_where_there_are_any():
+    units = (("audio.input_minute", 61_500), ("tool.web_search", 1_200))
+    said = as_table(report([*ROWS, row(team="search", units=units)], "team"), "tenant acme").splitlines()
+    assert said[1].split()[4:] == ["output", "tool", "calls", "audio", "minutes", "COST", "$", "baseline", "$"]
+    assert said[2].split()[4:7] == ["40", "1,200", "1.1"]
+    assert said[3].split()[4:7] == ["20", "0", "0.0"]
+    (first, *_) = csv.DictReader(io.StringIO(as_csv(report([row(units=units)]))))
+    assert (first["tool_calls"], first["audio_ms"], first["images"]) == ("1200", "61500", "0")
+    assert json.loads(json_text(report([row(units=units)])))["total"]["audio_ms"] == 61_500
+
+
 def test_what_nobody_owns_is_told_whatever_it_is_grouped_by():
     said = as_table(report(ROWS, "model", filters=(("app", "faq"),)), "every tenant")
     assert "every tenant  USD, UTC  app=faq" in said

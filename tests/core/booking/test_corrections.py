@@ -28,3 +28,11 @@ def test_what_was_never_sent_is_corrected_to_nothing():
     assert (truth.outcome, truth.status, truth.certainty) == ("released", 0, "metered")
     made = correction(truth, booked)
     assert all(getattr(made, name) == -getattr(booked, name) for name in AMOUNTS)
+
+
+def test_units_are_corrected_meter_by_meter():
+    booked = make_row("r1/1", units=(("search", 2), ("tool.web_search", 1)))
+    truth = make_row("r1/1", units=(("tool.file_search", 1), ("tool.web_search", 1)))
+    made = correction(truth, booked)
+    assert made.units == (("search", -2), ("tool.file_search", 1))
+    assert correction(nothing_of(booked), booked).units == (("search", -2), ("tool.web_search", -1))

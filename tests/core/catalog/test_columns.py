@@ -91,6 +91,13 @@ def test_fees_sound_and_images_are_kept():
     assert row.tools == {"web_search": 10_000_000_000}
     assert row.audio == {"input": 40_000_000, "output_minute": 60_000_000_000}
     assert row.images == {"output_each": 40_000_000_000}
+    assert row.search is None
+    row = priced(audio={"characters": "15.00"}, images={"each": {"hd/1024x1792": "0.12"}}, search="0.002").prices[0]
+    assert (row.audio, row.search) == ({"characters": 15_000_000}, 2_000_000_000)
+    assert row.images == {"output_each/hd/1024x1792": 120_000_000_000}
+    assert (
+        row.digest != priced(audio={"characters": "15.00"}, images={"each": {"hd/1024x1792": "0.12"}}).prices[0].digest
+    )
 
 
 def test_a_tier_is_metered_like_any_price():
@@ -108,6 +115,8 @@ def test_a_tier_is_metered_like_any_price():
         ({"regions": {"EU": "1.1"}}, "string should match pattern"),
         ({"tools": {"web_search": "-1"}}, "plain, non-negative"),
         ({"audio": {"imput": "1"}}, "did you mean input"),
+        ({"images": {"output_each": "1", "each": {"hd/64x64": "1"}}}, "state one of them"),
+        ({"images": {"each": {"64x64": "1"}}}, "string should match pattern"),
     ],
 )
 def test_columns_that_cannot_be_are_refused(changes, message):

@@ -23,7 +23,7 @@ def changed(before, after):
 
 
 def test_a_list_has_every_meter_of_the_day():
-    (one,) = listed(a_price(cached_input="0.10", cache_write_1h="2.00", request="0.005", **COLUMNS))
+    (one,) = listed(a_price(cached_input="0.10", cache_write_1h="2.00", request="0.005", search="0.002", **COLUMNS))
     assert (one.entry, one.above, one.offered, one.source) == ("acme/large@acme", 0, True, "a page")
     assert one.rates == {
         "input": 1_000_000,
@@ -32,6 +32,7 @@ def test_a_list_has_every_meter_of_the_day():
         "cache_write_1h": 2_000_000,
         "output": 4_000_000,
         "request": 5_000_000_000,
+        "search": 2_000_000_000,
         "batch.input": 500_000,
         "batch.cached_input": 50_000,
         "batch.cache_write": 500_000,
