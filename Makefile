@@ -1,6 +1,7 @@
 # The commands of the README. `make run` and `make test` set themselves up; nothing else has to be called first.
 PYTHON ?= python3
 BIN := .venv/bin
+PREVIOUS := 'openai>=2,<3' 'anthropic>=1,<2'
 
 .PHONY: run demo test check lint types bench bench-peers bench-deadline bench-world soak lock clean
 
@@ -40,7 +41,7 @@ bench-deadline: .venv/.dev
 bench-world: .venv/.dev
 	@$(BIN)/python benchmarks/world.py $(if $(TRACE),--trace $(TRACE))
 
-soak: .venv/.dev
+soak: .venv/.dev .venv/.sdk-previous
 	@$(BIN)/python -m pytest -m soak --timeout 1800
 
 # venv is a package of its own on Debian; where it is missing, virtualenv from pip stands in.
@@ -58,6 +59,12 @@ $(BIN)/python:
 	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
 	@touch $@
 
+# The SDKs of a major before, beside the environment: the soak's conformance runs by them as well.
+.venv/.sdk-previous: .venv/.dev requirements/sdk-previous.txt
+	@rm -rf .venv/sdk-previous
+	@$(BIN)/python -m pip install --quiet --require-hashes --target .venv/sdk-previous -r requirements/sdk-previous.txt
+	@touch $@
+
 # Pinned versions with hashes, for every platform; the files name no host.
 lock: .venv/.dev
 	@$(BIN)/python -m pip install --quiet uv
@@ -65,6 +72,8 @@ lock: .venv/.dev
 	  set -- $$set; name=$$1; shift; \
 	  $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	    "$$@" pyproject.toml -o requirements/$$name.txt; done
+	@printf '%s\n' $(PREVIOUS) | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
+	  --no-annotate - -o requirements/sdk-previous.txt
 	@echo virtualenv | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
 	  --no-annotate - -o requirements/virtualenv.txt
 

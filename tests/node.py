@@ -38,7 +38,8 @@ _numbers = itertools.count(1)
 def clean_environment(**settings: str) -> dict[str, str]:
     """The environment without what a developer may have set for a node of their own."""
     foreign = re.compile(
-        r"COSTROUTER_.*|REDIS_URL|.*_API_KEY|.*_BASE_URL|.*_proxy|(AWS|AZURE|BEDROCK|VERTEX)_.*", re.IGNORECASE
+        r"COSTROUTER_.*|REDIS_URL|PYTHONPATH|.*_API_KEY|.*_BASE_URL|.*_proxy|(AWS|AZURE|BEDROCK|VERTEX)_.*",
+        re.IGNORECASE,
     )
     return {name: value for name, value in os.environ.items() if not foreign.fullmatch(name)} | settings
 
