@@ -57,9 +57,14 @@ def may_be_asked_again(request: Request, *, sampled: bool) -> bool:
 
 
 def same_request(request: Request) -> bytes:
-    """What two requests have in common that ask the same: their JSON in one order, less who asks."""
+    """What two requests have in common that ask the same: their JSON in one order, less who asks. A body with fields that
+    cannot be read asks the same as its own bytes.
+    """
     body = request.top.edited(dict.fromkeys(_BESIDE))
-    return msgspec.json.encode(msgspec.json.decode(body), order="sorted")
+    try:
+        return msgspec.json.encode(msgspec.json.decode(body), order="sorted")
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return body
 
 
 def may_be_given_again(answer: bytes) -> bool:

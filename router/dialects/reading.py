@@ -58,13 +58,15 @@ def members(top: TopLevel) -> dict[str, Any]:
     Raises:
         RouterError: ``invalid_request`` naming one that cannot be read: what routing passes over has not been looked at.
     """
-    found = {}
-    for name, value in top.members.items():
-        try:
-            found[name] = msgspec.json.decode(value)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            wrong(name[:_SHOWN], "JSON in UTF-8, nested less deeply")
-    return found
+    return {name: whole(name, value) for name, value in top.members.items()}
+
+
+def whole(name: str, value: bytes | msgspec.Raw) -> Any:
+    """One member of a body, to its last value. Raises as `members` does."""
+    try:
+        return msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return wrong(name[:_SHOWN], "JSON in UTF-8, nested less deeply, with numbers of a size that can be read")
 
 
 def wrong(where: str, wanted: str) -> NoReturn:

@@ -105,3 +105,14 @@ def foreign_metadata(raw: bytes | None) -> bytes | None:
     metadata = msgspec.json.decode(raw or b"{}", type=dict[str, msgspec.Raw])
     kept = {key: value for key, value in metadata.items() if not key.startswith(OWN_METADATA)}
     return msgspec.json.encode(kept) if kept else None
+
+
+def with_effort(raw: bytes | None, effort: str) -> bytes:
+    """A caller's object of settings with the effort that was chosen; the rest stays to the letter. One whose names are not
+    UTF-8 is left as it is: it is the provider's to refuse.
+    """
+    try:
+        given = msgspec.json.decode(raw or b"{}", type=dict[str, msgspec.Raw] | None)
+    except UnicodeDecodeError:
+        return raw or b"{}"
+    return msgspec.json.encode({**(given or {}), "effort": effort})

@@ -18,9 +18,11 @@ from router.core.errors import RouterError
 from router.core.values import Usage
 from router.core.wire import EXPRESSES
 from router.dialects.bedrock.frames import frame
+from router.dialects.cacheable import same_request
 from router.dialects.contract import Asked
 from router.dialects.neutral import Answer, Begun, Closed, Conversation, Ended, Opened, Piece, Text, Thought, ToolUse
 from router.dialects.openai.errors import provider_error, reported_error
+from router.dialects.responses.memory import input_of
 from router.dialects.ways import INBOUND, OUTBOUND, way
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -194,7 +196,11 @@ def a_body_is_refused_in_words_or_can_be_sent(api, body):
     inbound = INBOUND[api]
     try:
         request = inbound.read(body, {})
-        inbound.passed(request, decision(), frozenset())
+        for chosen in (decision(), msgspec.structs.replace(decision(effort="low"), keeps="all", cache_key="k")):
+            inbound.passed(request, chosen, frozenset())
+        same_request(request)
+        if api == "responses":
+            input_of(request.top)
         if inbound.hearing is None:
             return
         said = inbound.hearing.understood(request)

@@ -3,7 +3,9 @@
 import json
 
 import pytest
+from options import decision
 
+from router.core.errors import RouterError
 from router.core.wire import EXPRESSES
 from router.dialects.bedrock.frames import frame
 from router.dialects.contract import Asked
@@ -57,3 +59,33 @@ def test_an_answer_without_a_name_is_called_by_ours():
     started = frame({":event-type": "messageStart", ":message-type": "event"}, b'{"role":"assistant"}')
     chunk = json.loads(found.scanner(asked, lambda _: None).feed(started).removeprefix(b"data: "))
     assert (chunk["id"], chunk["model"]) == ("req_1", "nova")
+
+
+HIDDEN = (b'"\xff"', b"1e99999")
+"""What routing passes over without a look, and no reader takes."""
+STRANGE = {
+    "chat": b'"messages":[{"role":"assistant","x":%b,"tool_calls":[{"extra_content":{}}]}]',
+    "messages": b'"max_tokens":9,"messages":[{"role":"assistant","content":[{"type":"thinking","thinking":"","signature":"costrouter.unsigned","x":%b}]}]',
+    "responses": b'"input":[{"type":"reasoning","encrypted_content":"costrouter.x","y":%b}]',
+}
+
+
+@pytest.mark.parametrize("hidden", HIDDEN)
+@pytest.mark.parametrize("api", STRANGE)
+def test_what_must_be_written_anew_is_refused_where_it_cannot_be_read(api, hidden):
+    with pytest.raises(RouterError, match="must be JSON in UTF-8") as refused:
+        INBOUND[api].read(b'{"model":"m",' + STRANGE[api] % hidden + b"}", {})
+    assert refused.value.code == "invalid_request"
+    INBOUND[api].read(b'{"model":"m",' + STRANGE[api] % b"1" + b"}", {})
+
+
+@pytest.mark.parametrize(("api", "settings"), [("messages", "output_config"), ("responses", "reasoning")])
+def test_settings_that_cannot_be_read_go_on_as_they_are(api, settings):
+    def sent(given):
+        body = b'{"model":"m","max_tokens":9,"messages":[],"input":"Hi","%b":%b}' % (settings.encode(), given)
+        inbound = INBOUND[api]
+        return inbound.passed(inbound.read(body, {}), decision(effort="low"), frozenset()).body
+
+    assert b'{"\xff":1}' in sent(b'{"\xff":1}')
+    assert b'{"a":1.50,"effort":"low"}' in sent(b'{"a":1.50}')
+    assert b'{"effort":"low"}' in sent(b"null")

@@ -39,7 +39,11 @@ def in_members(request: Request, decision: Decision) -> dict[str, bytes | None]:
         return {}
     found: dict[str, bytes | None] = {"cache_control": _CONTROL} if decision.keeps == "all" else {}
     system, tools = request.top.get("system"), request.top.get("tools")
-    said = msgspec.json.decode(system) if system else None
+    try:
+        said = msgspec.json.decode(system) if system else None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        # Fields that routing passes over may hold what cannot be read; such a body is Anthropic's to refuse.
+        return found
     if said:
         found["system"] = msgspec.json.encode(_behind_text(said))
     elif tools and (listed := msgspec.json.decode(tools)):

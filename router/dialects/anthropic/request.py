@@ -21,7 +21,8 @@ from router.core.wire import Wire
 from router.dialects.anthropic.breakpoints import in_members
 from router.dialects.json_object import TopLevel
 from router.dialects.neutral import Order
-from router.dialects.request import USER_CHARS, Request, decode, foreign_metadata, own_metadata
+from router.dialects.reading import whole
+from router.dialects.request import USER_CHARS, Request, decode, foreign_metadata, own_metadata, with_effort
 from router.dialects.signatures import foreign
 
 VERSION: Final = b"2023-06-01"
@@ -167,6 +168,9 @@ def read_messages(body: bytes, headers: Mapping[str, str]) -> Request:
     seen.content(asked.system)
     for said in asked.messages:
         seen.content(said.content)
+    if seen.strange:
+        # What is written anew must be readable; what routing passes over has not been looked at.
+        whole("messages", top.members["messages"])
     tools = asked.tools or []
     seen.texts += (msgspec.json.encode(tool).decode() for tool in tools)
     form = None if asked.output_config is None else asked.output_config.format
@@ -203,8 +207,7 @@ def pass_messages(request: Request, decision: Decision, quirks: frozenset[str]) 
     if option.tier_word:
         changes["service_tier"] = msgspec.json.encode(option.tier_word)
     if option.effort:
-        output = msgspec.json.decode(request.top.get("output_config") or b"{}", type=dict[str, msgspec.Raw] | None)
-        changes["output_config"] = msgspec.json.encode({**(output or {}), "effort": option.effort})
+        changes["output_config"] = with_effort(request.top.get("output_config"), option.effort)
     if request.strange:
         changes["messages"] = _signed_only(request.top.get("messages") or b"[]")
     if decision.keeps:

@@ -22,6 +22,7 @@ from router.core.values import Needs
 from router.dialects.json_object import TopLevel
 from router.dialects.neutral import Order
 from router.dialects.openai.extra import EXTRA, without_extra
+from router.dialects.reading import whole
 from router.dialects.request import USER_CHARS, Request, decode, foreign_metadata, own_metadata
 
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
@@ -149,6 +150,9 @@ def read_chat(body: bytes, headers: Mapping[str, str] = _NO_HEADERS) -> Request:
         calls = [_text(call) for call in (message.tool_calls, message.function_call) if call is not None]
         strange = strange or any(EXTRA in call for call in calls)
         texts += calls
+    if strange:
+        # What is written anew must be readable; what routing passes over has not been looked at.
+        whole("messages", top.members["messages"])
     definitions = (chat.tools or []) + (chat.functions or [])
     texts += map(_text, definitions)
     if needs & _JSON_SCHEMA:

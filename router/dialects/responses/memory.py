@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from router.dialects.json_object import TopLevel
+from router.dialects.reading import whole
 from router.dialects.sse import datas
 
 _ENDS: Final = ("response.completed", "response.incomplete")
@@ -60,8 +61,12 @@ def whole_response(body: bytes, *, streamed: bool) -> bytes:
 
 
 def input_of(top: TopLevel) -> list[dict[str, Any]]:
-    """A request's input as items."""
-    given = msgspec.json.decode(top.get("input") or b"[]")
+    """A request's input as items.
+
+    Raises:
+        RouterError: ``invalid_request``: it cannot be read to its last value.
+    """
+    given = whole("input", top.get("input") or b"[]")
     return [{"role": "user", "content": given}] if isinstance(given, str) else given or []
 
 

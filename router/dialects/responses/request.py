@@ -18,7 +18,8 @@ from router.core.tokens import PromptShape
 from router.core.values import Needs
 from router.dialects.json_object import TopLevel
 from router.dialects.neutral import Order
-from router.dialects.request import USER_CHARS, Request, decode, foreign_metadata, own_metadata
+from router.dialects.reading import whole
+from router.dialects.request import USER_CHARS, Request, decode, foreign_metadata, own_metadata, with_effort
 from router.dialects.signatures import foreign
 
 
@@ -166,6 +167,9 @@ def read_responses(body: bytes, headers: Mapping[str, str]) -> Request:  # noqa:
     seen.content(asked.input if isinstance(asked.input, str) else None, "input")
     for item in items:
         seen.item(item)
+    if seen.strange:
+        # What is written anew must be readable; what routing passes over has not been looked at.
+        whole("input", top.members["input"])
     tools = asked.tools or []
     seen.texts += (msgspec.json.encode(tool).decode() for tool in tools)
     needs = _needs(asked) | seen.needs
@@ -207,8 +211,7 @@ def pass_responses(request: Request, decision: Decision, quirks: frozenset[str])
     if option.tier_word:
         changes["service_tier"] = msgspec.json.encode(option.tier_word)
     if option.effort:
-        given = msgspec.json.decode(request.top.get("reasoning") or b"{}", type=dict[str, msgspec.Raw] | None)
-        changes["reasoning"] = msgspec.json.encode({**(given or {}), "effort": option.effort})
+        changes["reasoning"] = with_effort(request.top.get("reasoning"), option.effort)
     if decision.cache_key and "prompt_cache_key" not in request.top.members:
         changes["prompt_cache_key"] = msgspec.json.encode(decision.cache_key)
     if request.own:

@@ -81,3 +81,10 @@ def test_a_body_written_anew_without_a_system_prompt_is_kept_behind_its_last_too
     body = {"tools": [{"name": "a"}, {"name": "b"}]}
     in_body(body, KEEPS["head"])
     assert body == {"tools": [{"name": "a"}, {"name": "b", "cache_control": CONTROL}]}
+
+
+@pytest.mark.parametrize("hidden", [b'"\xff"', b"1e99999"])
+def test_a_body_that_cannot_be_read_to_its_last_value_is_left_as_it_is(hidden):
+    system = b'[{"type":"text","text":"Be brief.","x":' + hidden + b"}]"
+    body = b'{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"Hi"}],"system":' + system + b"}"
+    assert system in pass_messages(read_messages(body, {}), KEEPS["head"], frozenset()).body

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from router.core.errors import RouterError
 from router.dialects.json_object import TopLevel
 from router.dialects.responses.memory import ends, gone_on, id_of, input_of, whole_response
 
@@ -69,3 +70,8 @@ def test_what_it_goes_on_from_itself_comes_first():
     top = TopLevel(b'{"model":"m","input":"And?","previous_response_id":"r"}')
     body = json.loads(gone_on(top, [], b'{"output":[]}', "earlier"))
     assert body["previous_response_id"] == "earlier"
+
+
+def test_input_that_cannot_be_read_to_its_last_value_is_refused():
+    with pytest.raises(RouterError, match="input must be JSON in UTF-8"):
+        input_of(TopLevel(b'{"input":[{"x":"\xff"}]}'))
