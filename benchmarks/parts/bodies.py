@@ -28,20 +28,23 @@ _SERIAL_BYTES = 20
 Maker = Callable[[], bytes]
 
 
-def maker(kind: str) -> Maker:
-    """A function that gives a new body at each call: ``small``, ``large``, ``stream`` or ``giant``.
+def maker(kind: str, model: str = "auto") -> Maker:
+    """A function that gives a new body at each call: ``small``, ``large``, ``stream``, ``messages`` or ``giant``.
 
-    Sizes are fixed: 1 KB in two messages, 32 KB in sixteen turns, a stream of 1 KB, one message of a million tokens.
+    Sizes are fixed: 1 KB in two messages, 32 KB in sixteen turns, a stream of 1 KB (``messages``: Anthropic's), one message of a
+    million tokens.
     """
     text = _texts()
     if kind == "large":
         return _conversation(text)
     size = GIANT_BYTES if kind == "giant" else SMALL_BYTES
-    stream = b'"stream":true,' if kind == "stream" else b""
-    before = (
-        b'{"model":"auto",' + stream + b'"max_tokens":64,"temperature":0.2,"messages":['
-        b'{"role":"system","content":"You answer briefly and to the point."},{"role":"user","content":"'
-    )
+    stream = b'"stream":true,' if kind in ("stream", "messages") else b""
+    begins = b'{"model":"%s",' % model.encode() + stream + b'"max_tokens":64,"temperature":0.2,'
+    system = b"You answer briefly and to the point."
+    if kind == "messages":
+        before = begins + b'"system":"%s","messages":[{"role":"user","content":"' % system
+    else:
+        before = begins + b'"messages":[{"role":"system","content":"%s"},{"role":"user","content":"' % system
     after = b'"}]}'
     length = size - len(before) - len(after)
 

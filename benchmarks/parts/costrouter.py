@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,13 +72,20 @@ def costrouter(stack: ExitStack, place: Place) -> Proxy:
     )
 
 
-def serve(stack: ExitStack, place: Place, directory: Path, *, workers: int = 1) -> Node:
-    """`costrouter serve` in a new directory, answering.
+def serve(
+    stack: ExitStack,
+    place: Place,
+    directory: Path,
+    *,
+    workers: int = 1,
+    files: Callable[[Path, int], None] | None = None,
+) -> Node:
+    """`costrouter serve` in a new directory, answering. ``files`` writes another policy and catalog than the usual one.
 
     Raises:
         BenchError: it is not installed, or does not answer.
     """
-    prepare(directory, place.upstream)
+    (files or prepare)(directory, place.upstream)
     port = free_port()
     log = directory / "serve.log"
     process = start(stack, command(), place.proxy_core, log=log, env=environment(directory, port, workers))
@@ -139,16 +147,32 @@ def environment(directory: Path, port: int, workers: int = 1) -> dict[str, str]:
 
 def prepare(directory: Path, upstream: int) -> None:
     """Write the policy and a catalog of twenty candidates."""
+    catalog = _folders(directory)
+    for provider in range(PROVIDERS):
+        models = "".join(_model(provider + PROVIDERS * number) for number in range(MODELS_EACH))
+        _provider(catalog, f"bench{provider}", "openai", upstream, models)
+
+
+def prepare_dialects(directory: Path, upstream: int) -> None:
+    """Write the policy and a catalog of one model at a provider of each dialect, called as the dialect is."""
+    catalog = _folders(directory)
+    for dialect in ("openai", "anthropic", "gemini"):
+        _provider(catalog, dialect, dialect, upstream, _model(0))
+
+
+def _folders(directory: Path) -> Path:
     catalog = directory / "policies" / "catalog"
     catalog.mkdir(parents=True)
     (directory / "policies" / "default.yaml").write_text(_POLICY)
-    for provider in range(PROVIDERS):
-        models = "".join(_model(provider + PROVIDERS * number) for number in range(MODELS_EACH))
-        (catalog / f"bench{provider}.yaml").write_text(
-            f"version: 1\nprovider: bench{provider}\nname: Bench {provider}\n"
-            f"base_url: http://127.0.0.1:{upstream}/v1\nkey_env: BENCH_KEY\ndialect: openai\n"
-            f"bills_after_disconnect: true\nmodels:\n{models}"
-        )
+    return catalog
+
+
+def _provider(catalog: Path, name: str, dialect: str, upstream: int, models: str) -> None:
+    (catalog / f"{name}.yaml").write_text(
+        f"version: 1\nprovider: {name}\nname: Bench {name}\n"
+        f"base_url: http://127.0.0.1:{upstream}/v1\nkey_env: BENCH_KEY\ndialect: {dialect}\n"
+        f"bills_after_disconnect: true\nmodels:\n{models}"
+    )
 
 
 def _model(rank: int) -> str:

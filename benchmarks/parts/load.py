@@ -20,9 +20,14 @@ import httptools
 import uvloop
 from bodies import maker
 
+PATHS = {"messages": "/v1/messages"}
+"""By kind of body, where it is not the other one."""
 PATH = "/v1/chat/completions"
+WHOLE = {"stream": b"[DONE]", "messages": b"message_stop"}
+"""What the end of an answer has in it, where it is no plain one."""
 DRAIN_S = 60.0
-_CONTENT = b'"content":"w'
+_CONTENT = {"messages": b'"text":"w'}
+_CHAT_CONTENT = b'"content":"w'
 _KEPT = 2048
 
 
@@ -38,6 +43,7 @@ class Plan:
     count: int = 0
     rate: float = 0.0
     key: str = "bench"
+    model: str = "auto"
 
 
 class Client(asyncio.Protocol):
@@ -65,7 +71,7 @@ class Client(asyncio.Protocol):
 
     def on_body(self, body):
         """Called by the parser."""
-        if not self.first and _CONTENT in body:
+        if not self.first and self.run.content in body:
             self.first = perf_counter()
         self.body = (self.body + body)[-_KEPT:] if self.body else body
 
@@ -93,10 +99,11 @@ class Run:
         self._plan = plan
         self._body = body
         self._head = (
-            f"POST {PATH} HTTP/1.1\r\nhost: 127.0.0.1:{plan.port}\r\nauthorization: Bearer {plan.key}\r\n"
+            f"POST {PATHS.get(plan.kind, PATH)} HTTP/1.1\r\nhost: 127.0.0.1:{plan.port}\r\nauthorization: Bearer {plan.key}\r\n"
             f"content-type: application/json\r\ncontent-length: {len(body())}\r\n\r\n"
         ).encode()
-        self.whole = b"[DONE]" if plan.kind == "stream" else b'"usage"'
+        self.whole = WHOLE.get(plan.kind, b'"usage"')
+        self.content = _CONTENT.get(plan.kind, _CHAT_CONTENT)
         self.latencies, self.firsts = array("d"), array("d")
         self.sent = self.done = 0
         self.open = self.closed = 0.0
@@ -214,7 +221,8 @@ def main():
     asyncio.set_event_loop(loop)
     for line in sys.stdin:
         plan = Plan(**json.loads(line))
-        body = makers.get(plan.kind) or makers.setdefault(plan.kind, maker(plan.kind))
+        key = plan.kind, plan.model
+        body = makers.get(key) or makers.setdefault(key, maker(*key))
 
         async def one(plan=plan, body=body):
             run = Run(plan, body)

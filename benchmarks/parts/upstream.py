@@ -1,9 +1,12 @@
-"""The provider of the benchmarks: OpenAI's wire format, as little work as possible (raw uvloop and httptools).
+"""The provider of the benchmarks: OpenAI's wire format, streams of Anthropic's and Google's too, as little work as possible
+(raw uvloop and httptools).
 
 Belongs here: fixed answers, plain and streamed, and a count of what was served. Does not belong here: realism; that
 is the simulator's part (router/sim).
 
     POST …/chat/completions   a small answer with usage, or 52 events 1 ms apart and [DONE] when the body streams
+    POST …/messages           as many events of Anthropic's, always a stream
+    POST …:streamGenerateContent   as many of Google's
     GET /count                {"requests": n, "streams": n}
 
 Run as a program: `upstream.py PORT` serves until it is ended.
@@ -59,7 +62,36 @@ _SCRIPT = [
     _event(b"{}", b'"stop"'),
 ]
 _USAGE_EVENT = b'data: {"choices":[],"object":"chat.completion.chunk",' + _ID + b',"usage":' + _USAGE_OBJECT + b"}\n\n"
-_DONE = _framed(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+_LAST = b"0\r\n\r\n"
+_DONE = _framed(b"data: [DONE]\n\n") + _LAST
+
+
+def _named(name: bytes, data: bytes) -> bytes:
+    return _framed(b'event: %s\ndata: {"type":"%s",%s}\n\n' % (name, name, data))
+
+
+_WORDS = range(EVENTS - 2)
+_MESSAGES = [
+    _named(b"message_start", b'"message":{"id":"msg_bench","type":"message","role":"assistant","model":"bench-model","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":%d,"output_tokens":1}}' % 240)
+    + _named(b"content_block_start", b'"index":0,"content_block":{"type":"text","text":""}'),
+    *(_named(b"content_block_delta", b'"index":0,"delta":{"type":"text_delta","text":"word%d "}' % number) for number in _WORDS),
+    _named(b"content_block_stop", b'"index":0'),
+]  # fmt: skip  # one stream
+_MESSAGES_END = (
+    b'"delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"input_tokens":%d,"output_tokens":%d}'
+)
+_GOOGLE = b'data: {"candidates": [{"content": {"parts": [{"text": "%s"}],"role": "model"},%s"index": 0}],"usageMetadata": {"promptTokenCount": %d,"candidatesTokenCount": %d,"totalTokenCount": %d},"modelVersion": "bench-model","responseId": "bench"}\r\n\r\n'
+_GENERATED = [_framed(_GOOGLE % (b"word%d " % number, b"", 240, number, 240 + number)) for number in range(EVENTS)]
+
+
+def _messages_end(prompt: int) -> bytes:
+    told = _named(b"message_delta", _MESSAGES_END % (prompt, COMPLETION_TOKENS))
+    return told + _framed(b'event: message_stop\ndata: {"type":"message_stop"}\n\n') + _LAST
+
+
+def _generated_end(prompt: int) -> bytes:
+    end = _GOOGLE % (b"", b'"finishReason": "STOP",', prompt, COMPLETION_TOKENS, prompt + COMPLETION_TOKENS)
+    return _framed(end) + _LAST
 
 
 class Connection(asyncio.Protocol):
@@ -95,29 +127,38 @@ class Connection(asyncio.Protocol):
             answer = str(self.served).replace("'", '"').encode()
             self._transport.write(_HEAD % len(answer) + answer)
             return
+        prompt = int(len(body) / BYTES_PER_TOKEN)
+        if url.endswith(b"/messages"):
+            self._stream(_MESSAGES, _messages_end(prompt))
+            return
+        if url.endswith(b":streamGenerateContent?alt=sse"):
+            self._stream(_GENERATED, _generated_end(prompt))
+            return
         if not url.endswith(b"/chat/completions"):
             self._transport.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
             return
-        self.served["requests"] += 1
-        prompt = int(len(body) / BYTES_PER_TOKEN)
         usage = (prompt, COMPLETION_TOKENS, prompt + COMPLETION_TOKENS)
         if not _STREAM.search(body):
+            self.served["requests"] += 1
             answer = _PLAIN % usage
             self._transport.write(_HEAD % len(answer) + answer)
             return
-        self.served["streams"] += 1
-        end = _framed(_USAGE_EVENT % usage) + _DONE if _USAGE.search(body) else _DONE
-        self._transport.write(_STREAM_HEAD + _SCRIPT[0])
-        self._loop.call_later(GAP_S, self._tell, 1, end)
+        self._stream(_SCRIPT, _framed(_USAGE_EVENT % usage) + _DONE if _USAGE.search(body) else _DONE)
 
-    def _tell(self, number, end):
+    def _stream(self, script, end):
+        self.served["requests"] += 1
+        self.served["streams"] += 1
+        self._transport.write(_STREAM_HEAD + script[0])
+        self._loop.call_later(GAP_S, self._tell, script, 1, end)
+
+    def _tell(self, script, number, end):
         if self._transport.is_closing():
             return
         if number == EVENTS:
             self._transport.write(end)
             return
-        self._transport.write(_SCRIPT[number])
-        self._loop.call_later(GAP_S, self._tell, number + 1, end)
+        self._transport.write(script[number])
+        self._loop.call_later(GAP_S, self._tell, script, number + 1, end)
 
 
 async def _serve(port):
