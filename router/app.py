@@ -138,14 +138,14 @@ class _Worker:
         await asyncio.gather(*(found.start() for found in connections))
         connection, reader, hearing, *waiting = connections
         journal = self._journal(journals)
-        ledger = RedisLedger(connection, self._name, clock, journal=journal)
+        ledger = RedisLedger(connection, self._name, clock, journal=journal, wait_s=plan.settings.store_wait_s)
         upkeep = Upkeep(reader, journal, journals, clock, tidy=ledger.tidy, sync_s=plan.settings.journal_sync_s)
         fleet = Fleet(reader, self._name, self._observations)
         budgets = RedisBudgets(reader, plan.built_in_budgets)
         await asyncio.gather(upkeep.beat(), fleet.catch_up(clock.now_ms()), budgets.refresh())
         alerts = alerts_by(_webhook(plan.settings), reader, budgets, self._name, ledger.store_ms)
         ledger.on_spent = None if alerts is None else alerts.spent
-        keys = RedisKeys(connection, clock, self._static_keys())
+        keys = RedisKeys(connection, clock, self._static_keys(), wait_s=plan.settings.store_wait_s)
         changes = _changes(reader, keys, budgets)
         executor = ThreadPoolExecutor(1, thread_name_prefix="count")
         upstream = AiohttpUpstream(proxy) if (proxy := plan.settings.upstream_proxy) else RawUpstream()

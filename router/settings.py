@@ -34,6 +34,8 @@ class Settings(BaseModel):
     redis_url: str | None = None
     """Read from ``REDIS_URL``. The embedded store when unset."""
     store_binary: str | None = None
+    store_wait_s: float = Field(default=2.0, ge=0, le=60)
+    """How long a request waits for a store that is away before it is refused, in seconds."""
     dev_key: SecretStr | None = None
     admin_key: SecretStr | None = None
     sim: bool | None = None

@@ -42,8 +42,9 @@ SPARE_S: Final = 3.0
 RESTART_PAUSES_S: Final = (0.0, 0.2, 1.0, 5.0)
 PATIENCE_S: Final = 0.5
 """Callers wait at the door of a worker that died for this long; longer pauses send them to the others."""
-GOOD_RUN_S: Final = 60.0
-"""A worker that served for this long is restarted without a pause."""
+GOOD_RUN_S: Final = 5.0
+"""A worker that served for this long is restarted without a pause: as seldom as that, a restart costs nothing, and whoever
+waits at its door is served."""
 _log = structlog.get_logger("router.supervisor")
 
 

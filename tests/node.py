@@ -59,7 +59,7 @@ class Node:
         folder: its data directory and logs go there.
         stdin: a descriptor, for a node with a terminal.
         settings: ``workers=2`` is COSTROUTER_WORKERS=2; names in capitals go to the environment as they are. One attempt a
-            request, unless told.
+            request, and no waiting for the store, unless told.
     """
 
     def __init__(self, folder: Path, *, stdin: int = subprocess.DEVNULL, **settings: Any) -> None:
@@ -72,6 +72,7 @@ class Node:
             "sim_speed": 0,
             "attempts": 1,
             "breaker": False,
+            "store_wait_s": 0,
             "data_dir": self.data_dir,
         } | settings
         self.environment = clean_environment(

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from router.adapters.store.layout import PLATFORM_KEYS
+from router.adapters.store.patient import Patient
 from router.adapters.store.resp import Script
 from router.core.access.rights import Role
 from router.core.values import Identity
@@ -77,13 +78,22 @@ class RedisKeys:
         connection: to the store.
         clock: ages what is remembered, and ends what expires.
         static: secret to identity, known without the store (development and admin keys).
+        wait_s: how long `identify` waits for a store that is away, in seconds.
     """
 
-    def __init__(self, connection: StoreConnection, clock: Clock, static: Mapping[str, Identity] | None = None) -> None:
+    def __init__(
+        self,
+        connection: StoreConnection,
+        clock: Clock,
+        static: Mapping[str, Identity] | None = None,
+        *,
+        wait_s: float = 0.0,
+    ) -> None:
         self._connection = connection
         self._clock = clock
         self._static = {_digest(secret): identity for secret, identity in (static or {}).items()}
         self._known: dict[bytes, tuple[Identity | None, float]] = {}
+        self._asked = Patient(connection, wait_s)
         self._swap = Script("swap_fields")
         self._changes = 0
         """Told so far: what was asked before the last of them is not believed."""
@@ -104,7 +114,7 @@ class RedisKeys:
         if known is not None and known[1] > self._clock.monotonic():
             return known[0]
         asked_at, changes = self._clock.monotonic(), self._changes
-        reply = await self._connection.call("HGET", PLATFORM_KEYS, _key_id(digest))
+        reply = await self._asked("HGET", PLATFORM_KEYS, _key_id(digest))
         identity, lasts_s = None, KNOWN_FOR_S
         if reply is not None:
             record = _decode(reply)

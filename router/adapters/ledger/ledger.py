@@ -61,6 +61,7 @@ class RedisLedger:
         journal: closed by `close`. Without one, what is not in the store dies with this process.
         most_waiting: bound on rows not yet in the store.
         flush_s: how long `flush` waits for the store, in seconds.
+        wait_s: how long a reservation waits for a store that is away, in seconds.
     """
 
     def __init__(
@@ -72,12 +73,14 @@ class RedisLedger:
         journal: Numbers | None = None,
         most_waiting: int = MOST_WAITING,
         flush_s: float = FLUSH_S,
+        wait_s: float = 0.0,
     ) -> None:
         self._connection = connection
         self._worker = worker_id if journal is None else journal.name
         self._clock = clock
         self._most_waiting = most_waiting
         self._flush_s = flush_s
+        self._wait_s = wait_s
         # Numbers start at 1 in every run, so every run needs a name of its own: old marks would swallow its rows.
         self._journal = Numbers(f"{worker_id}.{secrets.token_hex(6)}") if journal is None else journal
         self._held: dict[str, Hold] = {}
@@ -113,7 +116,8 @@ class RedisLedger:
         """Set the amount aside; the future gives the store's time in ms since the epoch. The call is on its way at once.
 
         Raises:
-            StoreUnavailable: no answer in time, ``not_after_ms`` has passed, or too many rows wait for the store.
+            StoreUnavailable: no answer in time, ``not_after_ms`` has passed, too many rows wait for the store, or it has been
+                away for ``wait_s``.
         """
         if self._waiting >= self._most_waiting:
             raise StoreUnavailable(f"{self._waiting} rows wait for the store; nothing is admitted until it takes them")
@@ -199,8 +203,9 @@ class RedisLedger:
         finally:
             self._journal.close(remove=settled)
             self._connection.on_connect.remove(self._reconnected)
-            for _, lane in self._lanes.values():
-                lane.stop()
+            for lanes in self._lanes.values():
+                for lane in lanes:
+                    lane.stop()
             for timer in self._later:
                 timer.cancel()
             if self._timer is not None:
@@ -235,7 +240,8 @@ class RedisLedger:
                 self._free_later(settle, holds)
 
             settle = SettleLane(self._connection, prefix, self._journal, self, takes_back=True)
-            reserve = ReserveLane(self._connection, prefix, self._worker, self.heard, orphaned, counts=self._counts)
+            whose = (self._connection, prefix, self._worker, self.heard, orphaned)
+            reserve = ReserveLane(*whose, counts=self._counts, wait_s=self._wait_s)
             lanes = self._lanes[tenant] = (reserve, settle)
             self._unregistered.add(tenant)
             self._register()
@@ -308,8 +314,9 @@ class RedisLedger:
     def _reconnected(self) -> None:
         self._register()
         self._announce()
-        for _, lane in self._lanes.values():
-            lane.replay()
+        for reserve, settle in self._lanes.values():
+            settle.replay()
+            reserve.back(self.store_ms())
 
     def _announce(self) -> None:
         # The store may have lost its last moments, and with them holds of attempts that still run. Asking again for
@@ -320,7 +327,7 @@ class RedisLedger:
             self._announced[hold.attempt] = result
             result.add_done_callback(partial(self._heard_of, hold.attempt))
             again = msgspec.structs.replace(hold, not_after_ms=now_ms + ANNOUNCED_MS, terms=lasting(hold.terms, now_ms))
-            self._lane(hold.tenant)[0].add(again, result)
+            self._lane(hold.tenant)[0].add(again, result, waits=False)
 
     def _heard_of(self, attempt: str, result: asyncio.Future[int]) -> None:
         """An announcement has landed; its attempt goes on whatever came of it."""
@@ -331,7 +338,7 @@ class RedisLedger:
 
     def _forget_refused(self) -> None:
         """Drop holds that were refused or called off: their attempts will not be sent."""
-        bound = self.store_ms() - ANNOUNCED_MS
+        bound = self.store_ms() - ANNOUNCED_MS - 1_000 * self._wait_s
         self._held = {name: hold for name, hold in self._held.items() if hold.not_after_ms > bound}
 
     # What lanes tell.

@@ -1,7 +1,7 @@
 """Reserving for one tenant: a group commit without a timer.
 
 Belongs here: gathering holds while a script call flies, and telling each caller its result. Does not belong here:
-what becomes of a hold whose fate is unknown (the ledger frees it later).
+waiting for a store that is away (patience.py), and what becomes of a hold whose fate is unknown (the ledger frees it later).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+from router.adapters.ledger.patience import Patience
 from router.adapters.store.layout import budget_key, dims_text, term_args
 from router.adapters.store.resp import Arg, Script
 from router.core.budgets.limits import KINDS, Limit
@@ -52,10 +53,12 @@ class ReserveLane:
         heard: told the store's time in ms with every answer.
         orphaned: told the holds that may lie in the store without a caller to free them.
         counts: what limits count by now, by their counters' names; filled in.
+        wait_s: how long a hold may wait for a store that is away, in seconds; 0 for not at all.
     """
 
     __slots__ = (
-        "_connection", "_counts", "_flying", "_heads", "_heard", "_last", "_loop", "_orphaned", "_prefix", "_waiting", "_worker",
+        "_connection", "_counts", "_flying", "_heads", "_heard", "_last", "_loop", "_orphaned", "_patience", "_prefix",
+        "_waiting", "_worker",
     )  # fmt: skip  # one name a line would be longer than the class's state is worth
 
     def __init__(
@@ -67,6 +70,7 @@ class ReserveLane:
         orphaned: Callable[[list[Hold]], None],
         *,
         counts: dict[str, int] | None = None,
+        wait_s: float = 0.0,
     ) -> None:
         self._connection = connection
         self._prefix = prefix
@@ -79,9 +83,12 @@ class ReserveLane:
         self._last = 0
         self._flying = 0
         self._waiting: list[Entry] = []
+        self._patience = Patience(wait_s, orphaned)
 
-    def add(self, hold: Hold, result: asyncio.Future[int]) -> None:
-        """Have ``result`` given the store's time in ms, or `StoreUnavailable`."""
+    def add(self, hold: Hold, result: asyncio.Future[int], *, waits: bool = True) -> None:
+        """Have ``result`` given the store's time in ms, or `StoreUnavailable`; at once if it is not to wait for the store."""
+        if not waits:
+            self._patience.bars(hold, result)
         self._waiting.append((hold, result))
         # With few callers, a turn of the loop saved is worth more than a call saved; with many, the other way round.
         if self._last <= FEW:
@@ -117,7 +124,7 @@ class ReserveLane:
         except StoreUnavailable as failure:
             group += self._waiting
             self._waiting = []
-            _fail(group, failure)
+            _fail(self._patience.keep(group, failure, sent=False), failure)
             return
         self._flying += 1
 
@@ -162,9 +169,23 @@ class ReserveLane:
     def lost(self, group: list[Entry], failure: BaseException) -> None:
         """The call failed, or its fate is not known."""
         self._fly_on()
+        group = self._patience.keep(group, failure, sent=True)
         _fail(group, failure)
         # One that should have grown has its row still to come.
-        self._orphaned([hold for hold, _ in group if not hold.grows])
+        if orphans := [hold for hold, _ in group if not hold.grows]:
+            self._orphaned(orphans)
+
+    def back(self, now_ms: int) -> None:
+        """The store is there again, whose time this is: ask for what has waited."""
+        waited = self._patience.back(now_ms)
+        if waited:
+            self._waiting += waited
+            if not self._flying:
+                self._fly()
+
+    def stop(self) -> None:
+        """Whoever still waits is refused."""
+        self._patience.close()
 
     def _fly_on(self) -> None:
         self._flying -= 1
