@@ -68,7 +68,8 @@ $(BIN)/python:
 # Pinned versions with hashes, for every platform; the files name no host.
 lock: .venv/.dev
 	@$(BIN)/python -m pip install --quiet uv
-	@for set in "run --extra build" "dev --extra build --extra dev -c requirements/run.txt"; do \
+	@for set in "run --extra build" "dev --extra build --extra dev -c requirements/run.txt" \
+	    "image --extra build --extra finance --extra otel -c requirements/run.txt -c requirements/dev.txt"; do \
 	  set -- $$set; name=$$1; shift; \
 	  $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	    "$$@" pyproject.toml -o requirements/$$name.txt; done

@@ -1,6 +1,10 @@
 """A seeded storm over one node while callers go on asking: what breaks, who asks, and what came of it.
 
 Belongs here: the weather and the callers. Does not belong here: what must hold afterwards (test_chaos.py, books.py).
+
+A storm hits two providers at most, and the others are well, so every request is one that some healthy candidate could serve. The
+one exception are streams whose worker was killed after their first byte: they are counted by themselves. Callers are the official
+SDK with its default of two retries, as applications use it; what it still raises is a failure, whosever fault it is.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import random
 import signal
 import statistics
 import time
+import traceback
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +24,9 @@ import openai
 
 HI = "Tell me about plans."
 STORMS = ("outage", "error", "overload", "limits", "reset", "slow")
+AFTER_S = 1.0
+"""How long a killed process may be felt."""
+A_WORKER = "a worker's end"
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -30,6 +38,7 @@ class Weather:
     cut: int = 0
     """Streams whose worker was killed after their first byte: nobody else could have served those."""
     failed: Counter = field(default_factory=Counter)
+    """By cause: what the caller was told, and what had broken while it waited."""
     storms: Counter = field(default_factory=Counter)
     memory: list[int] = field(default_factory=list)
     """Of the largest worker, in bytes, once a second."""
@@ -45,10 +54,11 @@ class Weather:
 
     def __str__(self):
         waits = statistics.quantiles(self.waits_s, n=100)
+        memory = [size >> 20 for size in (self.memory[len(self.memory) // 4], self.memory[-1])]
         return (
-            f"{self.asked} asked, {self.share:.5%} answered, {self.cut} cut, failed {dict(self.failed)}, storms {dict(self.storms)}, "
-            f"p50 {waits[49] * 1000:.0f} ms, p99 {waits[98] * 1000:.0f} ms, "
-            f"memory {self.memory[len(self.memory) // 4] >> 20} to {self.memory[-1] >> 20} MB"
+            f"{self.asked} asked, {self.share:.5%} answered, {self.cut} cut, storms {dict(self.storms)}, "
+            f"p50 {waits[49] * 1000:.0f} ms, p99 {waits[98] * 1000:.0f} ms, memory {memory[0]} to {memory[1]} MB"
+            + "".join(f"\n{count:6}  {cause}" for cause, count in self.failed.most_common())
         )
 
 
@@ -85,6 +95,8 @@ class Chaos:
         self.providers = set()
         self.serving = ""
         self._running = set()
+        self._broken = []
+        """(what, since when, until when), the latest last."""
 
     async def capacity(self, seconds=3.0, callers=12):
         """Requests a second that the node serves when nothing breaks."""
@@ -125,12 +137,26 @@ class Chaos:
             await self._one(sdk)
         except openai.APIStatusError as error:
             tries = error.response.headers.get("x-costrouter-attempts", "no")
-            self.seen.failed[f"{error.status_code} {error.code} after {tries}"] += 1
+            self._failed(f"{error.status_code} {error.code} after {tries}", began)
         except (openai.OpenAIError, AttributeError) as error:  # the client's own, where a socket closes as it opens
-            self.seen.failed[type(error).__name__] += 1
+            cause = error.__cause__ or error
+            where = traceback.extract_tb(cause.__traceback__)[-1]
+            self._failed(f"{type(error).__name__}: {cause} in {where.name} of {Path(where.filename).name}", began)
         self.seen.waits_s.append(time.monotonic() - began)
 
+    def _failed(self, told, began):
+        self.seen.failed[f"{told}; met: {', '.join(self._met(began)) or 'nothing'}"] += 1
+
+    def _met(self, began):
+        """What has broken since then, or was broken."""
+        return list(dict.fromkeys(what for what, _, until in self._broken[-20:] if until >= began))
+
+    def _breaks(self, what, lasts=AFTER_S):
+        now = time.monotonic()
+        self._broken.append((what, now, now + lasts))
+
     async def _one(self, sdk):
+        began = time.monotonic()
         body = {"model": "auto", "messages": [{"role": "user", "content": HI}], "max_completion_tokens": 40}
         if self.draw.random() < 0.5:
             raw = await sdk.chat.completions.with_raw_response.create(**body)
@@ -142,6 +168,8 @@ class Chaos:
                 async for _ in stream:
                     pass
             except openai.APIConnectionError:
+                if A_WORKER not in self._met(began):
+                    raise
                 self.seen.cut += 1
                 return
         self.seen.answered += 1
@@ -156,7 +184,9 @@ class Chaos:
             rules = [rule_of(storm, name, self.draw) for name in sorted(hit)]
             await asyncio.to_thread(self.node.faults, *rules)
             self.seen.storms[storm] += 1
-            await asyncio.sleep(self.draw.uniform(0.5, 4))
+            lasts = self.draw.uniform(0.5, 4)
+            self._breaks(f"{storm} at {' and '.join(sorted(hit))}", lasts)
+            await asyncio.sleep(lasts)
             await asyncio.to_thread(self.node.http.delete, f"{self.node.sim_url}/_sim/faults")
 
     async def _kills(self, end):
@@ -164,6 +194,7 @@ class Chaos:
             await asyncio.sleep(self.draw.uniform(3, 20) if end - time.monotonic() > 60 else 2)
             os.kill(self.draw.choice(self.node.worker_pids()), signal.SIGKILL)
             self.seen.storms["worker"] += 1
+            self._breaks(A_WORKER)
             await asyncio.sleep(3)
 
     async def _restarts(self, end):
@@ -171,6 +202,7 @@ class Chaos:
             await asyncio.sleep(self.draw.uniform(10, 40))
             os.kill(self.node.store_pid(), signal.SIGKILL)
             self.seen.storms["store"] += 1
+            self._breaks("the store's end")
             await asyncio.sleep(5)
 
     async def _measure(self, end):

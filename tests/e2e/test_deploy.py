@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 
 import kubernetes_validate
 import pytest
@@ -164,3 +165,23 @@ def test_the_image_is_built_of_what_is_there_and_runs_as_nobody_special():
     assert "pip install" not in last
     names = set(re.findall(r"COSTROUTER_([A-Z_]+)=", last))
     assert {name.lower() for name in names} <= set(Settings.model_fields)
+
+
+def pins(name):
+    """Each distribution of a file of requirements, to its version and its count of hashes."""
+    text = (ROOT / "requirements" / f"{name}.txt").read_text()
+    blocks = re.findall(r"^([a-z0-9-]+)==([^ ]+)(.*?)(?=^[a-z]|\Z)", text, re.MULTILINE | re.DOTALL)
+    return {found: (version, rest.count("--hash=sha256:")) for found, version, rest in blocks}
+
+
+def test_the_image_has_what_archives_and_traces_at_the_versions_that_are_tested():
+    text = (ROOT / "Dockerfile").read_text()
+    assert "ARG REQUIREMENTS=image" in text
+    assert "--require-hashes -r requirements/${REQUIREMENTS}.txt" in text
+    image, run, dev = pins("image"), pins("run"), pins("dev")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    wanted = {re.match(r"[a-z-]+", one)[0] for name in ("finance", "otel", "build") for one in extras[name]}
+    assert wanted | run.keys() <= image.keys()
+    assert {name: image[name] for name in run} == run
+    assert {name: dev[name][0] for name in image} == {name: version for name, (version, _) in image.items()}
+    assert all(hashes for _, hashes in image.values())

@@ -26,7 +26,7 @@ def candidates(node, tenant):
 
 
 async def stormy(folder, seconds, seed, *, workers, rate=None, **weather):
-    with Node(folder, workers=workers, attempts=ATTEMPTS, breaker=True, drain_s=5) as node:
+    with Node(folder, workers=workers, attempts=ATTEMPTS, breaker=True, store_wait_s=2, drain_s=5) as node:
         async with node.store() as store:
             tenant = Tenant(node, store)
             await budgeted(node, tenant)
