@@ -88,9 +88,9 @@ TELL_S: Final = 2.0
 """How long the fleet's last exchange may take."""
 AFTER_DRAIN_S: Final = CLOSE_S + LEAVE_S + FLUSH_S + TELL_S
 """All that stopping may take beyond the requests under way; the supervisor waits longer than both together."""
-BOUNDS_S: Final = (TIMEOUT_S, 5.0, WAIT_S, 5.0, 10.0)
+BOUNDS_S: Final = (TIMEOUT_S, 5.0, WAIT_S, 5.0, 10.0, 10.0)
 """On a call over each of a worker's connections to the store: the hot path's, everything else's, those that wait for
-changes, for its disk and for news of jobs."""
+changes, for its disk, for news of jobs and for their ends."""
 FAILED_TICKS: Final = 3
 """Ticks in a row that must fail before /readyz speaks of it."""
 _log = structlog.get_logger("router.app")

@@ -29,6 +29,7 @@ from router.adapters.jobs.blobs_s3 import S3Blobs, bucket_of
 from router.adapters.jobs.durable import Durable
 from router.adapters.jobs.files import FileStore
 from router.adapters.jobs.ledger import JobLedger
+from router.adapters.jobs.news import Endings
 from router.adapters.jobs.store import LEASE_MS, JobStore
 from router.adapters.jobs.vault import Vault
 from router.adapters.jobs.waits import JobWaits
@@ -87,14 +88,14 @@ def job_parts(
         plan: the supervisor's.
         name: of this process.
         connection: to the store; not the one of the hot path.
-        waiting: two more, each used for one thing: the first waits for the store's disk, the second for news of jobs.
+        waiting: three more, each used for one thing: waiting for the store's disk, for news of jobs, for their ends.
         pipeline: answers what is answered at once.
         desk: the pipeline's ports.
         upstream: for providers' batch APIs.
         totals: for /metrics.
     """
     settings = plan.settings
-    writing, listening = waiting
+    writing, listening, ending = waiting
     pace = settings.sim_batch_speed if plan.simulated else 1.0
     ledger = JobLedger(connection, desk.clock)
     known = JobWaits(connection, pace)
@@ -120,10 +121,11 @@ def job_parts(
     ends = Ends(yard, secret=secret, private=settings.alert_private, batches=Batches(yard, files).turn)
     broker = Broker(yard, ends, Rota(listening, pace))
     here = broker if settings.broker else None
-    pipeline.deferral = Deferral(yard, here, hold_ms=round(settings.hold_s * 1000))
+    background = Background(yard, Endings(ending))
+    pipeline.deferral = Deferral(yard, here, background, hold_ms=round(settings.hold_s * 1000))
     table = JobsApi(pipeline, yard).table() | FilesApi(pipeline, yard, files).table()
     table |= BatchesApi(pipeline, yard, files, here).table() | MessageBatchesApi(pipeline, yard, files, here).table()
-    return JobParts(yard, broker, Background(yard), table, settings.broker)
+    return JobParts(yard, broker, background, table, settings.broker)
 
 
 def give_again(plan: Plan, pipeline: Pipeline, desk: Desk, reader: StoreConnection, background: Background) -> Memory:

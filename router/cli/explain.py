@@ -25,6 +25,8 @@ _ID: Final = re.compile(r"req_[0-9a-f]{12,}")
 _COLUMNS: Final = (("", "left"), ("model", "left"), ("$ expected", "right"), ("likely", "left"), ("quality", "left"),
                    ("ttft p95", "right"), ("price of", "left"), ("", "left"))  # fmt: skip  # titles with their sides
 _FLIPS: Final = 6
+_MINUTES: Final = 600
+"""From so many seconds on, minutes are told."""
 _WARM: Final = 3
 _REJECTED: Final = 10
 """Rejected candidates that are shown unless all are asked for."""
@@ -35,6 +37,7 @@ _REJECTED: Final = 10
 @click.option("--policy", help="Policy to decide by, instead of the bound one (files only).")
 @click.option("--team", help="Decide as for this team (files only).")
 @click.option("--app", help="Decide as for this application (files only).")
+@click.option("--deadline", help="When the answer is needed, such as 4h: every tier bids (files only).")
 @click.option("--json", "as_json", is_flag=True, help="JSON, one line a request, instead of tables.")
 @click.option("--sources", is_flag=True, help="Also what each figure rests on.")
 @click.option("--all", "everything", is_flag=True, help="Every rejected candidate, not only the cheapest.")
@@ -43,6 +46,7 @@ def explain(
     policy: str | None,
     team: str | None,
     app: str | None,
+    deadline: str | None,
     *,
     as_json: bool,
     sources: bool,
@@ -53,11 +57,13 @@ def explain(
     WHAT is a request's id (x-costrouter-request-id of its answer), a JSON file with a request's body, a .jsonl file with
     one body a line (also as lines of a batch), or - for standard input.
     """
-    given = {"policy": policy, "team": team, "app": app}
+    given = {"policy": policy, "team": team, "app": app, "deadline": deadline}
     headers = {f"x-costrouter-{name}": value for name, value in given.items() if value}
     if _ID.fullmatch(what):
         if headers:
-            raise click.ClickException("--policy, --team and --app are for files: what was decided is told as it was")
+            raise click.ClickException(
+                "--policy, --team, --app and --deadline are for files: what was decided is told as it was"
+            )
         found = [ask("GET", f"/costrouter/v1/decisions/{what}")]
     else:
         found = [ask("POST", "/costrouter/v1/estimate", body, headers) for body in _bodies(what)]
@@ -127,6 +133,13 @@ def _show(out: Console, found: dict[str, Any], left_out: int, *, sources: bool) 
         out.print(f"{left_out} more rejected; --all shows them")
     if sources:
         _show_sources(out, found)
+    if found.get("deferred"):
+        _show_bids(out, found["deferred"])
+    _show_otherwise(out, found)
+
+
+def _show_otherwise(out: Console, found: dict[str, Any]) -> None:
+    """What would change the choice, and what would cost less."""
     flips = found["would_flip"][:_FLIPS]
     if flips:
         out.print("\nWould flip if:")
@@ -137,6 +150,26 @@ def _show(out: Console, found: dict[str, Any], left_out: int, *, sources: bool) 
         for saving in found["could_be_cheaper"]:
             cost = _short(saving["estimated_cost_usd"])
             out.print(f"  {saving['if']} → {_name(saving['then'])} ${cost} ({saving['percent']:+.0f} %)")
+
+
+def _show_bids(out: Console, deferred: dict[str, Any]) -> None:
+    """What each tier would do by the deadline."""
+    hours, seconds = divmod(deferred["deadline_s"], 3600)
+    out.print(f"\nBids, for an answer within {hours} h {seconds // 60} min:")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("", "bid", "$ expected", "if on time", "nine in ten within", "on time"):
+        table.add_column(title, justify="left" if title in ("", "bid") else "right", no_wrap=True)
+    for bid in deferred["bids"]:
+        chosen = all(bid[name] == deferred[name] for name in ("model", "provider", "tier", "effort", "promised_s"))
+        table.add_row(
+            "✓" if chosen else "",
+            _name(bid),
+            _short(bid["estimated_cost_usd"]),
+            _short(bid["own_cost_usd"]),
+            f"{bid['promised_s'] // 60:,} min" if bid["promised_s"] >= _MINUTES else f"{bid['promised_s']} s",
+            bid["on_time"],
+        )
+    out.print(table)
 
 
 def _limits(limits: dict[str, Any]) -> str:

@@ -29,6 +29,20 @@ rules:
   - {name: others}
 """
 
+WAITING = """
+version: 1
+policy: waiting
+candidates: {include: [openai/gpt-6.2-sol]}
+rules: [{name: any, tiers: [realtime, window]}]
+"""
+EVERYTHING = """
+version: 1
+policy: everything
+candidates: {include: [openai/gpt-6.2-sol]}
+rules: [{name: any, tiers: [realtime, window, batch]}]
+"""
+WINDOWED = "openai/gpt-6.2-sol"
+
 # A job may take its deadline of a minute.
 pytestmark = pytest.mark.timeout(150)
 
@@ -41,6 +55,8 @@ def batching_node(tmp_path_factory):
     def edit(place):
         (place / "brief.yaml").write_text(BRIEF)
         (place / "patient.yaml").write_text(PATIENT)
+        (place / "waiting.yaml").write_text(WAITING)
+        (place / "everything.yaml").write_text(EVERYTHING)
 
     policies = policies_copy(folder / "policies", edit)
     with Node(folder, workers=2, sim_batch_speed=3600, policies=policies) as node:
@@ -240,3 +256,109 @@ async def test_jobs_are_listed_for_who_sent_them(tenant, web):
         await finished(web, tenant, f"/costrouter/v1/jobs/{job}")
     assert len(await tenant.rows(3)) == 3
     json.dumps(page)
+
+
+def at_the_provider(node):
+    return node.http.get(f"{node.sim_url}/_sim/batches").json()["batches"]
+
+
+async def test_a_held_chat_completion_is_made_in_the_longest_window_at_its_price(tenant):
+    headers = {"x-costrouter-deadline": "60s", "x-costrouter-policy": "waiting"}
+    async with tenant.sdk(timeout=90) as sdk:
+        raw = await sdk.chat.completions.with_raw_response.create(model=WINDOWED, messages=SAYS, extra_headers=headers)
+    assert raw.parse().choices[0].message.content
+    assert raw.headers["x-costrouter-tier"] == "window-8h"
+    row = await tenant.row()
+    assert (row.tier, row.outcome, row.certainty) == ("window-8h", "ok", "metered")
+    assert row.cost_nano == pytest.approx(row.baseline_nano * 0.6, abs=2)
+    (billed,) = tenant.node.bill()
+    assert (billed["tier"], billed["nano"]) == ("window-8h", row.cost_nano)
+
+
+async def test_a_background_response_waits_in_the_window_that_its_caller_names(tenant):
+    async with tenant.sdk() as sdk:
+        made = await sdk.responses.create(
+            model=WINDOWED,
+            input=SAYS[0]["content"],
+            background=True,
+            background_options={"completion_window": "8h"},
+            extra_headers={"x-costrouter-policy": "waiting", "x-costrouter-deadline": "60s"},
+        )
+        assert made.status == "queued"
+        found = []
+
+        async def over():
+            found[:] = [await sdk.responses.retrieve(made.id)]
+            return found[0].status not in ("queued", "in_progress")
+
+        await until(over, 60)
+    assert (found[0].status, found[0].id, found[0].background) == ("completed", made.id, True)
+    assert found[0].output_text
+    row = await tenant.row()
+    assert (row.tier, row.certainty) == ("window-8h", "metered")
+    assert [line["nano"] for line in tenant.node.bill()] == [row.cost_nano]
+
+    async def removed():
+        told = tenant.node.http.get(f"{tenant.node.sim_url}/_sim/batches").json()["batches"]
+        return [one["hidden"] for one in told] == [True]
+
+    await until(removed, 20)
+
+
+async def test_a_window_bids_against_the_batch_and_the_estimate_shows_both(tenant, web):
+    headers = {**tenant.headers, "x-costrouter-deadline": "8h", "x-costrouter-policy": "everything"}
+    body = {"model": WINDOWED, "messages": SAYS}
+    async with web.post(f"{tenant.node.url}/costrouter/v1/estimate", json=body, headers=headers) as told:
+        deferred = (await told.json())["deferred"]
+    assert deferred["tier"] == "batch"
+    own = {bid["tier"]: float(bid["own_cost_usd"]) for bid in deferred["bids"]}
+    at_once = own["realtime"]
+    assert own == {
+        "batch": pytest.approx(at_once * 0.5, abs=1e-9),
+        "window-8h": pytest.approx(at_once * 0.6, abs=1e-9),
+        "window-2h": pytest.approx(at_once * 0.7, abs=1e-9),
+        "realtime": at_once,
+    }
+    expected = [float(bid["estimated_cost_usd"]) for bid in deferred["bids"]]
+    assert expected == sorted(expected)
+
+
+async def test_a_creation_whose_answer_was_lost_is_booked_and_not_repeated(tenant):
+    simulate(tenant.node, {"kind": "create_lost"})
+    headers = {"x-costrouter-deadline": "60s", "x-costrouter-policy": "waiting"}
+    async with tenant.sdk(timeout=90) as sdk:
+        raw = await sdk.responses.with_raw_response.create(
+            model=WINDOWED, input=SAYS[0]["content"], extra_headers=headers
+        )
+    assert raw.headers["x-costrouter-tier"] == "realtime", "it goes on at once"
+    rows = {row.attempt.split("/", 2)[2]: row for row in await tenant.rows(2)}
+    assert (rows["1"].tier, rows["1"].certainty) == ("window-8h", "estimated")
+    assert rows["1"].cost_nano > 0
+    assert (rows["2/1"].tier, rows["2/1"].certainty) == ("realtime", "metered")
+    assert len(at_the_provider(tenant.node)) == 1, "it was created twice"
+
+
+async def test_what_turns_a_creation_away_is_waited_for(tenant):
+    tenant.node.faults({"provider": "openai", "kind": "rate_limit", "times": 2})
+    headers = {"x-costrouter-deadline": "60s", "x-costrouter-policy": "waiting"}
+    async with tenant.sdk(timeout=90) as sdk:
+        raw = await sdk.responses.with_raw_response.create(
+            model=WINDOWED, input=SAYS[0]["content"], extra_headers=headers
+        )
+    assert raw.headers["x-costrouter-tier"] == "window-8h"
+    row = await tenant.row()
+    assert [line["nano"] for line in tenant.node.bill()] == [row.cost_nano]
+
+
+async def test_what_never_comes_is_called_off_and_goes_its_way_out(tenant):
+    simulate(tenant.node, {"kind": "never"}, {"kind": "get_fails"}, {"kind": "cancel_lost"})
+    headers = {"x-costrouter-deadline": "8s", "x-costrouter-policy": "waiting"}
+    async with tenant.sdk(timeout=90) as sdk:
+        raw = await sdk.responses.with_raw_response.create(
+            model=WINDOWED, input=SAYS[0]["content"], extra_headers=headers
+        )
+    assert raw.headers["x-costrouter-tier"] == "realtime"
+    rows = {row.attempt.split("/", 2)[2]: row for row in await tenant.rows(2)}
+    assert (rows["1"].tier.partition("-")[0], rows["1"].cost_nano) == ("window", 0)
+    assert sum(row.cost_nano for row in rows.values()) == sum(line["nano"] for line in tenant.node.bill())
+    assert [one["state"] for one in at_the_provider(tenant.node)] == ["cancelled"]

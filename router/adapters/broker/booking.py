@@ -20,7 +20,18 @@ from router.adapters.jobs.records import Move
 from router.adapters.store.layout import decode_row
 from router.core.booking.ending import ended_row
 from router.core.errors import RouterError
-from router.core.jobs.jobs import Answer, Event, Line, LineFate, Manifest, Parcel, after, attempt_name, custom_id
+from router.core.jobs.jobs import (
+    UNFOUND,
+    Answer,
+    Event,
+    Line,
+    LineFate,
+    Manifest,
+    Parcel,
+    after,
+    attempt_name,
+    custom_id,
+)
 from router.core.money import nano_ceil
 from router.core.pricing import cost_pico
 from router.core.values import Certainty, Outcome, Price, Row, Usage
@@ -69,7 +80,7 @@ class Booking:
         """Everything that a parcel that is over leaves behind. Raises `BatchTrouble`, `BlobsUnavailable`."""
         yard = self._yard
         manifest = await yard.store.manifest(parcel)
-        never_sent = not parcel.remote
+        never_sent = not parcel.remote and parcel.outcome != UNFOUND
         found = {} if never_sent or api is None else await self._read(api, parcel, manifest)
         if found is None:
             return "not_ours", _taken_back(parcel)
@@ -90,7 +101,8 @@ class Booking:
             name = attempt_name(entry.job, entry.number, entry.attempt)
             if line is None or line.bound != parcel.id:
                 continue  # it has gone on without this parcel, or its job is gone
-            move = self._move(parcel, entry, line, result, row, unwanted=unwanted[entry.job])
+            cost_nano = 0 if never_sent else row.cost_nano
+            move = self._move(parcel, entry, line, result, cost_nano, unwanted=unwanted[entry.job])
             moves.append(move)
             if move.queue:
                 hand_on.append((name, attempt_name(entry.job, entry.number, entry.attempt + 1)))
@@ -141,11 +153,13 @@ class Booking:
         told["x-costrouter-tier"] = parcel.tier
         async with await yard.vault.writer(name) as writing:
             async for result in api.results(parcel):
-                index = places.get(result.custom_id)
+                index = places.get(result.custom_id) if result.custom_id else 0
                 strange = strange or index is None
                 if index is None or index in found:
                     continue
-                usage = OUTBOUND[api.dialect].usage_of(result.body) if result.fate == "succeeded" else Usage(0)
+                usage = OUTBOUND[api.dialect].usage_of(result.body)
+                if usage is None and result.fate != "succeeded":
+                    usage = Usage(0)
                 headers = told
                 if usage is not None:
                     cost = nano_ceil(cost_pico(manifest[index].price, usage))
@@ -202,11 +216,13 @@ class Booking:
             known |= {(job, number): line for number, line in zip(numbers, lines, strict=True)}
         return [known[entry.job, entry.number] for entry in manifest]
 
-    def _move(self, parcel: Parcel, entry: Manifest, line: Line, result: _Found, row: Row, *, unwanted: bool) -> Move:
+    def _move(
+        self, parcel: Parcel, entry: Manifest, line: Line, result: _Found, cost_nano: int, *, unwanted: bool
+    ) -> Move:
         then = after(result.fate, line.tries, unwanted=unwanted)
         if then == "again":
             move = self._again(entry, line, parcel)
-            return msgspec.structs.replace(move, cost_nano=0 if not parcel.remote else row.cost_nano)
+            return msgspec.structs.replace(move, cost_nano=cost_nano)
         state = {"deliver": "succeeded" if result.fate == "succeeded" else "failed", "drop": "cancelled"}.get(
             then, "failed"
         )
@@ -214,12 +230,12 @@ class Booking:
             line,
             state=state,
             bound="",
-            status=result.status or row.status,
+            status=result.status or _OUTCOMES.get(result.fate, _OK)[1],
             result=result.place,
             error="" if state == "succeeded" else ("cancelled" if state == "cancelled" else f"batch_{result.fate}"),
             ended_ms=self._yard.now_ms(),
         )
-        return Move(entry.job, entry.number, line, ended, cost_nano=row.cost_nano if parcel.remote else 0)
+        return Move(entry.job, entry.number, line, ended, cost_nano=cost_nano)
 
     def _again(self, entry: Manifest, line: Line, parcel: Parcel) -> Move:
         then = msgspec.structs.replace(line, state="queued", bound="", avoid=parcel.tier)

@@ -31,7 +31,7 @@ MOST_WAITING: Final = 48 << 20
 LINGER_MS: Final = 30_000
 """How long the first line of a parcel waits for others, at most."""
 
-_Key = tuple[str, str, str, int]
+_Key = tuple[str, str, str, str, int]
 
 
 @dataclass
@@ -84,9 +84,11 @@ class Gatherer:
         left_ms = max(job.deadline_ms - now_ms, 1)
         # Lines of about the same urgency: a parcel is given up for all of them at once.
         endpoint = INBOUND[job.endpoint].endpoint
-        key = (job.tenant, planned.option.entry, endpoint, left_ms.bit_length())
+        option = planned.option
+        key = (job.tenant, option.entry, option.tier, endpoint, left_ms.bit_length())
         group = self._groups.get(key)
-        most = self._yard.apis[planned.option.provider].most_lines
+        api = self._yard.api(option.provider, option.tier)
+        most = 1 if api is None else api.most_lines
         if group is not None and (len(group.lines) >= most or group.size + len(body) > MOST_BYTES):
             await self._leave(key)
             group = None
@@ -95,7 +97,9 @@ class Gatherer:
             group = self._groups[key] = _Group(now_ms, now_ms + round(linger), endpoint, [])
         group.lines.append(waiting)
         group.size += len(body)
-        if sum(found.size for found in self._groups.values()) > MOST_WAITING:
+        if most == 1:
+            await self._leave(key)
+        elif sum(found.size for found in self._groups.values()) > MOST_WAITING:
             await self._leave(max(self._groups, key=lambda name: self._groups[name].size))
 
     async def leave(self, *, all_of_them: bool = False) -> None:

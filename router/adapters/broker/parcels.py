@@ -16,6 +16,7 @@ from router.adapters.jobs.batch_calls import BatchTrouble
 from router.core.jobs.deadlines import Reserve, give_up, reserve_for
 from router.core.jobs.jobs import (
     RESUME,
+    UNFOUND,
     Action,
     Event,
     Parcel,
@@ -39,7 +40,7 @@ RUN_MS: Final = 20_000
 """Taken for the time that an answer in real time takes, where nothing else is known of a parcel's lines."""
 _GIVEN_UP: Final = 12
 """Failures to read results in a row after which there are none."""
-_LATER: Final = frozenset({"unknown", "full", "running", "stopped"})
+_LATER: Final = frozenset({"unknown", "unsent", "full", "running", "stopped"})
 """Events after which asking again makes sense only later."""
 _LEFT_ALONE: Final = 5
 """Failures to delete in a row after which a provider's files are left to expire."""
@@ -95,7 +96,7 @@ class Parcels:
                 await self._yard.store.forget_parcel(parcel)
                 return
             asked = event in _LATER
-            failed = event in ("unknown", "full")
+            failed = event in ("unknown", "unsent", "full")
             parcel = msgspec.structs.replace(parcel, state=state, pauses=parcel.pauses + 1 if failed else 0)
             if not await self._written(leased, parcel):
                 return  # it is another broker's by now
@@ -147,7 +148,7 @@ class Parcels:
         return now_ms + max(50, round(wait))
 
     async def _do(self, action: Action, parcel: Parcel) -> tuple[Event, Parcel]:
-        api = self._yard.apis.get(parcel.provider)
+        api = self._yard.api(parcel.provider, parcel.tier)
         try:
             if api is None:
                 # Its key was taken out of the environment: what is there cannot be reached, and nothing can be sent.
@@ -168,7 +169,13 @@ class Parcels:
             event = "full"  # it was answered, so nothing has begun
         elif action in ("create", "upload") and event == "lost":
             event = "refused"
-        elif action in ("look", "delete", "book") or (action == "cancel" and event == "refused"):
+        elif action == "look" and not self._found_again(parcel):
+            parcel = msgspec.structs.replace(parcel, outcome=UNFOUND)
+        elif (
+            action in ("look", "delete", "book")
+            or (action == "cancel" and event == "refused")
+            or (event == "unsent" and action != "create")
+        ):
             event = "unknown"
         if action == "delete" and parcel.pauses >= _LEFT_ALONE:
             event = "deleted"
@@ -181,6 +188,10 @@ class Parcels:
                 # Results that cannot be had are as good as none; what they cost stands as an estimate.
                 parcel = msgspec.structs.replace(parcel, outputs=(), outcome="completed")
         return event, parcel
+
+    def _found_again(self, parcel: Parcel) -> bool:
+        api = self._yard.api(parcel.provider, parcel.tier)
+        return api is None or api.found_again
 
     async def _without_api(self, action: Action, parcel: Parcel) -> tuple[Event, Parcel]:
         if action == "book":

@@ -15,8 +15,9 @@ from router.attempt import Attempt, Desk
 from router.core.budgets.words import budget_refusal
 from router.core.deciding.decide import Decision, Option, cheapest, expected_output, highest_cost, hold, prompt_tokens
 from router.core.errors import RouterError
-from router.core.jobs.deadlines import ON_TIME_PPM, PPM, Bid, Chosen, Reserve, choose, reserve_for
+from router.core.jobs.deadlines import ON_TIME_PPM, PPM, Bid, Chosen, Reserve, choose, judged, reserve_for
 from router.core.jobs.jobs import attempt_name
+from router.core.jobs.tiers import kind_of, word_of
 from router.core.pricing import REALTIME, price_at
 from router.core.wire import EXPRESSES
 from router.dialects.described import wholly
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from router.core.values import Price, Row
     from router.ports import ProviderLink
 
-BATCH: Final = "batch"
 GRACE_MS: Final = 5_000
 _RESERVATIONS: Final = 5
 _PEAK_STEP_MS: Final = 1_800_000
@@ -56,8 +56,8 @@ class Planned(msgspec.Struct, frozen=True):
 
     @property
     def batched(self) -> bool:
-        """Whether it goes by a provider's batch API."""
-        return self.option.tier == BATCH
+        """Whether it goes by a provider's batch API, or in one of its completion windows."""
+        return kind_of(self.option.tier) is not None
 
 
 class Planner:
@@ -67,7 +67,7 @@ class Planner:
         desk: the ports of attempts, with the ledger of work that waits.
         ledger: the same ledger.
         links: providers by name.
-        apis: those with a batch API.
+        apis: those that sell tiers which are answered later, by provider and kind of tier.
         known: how long tiers take.
     """
 
@@ -76,7 +76,7 @@ class Planner:
         desk: Desk,
         ledger: JobLedger,
         links: Mapping[str, ProviderLink],
-        apis: Mapping[str, BatchApi],
+        apis: Mapping[tuple[str, str], BatchApi],
         known: JobWaits,
     ) -> None:
         self._desk = desk
@@ -88,11 +88,11 @@ class Planner:
         self._prices: dict[tuple[str, str, int], Price | None] = {}
 
     def wholly(self, seen: Considered) -> Considered:
-        """The request read to its last field where a batch in another dialect may bid for it."""
+        """The request read to its last field where what speaks another dialect may bid for it later."""
         rule = rule_of(seen)
         inbound = seen.inbound
-        foreign = any(api.dialect != inbound.native for api in self._apis.values())
-        if rule is None or BATCH not in rule.tiers or not foreign:
+        tiers = () if rule is None else rule.tiers
+        if not any(kind in tiers and api.dialect != inbound.native for (_, kind), api in self._apis.items()):
             return seen
         try:
             request, facts = wholly(inbound, seen.request, seen.facts)
@@ -101,9 +101,10 @@ class Planner:
         return msgspec.structs.replace(seen, request=request, facts=facts)
 
     def order(self, seen: Considered, attempt: Attempt) -> bytes:
-        """The request as it lies in its provider's batch."""
-        provider = attempt.decision.option.provider
-        how = way(seen.inbound.api, (self._apis[provider].dialect,))
+        """The request as it lies in its provider's batch, or is begun in its window."""
+        option = attempt.decision.option
+        provider = option.provider
+        how = way(seen.inbound.api, (self._apis[provider, word_of(option.tier)].dialect,))
         return how.order(seen.request, attempt.decision, self._links[provider].quirks).body
 
     def plan(self, seen: Considered, left_ms: int, avoid: str = "") -> Planned | None:
@@ -112,8 +113,26 @@ class Planner:
         Args:
             seen: the request.
             left_ms: until the deadline.
-            avoid: a tier that has failed this request.
+            avoid: a tier that has failed this request; then it goes by none that is answered later.
         """
+        instant, cost = self._instant(seen)
+        options, bids, reserve, run_ms = self._bids(seen, left_ms, avoid)
+        chosen = choose(bids, left_ms, reserve, self.on_time_ppm(seen))
+        if chosen is None and instant is not None:
+            # Too late for anything else: at once is the best that can be done, and the breach is recorded.
+            chosen = Chosen(0, cost, cost, 0, run_ms, early=False)
+        if chosen is None:
+            return None
+        return Planned(options[chosen.index], chosen, instant, cost, reserve, bids[chosen.index].wait_ms)
+
+    def offers(self, seen: Considered, left_ms: int) -> list[tuple[Option, Chosen]]:
+        """Every way that the policy admits and that can begin in time, the least expected cost first."""
+        options, bids, reserve, _ = self._bids(seen, left_ms)
+        found = [(options[one.index], one) for one in judged(bids, left_ms, reserve) if one is not None]
+        return sorted(found, key=lambda offer: (offer[1].expected_pico, offer[1].promised_ms))
+
+    def _bids(self, seen: Considered, left_ms: int, avoid: str = "") -> tuple[list[Option], list[Bid], Reserve, int]:
+        """Every way with its bid, the time kept for the way out, and what an answer at once takes at its slowest."""
         options: list[Option] = []
         bids: list[Bid] = []
         instant, cost = self._instant(seen)
@@ -127,16 +146,10 @@ class Planner:
         if seen.route.instead is None:
             # A policy that only observes changes nothing of how it is served.
             for option, pico, wait_ms in self._ways(seen, left_ms, avoid):
-                waits = self._known.of(option.provider, BATCH) if option.tier == BATCH else None
+                waits = None if kind_of(option.tier) is None else self._known.of(option.provider, option.tier)
                 bids.append(Bid(len(options), pico, waits, wait_ms))
                 options.append(option)
-        chosen = choose(bids, left_ms, reserve, self.on_time_ppm(seen))
-        if chosen is None and instant is not None:
-            # Too late for anything else: at once is the best that can be done, and the breach is recorded.
-            chosen = Chosen(0, cost, cost, 0, run_ms, early=False)
-        if chosen is None:
-            return None
-        return Planned(options[chosen.index], chosen, instant, cost, reserve, bids[chosen.index].wait_ms)
+        return options, bids, reserve, run_ms
 
     def on_time_ppm(self, seen: Considered) -> int:
         """The least chance to be on time that the policy asks for."""
@@ -230,13 +243,16 @@ class Planner:
             for option in used.options:
                 if option.tier != REALTIME:
                     continue
-                if BATCH in tiers and avoid != BATCH and self._batches(seen, option):
-                    yield from self._priced(seen, option, BATCH, now, 0, cap)
+                for tier in () if avoid else option.prices:
+                    kind = kind_of(tier)
+                    if kind is not None and kind in tiers and self._takes(seen, option, kind):
+                        yield from self._priced(seen, option, tier, now, 0, cap)
                 yield from self._off_peak(seen, option, now, left_ms, cap)
             return
 
-    def _batches(self, seen: Considered, option: Option) -> bool:
-        api = self._apis.get(option.provider)
+    def _takes(self, seen: Considered, option: Option, kind: str) -> bool:
+        """Whether such a request can be put to a provider that way."""
+        api = self._apis.get((option.provider, kind))
         if api is None or seen.request.stream or seen.inbound.endpoint not in api.endpoints:
             return False
         if option.dialects and api.dialect not in option.dialects:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from router.adapters.jobs.store import NEWS
+from router.adapters.jobs.news import LISTEN_MS, NEWS
 from router.ports import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ BUSY_MS: Final = 5_000
 """A tenant who has jobs is looked at so often at least."""
 IDLE_MS: Final = 60_000
 """One who has none."""
-LISTEN_MS: Final = 4_000
-"""How long the store keeps a listener waiting, at most; less than the connection's bound on a call."""
 LEAST_S: Final = 0.01
 MOST_S: Final = 5.0
 _AGAIN_S: Final = 1.0

@@ -14,6 +14,7 @@ from router.adapters.fleet.metrics import total
 from router.adapters.jobs.records import Move
 from router.adapters.store.layout import tenant_prefix
 from router.core.jobs.jobs import Answer, Job, Line, attempt_name
+from router.core.jobs.tiers import word_of
 from router.core.values import Identity
 from router.ports import BlobMissing, StoreUnavailable
 
@@ -59,7 +60,7 @@ class Yard:
         vault: Vault,
         planner: Planner,
         pipeline: Pipeline,
-        apis: Mapping[str, BatchApi],
+        apis: Mapping[tuple[str, str], BatchApi],
         links: Mapping[str, ProviderLink],
         known: JobWaits,
         clock: Clock,
@@ -73,7 +74,7 @@ class Yard:
         self.vault = vault
         self.planner = planner
         self.pipeline = pipeline
-        self.apis = apis
+        self._apis = apis
         self.links = links
         self.known = known
         self.clock = clock
@@ -85,6 +86,10 @@ class Yard:
         """Add to a total of /metrics."""
         key = total(name, *labels)
         self._totals[key] = self._totals.get(key, 0) + by
+
+    def api(self, provider: str, tier: str) -> BatchApi | None:
+        """By which API a provider's tier is reached; None where its key is not here (any more)."""
+        return self._apis.get((provider, word_of(tier)))
 
     @property
     def pace(self) -> float:

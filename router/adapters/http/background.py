@@ -26,6 +26,7 @@ from router.ports import BlobMissing, BlobsUnavailable, StoreUnavailable
 
 if TYPE_CHECKING:
     from router.adapters.broker.yard import Yard
+    from router.adapters.jobs.news import Endings
     from router.adapters.jobs.records import Tally
     from router.considered import Considered
     from router.core.jobs.jobs import Job
@@ -35,7 +36,6 @@ _PREFIX: Final = "resp_"
 _STATES: Final = {"queued": "queued", "in_progress": "in_progress", "cancelling": "in_progress"}
 QUIET_S: Final = 15.0
 """How long a stream may say nothing."""
-_LOOK_S: Final = 0.25
 
 
 def answer_id(job: str) -> str:
@@ -48,10 +48,12 @@ class Background:
 
     Args:
         yard: where jobs lie.
+        endings: tells of jobs that have their end.
     """
 
-    def __init__(self, yard: Yard) -> None:
+    def __init__(self, yard: Yard, endings: Endings) -> None:
         self._yard = yard
+        self.endings = endings
 
     async def find(self, tenant: str, response_id: str) -> Tally | None:
         """The job behind a response; None for an id of another kind, or of nobody's.
@@ -188,20 +190,21 @@ class BackgroundStream:
             return b""
         loop = asyncio.get_running_loop()
         until = loop.time() + QUIET_S
-        while loop.time() < until:
-            try:
-                tally = await self._background.find(self._job.tenant, answer_id(self._job.id))
-                if tally is None:
-                    raise _gone(answer_id(self._job.id))
-                if tally.ended_ms:
-                    found = await self._background.response(tally)
-                    self._over = True
-                    return events_of(found, self._after)
-            except RouterError as error:
-                if error.code != "store_unavailable":
-                    self._over = True
-                    return error_event(error)
-            await asyncio.sleep(_LOOK_S)
+        with self._background.endings.awaiting(self._job.id) as end:
+            while loop.time() < until:
+                try:
+                    tally = await self._background.find(self._job.tenant, answer_id(self._job.id))
+                    if tally is None:
+                        raise _gone(answer_id(self._job.id))
+                    if tally.ended_ms:
+                        found = await self._background.response(tally)
+                        self._over = True
+                        return events_of(found, self._after)
+                except RouterError as error:
+                    if error.code != "store_unavailable":
+                        self._over = True
+                        return error_event(error)
+                await end.news()
         return b": waiting\n\n"
 
     async def abandon(self) -> None:

@@ -1,7 +1,8 @@
 """Requests with a deadline: handed in as jobs where that is cheaper, and their answers awaited or promised.
 
 Belongs here: what a caller with a deadline gets, by convention: held and answered 200, or with ``Prefer: respond-async``
-(RFC 7240) 202 and a place to look. Does not belong here: which way it goes (broker/planner.py) and doing it (broker/broker.py).
+(RFC 7240) 202 and a place to look. Does not belong here: which way it goes (broker/planner.py), doing it (broker/broker.py), and a
+held connection once bytes keep it alive (held.py).
 
 A held connection gets bytes that keep it alive only while real time can still answer in time: once they are out the
 status is 200, and no error could be told behind it.
@@ -19,15 +20,16 @@ import msgspec
 from router.adapters.broker.ends import cancel
 from router.adapters.broker.planner import policy_of
 from router.adapters.broker.yard import SMALL, encode_identity
-from router.adapters.http.background import Background, answer_id, kept_without_stream, window
+from router.adapters.http.background import answer_id, kept_without_stream, window
+from router.adapters.http.held import QUIET_S, HeldAnswer
 from router.adapters.http.told import told_error
+from router.adapters.jobs.news import LOOK_S
 from router.core.deciding.explain import refusal
 from router.core.errors import RouterError
 from router.core.jobs.jobs import Job, Line
 from router.core.money import nano_ceil, usd
 from router.dialects.orders import due_ms
 from router.dialects.responses.background import standing
-from router.dialects.ways import INBOUND
 from router.pipeline import Reply
 from router.ports import BlobMissing, BlobsUnavailable, StoreUnavailable
 
@@ -38,9 +40,12 @@ if TYPE_CHECKING:
     from router.adapters.broker.broker import Broker
     from router.adapters.broker.planner import Planned
     from router.adapters.broker.yard import Yard
+    from router.adapters.http.background import Background
     from router.attempt import Headers
     from router.considered import Considered
+    from router.core.deciding.decide import Option
     from router.core.deciding.snapshot import Snapshot
+    from router.core.jobs.deadlines import Chosen
     from router.core.values import Identity
     from router.pipeline import Call
 
@@ -51,10 +56,9 @@ KEEP_MS: Final = 7 * 86_400_000
 """How long an answer is kept after its job's end."""
 _DAY_MS: Final = 86_400_000
 _MOST_HINTS: Final = 1_000
-QUIET_S: Final = 20.0
-"""How long a held connection may be silent."""
-_FIRST_LOOK_S: Final = 0.05
-_LAST_LOOK_S: Final = 1.0
+_MOST_BIDS: Final = 20
+GONE_S: Final = 1.0
+"""After so long it is seen that a caller has gone who waits silently."""
 _CARRIED: Final = ("anthropic-version", "anthropic-beta")
 _LEFT_OUT: Final = frozenset({"x-costrouter-deadline", "x-costrouter-webhook", "x-costrouter-budget-usd"})
 
@@ -65,14 +69,16 @@ class Deferral:
     Args:
         yard: the broker's place of work.
         broker: woken when there is something new; None where brokers run elsewhere.
+        background: knows responses that are made in the background, and hears of jobs' ends.
         hold_ms: how long a connection is held, at most.
     """
 
-    def __init__(self, yard: Yard, broker: Broker | None, *, hold_ms: int) -> None:
+    def __init__(self, yard: Yard, broker: Broker | None, background: Background, *, hold_ms: int) -> None:
         self._yard = yard
+        self.endings = background.endings
         self._broker = broker
         self._hold_ms = hold_ms
-        self._background = Background(yard)
+        self._background = background
         self._hints: dict[tuple[str, str, str, str, bool], str] = {}
         self._hinted = 0
         self._asked: Snapshot | None = None
@@ -119,18 +125,14 @@ class Deferral:
             RouterError: the deadline cannot be.
         """
         now_ms = self._yard.now_ms()
-        seen = self._yard.planner.wholly(seen)
-        planned = self._yard.planner.plan(seen, deadline_of(seen.orders.deadline, now_ms) - now_ms)
+        planner = self._yard.planner
+        seen = planner.wholly(seen)
+        left_ms = deadline_of(seen.orders.deadline, now_ms) - now_ms
+        planned = planner.plan(seen, left_ms)
         if planned is None:
             return None
-        return {
-            "model": planned.option.model,
-            "provider": planned.option.provider,
-            "tier": planned.option.tier,
-            "estimated_cost_usd": usd(nano_ceil(planned.chosen.expected_pico)),
-            "promised_s": planned.chosen.promised_ms // 1000,
-            "on_time": f"{planned.chosen.on_time_ppm / 10_000:.2f}%",
-        }
+        bids = [_bid(option, chosen) for option, chosen in planner.offers(seen, left_ms)[:_MOST_BIDS]]
+        return {**_bid(planned.option, planned.chosen), "deadline_s": left_ms // 1000, "bids": bids}
 
     def hint(self, seen: Considered) -> str:
         """What a day's time would save such a request, in a few words; "" for nothing. Worked out once a minute for each
@@ -227,19 +229,21 @@ class Deferral:
         """Wait for the answer, silently at first."""
         loop = asyncio.get_running_loop()
         quiet_until = loop.time() + QUIET_S
-        look = _FIRST_LOOK_S
-        while True:
-            answer = await self.answer(job)
-            if answer is not None:
-                return answer
-            if call.gone():
-                await cancel(self._yard, job)
-                raise ConnectionResetError("the caller has gone")
-            if loop.time() >= quiet_until and self._can_still_make_it(job):
-                stream = HeldAnswer(self, job)
-                return Reply(headers=_job_headers(job, "application/json"), body=b" ", stream=stream)
-            await asyncio.sleep(look)
-            look = min(look * 1.3, _LAST_LOOK_S)
+        look_at, told = 0.0, False
+        with self.endings.awaiting(job.id) as end:
+            while True:
+                if told or loop.time() >= look_at:
+                    answer = await self.answer(job)
+                    if answer is not None:
+                        return answer
+                    look_at = loop.time() + LOOK_S
+                if call.gone():
+                    await cancel(self._yard, job)
+                    raise ConnectionResetError("the caller has gone")
+                if loop.time() >= quiet_until and self._can_still_make_it(job):
+                    stream = HeldAnswer(self, job)
+                    return Reply(headers=_job_headers(job, "application/json"), body=b" ", stream=stream)
+                told = await end.news(GONE_S)
 
     def _can_still_make_it(self, job: Job) -> bool:
         return self._yard.now_ms() < job.deadline_ms
@@ -275,41 +279,18 @@ class Deferral:
         await cancel(self._yard, job)
 
 
-class HeldAnswer:
-    """A held connection once bytes keep it alive: white space until the answer is there, which JSON allows before it."""
-
-    def __init__(self, deferral: Deferral, job: Job) -> None:
-        self._deferral = deferral
-        self._job = job
-        self._over = False
-
-    @property
-    def whole(self) -> bool:
-        """Whether the answer has been given."""
-        return self._over
-
-    async def next_part(self) -> bytes:
-        """The next bytes; b"" at the end. Raises `RouterError` where there will be no answer: the connection is cut."""
-        if self._over:
-            return b""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + QUIET_S
-        while loop.time() < until:
-            answer = await self._deferral.answer(self._job)
-            if answer is not None:
-                self._over = True
-                return answer.body
-            await asyncio.sleep(_LAST_LOOK_S)
-        return b" "
-
-    def cut(self, error: RouterError) -> bytes:
-        """What stands where the answer would have stood."""
-        return b"" if self._over else INBOUND[self._job.endpoint].error_body(error)
-
-    async def abandon(self) -> None:
-        """The caller has gone."""
-        if not self._over:
-            await self._deferral.leave(self._job)
+def _bid(option: Option, chosen: Chosen) -> dict[str, Any]:
+    """One way to have it done by the deadline, for people and programs."""
+    return {
+        "model": option.model,
+        "provider": option.provider,
+        "tier": option.tier,
+        "effort": option.effort or None,
+        "own_cost_usd": usd(nano_ceil(chosen.own_pico)),
+        "estimated_cost_usd": usd(nano_ceil(chosen.expected_pico)),
+        "promised_s": chosen.promised_ms // 1000,
+        "on_time": f"{chosen.on_time_ppm / 10_000:.2f}%",
+    }
 
 
 def prefers_async(headers: Mapping[str, str]) -> bool:

@@ -7,11 +7,13 @@ Belongs here: one exchange after the other, for OpenAI, Groq, Together and Mistr
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from router.adapters.jobs.batch_calls import PAGES, BatchApi, BatchCalls, BatchTrouble
 from router.adapters.jobs.batch_gemini import GeminiBatches
 from router.adapters.jobs.batch_messages import MessagesBatches
+from router.adapters.jobs.batch_windows import Windows
+from router.core.jobs.tiers import BATCH, WINDOW
 from router.dialects.batch_files import (
     FLAVOURS,
     Flavour,
@@ -25,6 +27,7 @@ from router.dialects.batch_files import (
     read_result,
     upload_form,
 )
+from router.dialects.batch_windows import PROVIDERS
 
 if TYPE_CHECKING:
     from router.core.jobs.jobs import Parcel
@@ -37,6 +40,7 @@ class FileBatches:
     dialect = "openai"
     files = True
     named = True
+    found_again = True
     most_lines = 1_000
 
     def __init__(self, link: ProviderLink, upstream: Upstream, flavour: Flavour) -> None:
@@ -108,13 +112,20 @@ class FileBatches:
         return self._calls.known(read_batch(self._flavour, body))
 
 
-def batch_apis(links: dict[str, ProviderLink], upstream: Upstream) -> dict[str, BatchApi]:
-    """The batch APIs of the providers that can be called and have one."""
-    found: dict[str, BatchApi] = {
-        name: FileBatches(link, upstream, FLAVOURS[name]) for name, link in links.items() if name in FLAVOURS
+LATER: Final = frozenset(
+    {(name, BATCH) for name in (*FLAVOURS, "anthropic", "google")} | {(name, WINDOW) for name in PROVIDERS}
+)
+"""Which providers are spoken to here in what kinds of tiers that are answered later."""
+
+
+def batch_apis(links: dict[str, ProviderLink], upstream: Upstream) -> dict[tuple[str, str], BatchApi]:
+    """What answers later, by provider and kind of tier, of the providers that can be called."""
+    found: dict[tuple[str, str], BatchApi] = {
+        (name, BATCH): FileBatches(link, upstream, FLAVOURS[name]) for name, link in links.items() if name in FLAVOURS
     }
     if "anthropic" in links:
-        found["anthropic"] = MessagesBatches(links["anthropic"], upstream)
+        found["anthropic", BATCH] = MessagesBatches(links["anthropic"], upstream)
     if "google" in links:
-        found["google"] = GeminiBatches(links["google"], upstream)
+        found["google", BATCH] = GeminiBatches(links["google"], upstream)
+    found |= {(name, WINDOW): Windows(link, upstream) for name, link in links.items() if name in PROVIDERS}
     return found

@@ -51,6 +51,8 @@ class BatchApi(Protocol):
     """Whether requests are uploaded before a batch is created; otherwise they go with the creation."""
     named: bool
     """Whether a batch carries an id of ours, so that one is found for certain."""
+    found_again: bool
+    """Whether its provider tells what was begun, so that a creation whose answer was lost may be looked for."""
     most_lines: int
     """Of one batch: far below the provider's limit, so that little is in memory at a time."""
 
@@ -96,7 +98,7 @@ class BatchCalls:
         try:
             response = await self._upstream.send(self._request(method, path, body, kind))
         except UpstreamFailure as failure:
-            raise BatchTrouble("unknown", failure.message) from None
+            raise BatchTrouble("unknown" if failure.sent else "unsent", failure.message) from None
         try:
             answer = await response.read(most)
         except UpstreamFailure as failure:

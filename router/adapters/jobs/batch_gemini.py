@@ -29,6 +29,7 @@ class GeminiBatches:
     endpoints = frozenset({"chat"})
     files = False
     named = True
+    found_again = True
     most_lines = 200
 
     def __init__(self, link: ProviderLink, upstream: Upstream) -> None:

@@ -28,6 +28,7 @@ class MessagesBatches:
     endpoints = frozenset({"chat"})
     files = False
     named = False
+    found_again = True
     most_lines = 1_000
 
     def __init__(self, link: ProviderLink, upstream: Upstream) -> None:

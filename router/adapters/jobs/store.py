@@ -17,7 +17,6 @@ money (ledger.py), and payloads beyond a few kilobytes (vault.py).
     cr:{tenant}:jobprices     hash    version → msgpack of the Price
     cr:{tenant}:expiry        zset    "job:ID", "blob:NAME" → when it goes
     cr:{@}:jobtenants         set     tenants that ever had a job
-    cr:{@}:jobnews            stream  whose jobs have something new, for brokers that wait
 
 All of a tenant's keys share its hash tag, so every step is one script on one node of a cluster.
 """
@@ -30,12 +29,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from router.adapters.jobs.news import tell_ends, tell_news
 from router.adapters.jobs.records import Leased, Looked, Move, Taken, Tally, guard, packed
 from router.adapters.store.layout import tenant_prefix
 from router.adapters.store.resp import Arg, Script, StoreRefused
 from router.core.jobs.jobs import Job, Line, Manifest, Parcel
 from router.core.values import Price
-from router.ports import StoreUnavailable
 
 if TYPE_CHECKING:
     from router.adapters.store.connection import StoreConnection
@@ -48,7 +47,6 @@ SAVE: Final = Script("jobs_save")
 NOTE: Final = Script("jobs_note")
 BEGIN: Final = Script("jobs_begin")
 TENANTS: Final = "cr:{@}:jobtenants"
-NEWS: Final = "cr:{@}:jobnews"
 GROUP: Final = "b"
 CHUNK: Final = 64
 """Lines in one call."""
@@ -120,7 +118,7 @@ class JobStore:
         ]  # fmt: skip  # as the script reads them
         done = bool(await self._connection.script(PUT, keys, args))
         if due_ms is not None or any(line.state == "queued" for _, line, _ in lines):
-            await self._news(job.tenant)
+            await tell_news(self._connection, job.tenant)
         return done
 
     async def move(self, tenant: str, moves: Sequence[Move], now_ms: int) -> list[bool]:
@@ -142,15 +140,12 @@ class JobStore:
                 jobs.index(move.job) + 1, move.number, guard(move.seen), packed(move.then),
                 "1" if move.queue else "", move.result, move.cost_nano, move.entry,
             )  # fmt: skip  # as the script reads them
-        done = [bool(moved) for moved in await self._connection.script(TURN, keys, args)]
+        reply = await self._connection.script(TURN, keys, args)
+        done = [bool(moved) for moved in reply[: len(moves)]]
+        await tell_ends(self._connection, (jobs[number - 1] for number in reply[len(moves) :]))
         if any(move.queue for move in moves):
-            await self._news(tenant)
+            await tell_news(self._connection, tenant)
         return done
-
-    async def _news(self, tenant: str) -> None:
-        """Tell brokers that there is something new: a hint, so nothing is lost with it."""
-        with contextlib.suppress(StoreUnavailable):
-            await self._connection.call("XADD", NEWS, "MAXLEN", "~", 500, "*", "t", tenant)
 
     async def stage(self, parcel: Parcel, lines: Sequence[tuple[Taken, Line, Manifest]], due_ms: int) -> int:
         """Bind lines to a new parcel and take them off the queue; how many were still free."""
@@ -272,7 +267,7 @@ class JobStore:
         """Have something done about these at once, unless somebody is at it."""
         for member in members:
             await self._connection.call("ZADD", f"{tenant_prefix(tenant)}due", "XX", now_ms, member)
-        await self._news(tenant)
+        await tell_news(self._connection, tenant)
 
     def _turns(self, tenant: str) -> list[str]:
         prefix = tenant_prefix(tenant)

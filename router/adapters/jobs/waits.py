@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from router.core.jobs.deadlines import KEPT_SLICES, PRIORS, SLICE_MS, Waits, cell, waits
+from router.core.jobs.deadlines import KEPT_SLICES, SLICE_MS, Waits, cell, prior_of, waits
 
 if TYPE_CHECKING:
     from router.adapters.store.connection import StoreConnection
@@ -60,5 +60,5 @@ class JobWaits:
         key = (provider, tier)
         found = self._known.get(key)
         if found is None:
-            found = self._known[key] = waits(PRIORS[tier], self._seen.get(key, ()), pace=self.pace)
+            found = self._known[key] = waits(prior_of(tier), self._seen.get(key, ()), pace=self.pace)
         return found

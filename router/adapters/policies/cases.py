@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from router.adapters.jobs.batch_api import LATER
 from router.adapters.policies.files import Loaded, Source, files_in, load_policies
 from router.adapters.policies.yaml_document import Document, PolicyFileError
 from router.core.catalog.catalog import TASKS
@@ -27,7 +28,6 @@ from router.core.policy.governing import DEFAULT_POLICY
 from router.core.policy.schema import PolicySchema
 from router.core.schema import Path as SchemaPath
 from router.core.schema import Problem, SchemaError, validate
-from router.dialects.batch_files import FLAVOURS
 
 if TYPE_CHECKING:
     from router.core.catalog.catalog import Model
@@ -55,7 +55,7 @@ def world_in(loaded: Loaded) -> World:
         offered=frozenset(provider.name for provider in catalog.providers.values() if provider.spoken),
         binds=Binds(policies.values()),
         zones=loaded.zones,
-        batches=frozenset(FLAVOURS) | {"anthropic"},
+        later=LATER,
     )
 
 

@@ -8,20 +8,33 @@ figures (`self_hosted`).
 from __future__ import annotations
 
 import datetime as dt
+import re
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema, model_validator
 
-from router.core.catalog.catalog import PriceRow, PromptCache, Variant
+from router.core.catalog.catalog import PriceRow, PromptCache, Variant, did_you_mean
 from router.core.catalog.self_hosted import SelfHosted, average_usd, pico
 from router.core.pricing import scaled, share
 from router.core.schema import ExactDecimal, Instant, Millionths, RatePerMillion, Strict, Thousandths, Usd
 from router.core.units import milliseconds
 from router.core.values import Rates
 
-Tier = Literal["batch", "flex", "window", "priority"]
-"""Tiers besides realtime. ``window``: answered in the background within some hours."""
+_TIERS: Final = re.compile(r"^(batch|flex|priority|window-[1-9][0-9]{0,2}h)$")
+
+
+def _tier(name: object) -> object:
+    if isinstance(name, str) and _TIERS.match(name):
+        return name
+    near = did_you_mean(str(name), ("batch", "flex", "priority", "window-2h", "window-8h"))
+    raise ValueError(
+        f"no tier is called {name!r}{near or '.'} There are batch, flex, priority, and windows such as window-8h"
+    )
+
+
+Tier = Annotated[str, BeforeValidator(_tier), WithJsonSchema({"type": "string", "pattern": _TIERS.pattern})]
+"""Tiers besides realtime. ``window-8h``: answered in the background, within eight hours."""
 OnDemand = Literal["flex", "priority"]
 """Tiers besides realtime that a single request can ask for."""
 EffortName = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]

@@ -12,6 +12,7 @@ import msgspec
 
 from router.core.deciding.decide import Hint, expected_cost, missing
 from router.core.deciding.variants import list_price
+from router.core.jobs.tiers import hours_of, kind_of, word_of
 from router.core.money import nano_ceil, usd
 from router.core.pricing import REALTIME
 
@@ -24,8 +25,12 @@ if TYPE_CHECKING:
     from router.core.deciding.judge import Judge
     from router.core.policy.policy import Policy, Rule
 
-WORDS: Final = {"flex": "service_tier flex", "window": "x-costrouter-deadline 8h", "batch": "x-costrouter-deadline 24h"}
-"""What a caller would have to send for a tier."""
+WORDS: Final = {
+    "flex": "service_tier flex",
+    "window": "x-costrouter-deadline {}h",
+    "batch": "x-costrouter-deadline 24h",
+}
+"""What a caller would have to send for a tier, as policies call them."""
 WORTH_PPM: Final = 950_000
 """A hint is given for what costs less than this share of what was chosen."""
 
@@ -59,20 +64,29 @@ def hint(
     others = [
         option
         for model, option in every
-        if option.tier in WORDS and option.name not in admitted and "quality" not in judge.faults(model, option)
+        if word_of(option.tier) in WORDS
+        and option.name not in admitted
+        and "quality" not in judge.faults(model, option)
     ]
     best = min(others, key=list_price, default=None)
     if best is None or least is None or list_price(best)[0] >= least[0]:
         return None
-    return Hint(WORDS[best.tier], msgspec.structs.replace(best, prices={}))
+    return Hint(_words(best.tier), msgspec.structs.replace(best, prices={}))
 
 
 def _later(ways: tuple[Option, ...], deferred: AbstractSet[str]) -> Iterator[Option]:
     """A model's plain way, in tiers that are answered later."""
     for option in ways:
         if option.tier == REALTIME and not option.effort:
-            for tier in deferred & option.prices.keys() - {option.tier for option in ways}:
+            for tier in sorted(option.prices.keys() - {option.tier for option in ways}):
+                if word_of(tier) not in deferred:
+                    continue
                 yield msgspec.structs.replace(option, tier=tier, price=option.prices[tier])
+
+
+def _words(tier: str) -> str:
+    words = WORDS[word_of(tier)]
+    return words.format(hours_of(tier)) if kind_of(tier) == "window" else words
 
 
 def cheaper(decision: Decision, facts: Facts) -> str:

@@ -67,8 +67,8 @@ class World(msgspec.Struct, frozen=True):
     offered: frozenset[str]
     """Providers that can be called."""
     binds: Binds = msgspec.field(default_factory=Binds)
-    batches: frozenset[str] = frozenset()
-    """Providers with a batch API that is spoken here; known to tests of policies only."""
+    later: frozenset[tuple[str, str]] = frozenset()
+    """Providers and kinds of tiers that are answered later and spoken here; known to tests of policies only."""
     zones: Mapping[str, dt.tzinfo] = {}
     """Each time zone that a rule names."""
     brought: str = ""

@@ -28,7 +28,7 @@ ENOUGH: Final = 20
 PRIOR_WEIGHT: Final = 20
 """How many observations a prior for answer lengths is worth."""
 TIERS: Final[tuple[str, ...]] = ("batch", "window", "flex", REALTIME, "priority")
-"""From the least service to the most."""
+"""As policies call them, from the least service to the most."""
 WAITS: Final[Mapping[str, int]] = {"flex": 10}
 """How many times realtime's first token is awaited while nothing has been observed: a provider's flex may take minutes."""
 
@@ -45,7 +45,7 @@ def tariff(catalog: Catalog, now: dt.datetime) -> Tariff:
         if not provider.spoken or model.retired_at(now):
             continue
         sold = {REALTIME, *(tier for row in model.prices for tier in row.tiers)}
-        prices = ((tier, price_at(model, now, tier)) for tier in TIERS if tier in sold)
+        prices = ((tier, price_at(model, now, tier)) for tier in sorted(sold))
         known = {tier: price for tier, price in prices if price is not None}
         if REALTIME in known:
             found[model.name] = known

@@ -32,6 +32,7 @@ Event = Literal[
     "found",
     "not_found",
     "unknown",  # no answer, or one that says nothing
+    "unsent",  # it never left: the provider knows nothing of it
     "refused",  # the provider will not take it: as it is, or now
     "full",  # no room in its quota of tokens that may wait
     "running",
@@ -60,6 +61,9 @@ TABLE: Final[dict[tuple[ParcelState, Event], tuple[ParcelState, Action]]] = {
     ("unsure", "not_found"): ("uploaded", "create"),
     ("unsure", "unknown"): ("unsure", "look"),
     ("unsure", "full"): ("uploaded", "create"),
+    ("unsure", "unsent"): ("uploaded", "create"),
+    # Where nobody could find it again: what it may cost is booked, and nothing is created a second time.
+    ("unsure", "lost"): ("ended", "book"),
     ("unsure", "refused"): ("ended", "book"),
     ("unsure", "wanted_no_more"): ("unsure", "look"),
     # At the provider.
@@ -105,6 +109,9 @@ def follow(state: ParcelState, event: Event) -> tuple[ParcelState, Action]:
     """The next state, and what is to be done; the same state and ``nothing`` where the event cannot matter."""
     return TABLE.get((state, event), (state, "nothing"))
 
+
+UNFOUND: Final = "unfound"
+"""How a parcel ended whose creation was not answered, at a provider that does not tell what was created."""
 
 LineFate = Literal["succeeded", "refused", "failed", "expired", "cancelled", "missing"]
 """What a provider says of a line: an answer; an answer that no repetition will mend (4xx); one that it may (5xx, 429);

@@ -16,6 +16,7 @@ from router.core.deciding.explain import verdicts
 from router.core.deciding.snapshot import Route, World, compile_snapshot
 from router.core.deciding.variants import flat, prior_ttft
 from router.core.errors import RouterError
+from router.core.jobs.tiers import word_of
 from router.core.money import nano_ceil, usd
 from router.core.policy.governing import Wish
 from router.core.policy.later import ASYNC_MS, later
@@ -187,7 +188,7 @@ def _chosen(expect: ExpectSchema, decision: Decision) -> Iterator[str]:
     found = {"tier": option.tier, "effort": option.effort, "relaxed": decision.relaxed}
     for key, value in found.items():
         wanted = getattr(expect, key)
-        if wanted not in (None, value):
+        if wanted not in (None, value) and not (key == "tier" and wanted == word_of(option.tier)):
             yield f"{key}: expected {wanted or 'none'}, found {value or 'none'}"
     if expect.cost_usd is not None:
         sign, bound = expect.cost_usd

@@ -29,6 +29,8 @@ class Waits:
     p90_s: float = 2_700.0
     shift_after: int = 1_000_000_000
     shift: float = 1.0
+    window_share: float = 0.3
+    """Part of a completion window after which half of its responses are there."""
     enqueued_tokens: int = 2_000_000_000
     """Most prompt tokens that may wait for one model; a batch beyond it fails at validation."""
     max_lines: int = 50_000
@@ -41,6 +43,13 @@ class Waits:
         sigma = math.log(max(1.0, self.p90_s / self.median_s)) / _Z90
         seconds = self.median_s * math.exp(rng.gauss(0.0, sigma))
         return seconds * self.shift if self.drawn > self.shift_after else seconds
+
+    def draw_in_window(self, rng: random.Random, tier: str) -> float:
+        """One background response's whole time: in a window a part of it, and now and then more than all of it."""
+        if tier == "realtime":
+            return 20.0
+        whole = 3_600.0 * int(tier.removeprefix("window-").removesuffix("h"))
+        return whole * self.window_share * math.exp(rng.gauss(0.0, 0.6))
 
     def change(self, raw: Any) -> None:
         """Take new settings.

@@ -18,7 +18,7 @@ from router.sim.anthropic import wire as anthropic_wire
 from router.sim.anthropic.check import check
 from router.sim.anthropic.prompt import as_chat
 from router.sim.anthropic.refusal import body as anthropic_error
-from router.sim.bill import Meters
+from router.sim.bill import REALTIME, Meters
 from router.sim.embeddings import checked_inputs, render, vectors
 from router.sim.gemini import wire as gemini_wire
 from router.sim.gemini.check import check as gemini_check
@@ -29,6 +29,8 @@ from router.sim.personality import usage
 from router.sim.plan import draw_answer
 from router.sim.provider import model_of, price_row
 from router.sim.refusal import Refusal
+from router.sim.responses import wire as responses_wire
+from router.sim.responses.check import check as responses_check
 from router.sim.validate import check_chat, check_window
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 CHAT = "/v1/chat/completions"
 EMBEDDINGS = "/v1/embeddings"
 MESSAGES = "/v1/messages"
+RESPONSES = "/v1/responses"
 GEMINI = "generateContent"
 VERSION = "2023-06-01"
 """Of Anthropic's API, as every line of a batch is read."""
@@ -54,7 +57,7 @@ class Answered:
     meters: Meters | None = None
 
 
-async def answer(world: World, provider: Provider, url: str, body: Any) -> Answered:
+async def answer(world: World, provider: Provider, url: str, body: Any, tier: str = "batch") -> Answered:
     """Answer one line; a refusal is an answer as well."""
     request_id = world.new_id()
     try:
@@ -62,6 +65,8 @@ async def answer(world: World, provider: Provider, url: str, body: Any) -> Answe
         model = model_of(provider, body.get("model"), world)
         if url == GEMINI:
             return await _gemini(world, model, body, request_id)
+        if url == RESPONSES:
+            return await _response(world, provider, model, body, tier)
         if url == MESSAGES:
             return await _messages(world, model, body, request_id)
         if url == EMBEDDINGS:
@@ -106,6 +111,28 @@ async def _chat(world: World, provider: Provider, model: Model, body: dict[str, 
     )
     report = usage(who, meters, caches=caches, reasons=model.reasoning, seconds=(0.0, 0.0))
     return Answered(200, wire.completion(envelope, drawn, report), request_id, model, meters)
+
+
+async def _response(world: World, provider: Provider, model: Model, body: dict[str, Any], tier: str) -> Answered:
+    """A background response, without caches."""
+    who = world.personalities[provider.name]
+    chat = responses_check(body, provider, model, strict=who.strict)
+    prompt = await metering.read(chat, model)
+    check_window(chat, prompt.tokens, model)
+    if tier != REALTIME:
+        _sold(world, model, prompt.tokens, tier)
+    drawn = draw_answer(chat, model, prompt, world.prose, seed=world.seed, shows_reasoning=False)
+    meters = Meters(prompt=prompt.tokens, completion=drawn.completion, reasoning=drawn.reasoning)
+    envelope = responses_wire.Envelope(
+        id=world.new_id(),
+        created=int(world.now()),
+        model=model.upstream,
+        body=body,
+        reasons=model.reasoning,
+        obfuscate=False,
+    )
+    whole = responses_wire.response(envelope, drawn, responses_wire.usage(meters))
+    return Answered(200, orjson.dumps(whole), envelope.id, model, meters)
 
 
 async def _messages(world: World, model: Model, body: dict[str, Any], request_id: str) -> Answered:
@@ -163,8 +190,9 @@ async def _embeddings(
     return Answered(200, render(model.upstream, data, report), request_id, model, Meters(prompt=tokens))
 
 
-def _sold(world: World, model: Model, tokens: int) -> PriceRow:
+def _sold(world: World, model: Model, tokens: int, tier: str = "batch") -> PriceRow:
     row = price_row(world, model, tokens)
-    if "batch" not in row.tiers:
-        raise Refusal(400, f"The model `{model.upstream}` is not supported by the Batch API.", code="invalid_model")
+    if tier not in row.tiers:
+        what = "by the Batch API" if tier == "batch" else "in this completion window"
+        raise Refusal(400, f"The model `{model.upstream}` is not supported {what}.", code="invalid_model")
     return row

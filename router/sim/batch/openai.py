@@ -12,7 +12,7 @@ import orjson
 from aiohttp import web
 
 from router.sim.batch.files import on_shelf, said
-from router.sim.batch.line import CHAT, EMBEDDINGS
+from router.sim.batch.line import CHAT, EMBEDDINGS, RESPONSES
 from router.sim.batch.shelf import Line
 from router.sim.provider import body_of
 from router.sim.refusal import Refusal
@@ -158,7 +158,8 @@ async def cancelled(request: web.Request, shelf: Shelf) -> web.StreamResponse:
 async def listed(request: web.Request, shelf: Shelf) -> web.StreamResponse:
     """``GET …/batches``: newest first."""
     await shelf.look_at_all()
-    found = sorted(shelf.batches.values(), key=lambda batch: -batch.created)
+    own = (batch for batch in shelf.batches.values() if batch.url != RESPONSES)
+    found = sorted(own, key=lambda batch: -batch.created)
     after = request.query.get("after")
     ids = [batch.id for batch in found]
     if after in ids:

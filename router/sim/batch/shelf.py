@@ -72,6 +72,8 @@ class Batch:
     state: str = "validating"
     cancelled: float | None = None
     ended: float | None = None
+    tier: str = "batch"
+    """At whose price its lines are billed."""
     turning: asyncio.Lock = field(default_factory=asyncio.Lock)
     times: dict[str, float] = field(default_factory=dict)
     output: str | None = None
@@ -118,12 +120,14 @@ class Shelf:
         self.files[found.id] = found
         return found
 
-    def open(self, kind: str, url: str, lines: list[Line], window_s: float, given: dict[str, Any]) -> Batch:
+    def open(  # noqa: PLR0917 - all that a batch is made of
+        self, kind: str, url: str, lines: list[Line], window_s: float, given: dict[str, Any], tier: str = "batch"
+    ) -> Batch:
         """Begin a batch."""
-        takes = self.waits.draw(self._rng)
+        takes = self.waits.draw(self._rng) if tier == "batch" else self.waits.draw_in_window(self._rng, tier)
         if self.strikes("never"):
             takes = 1e12
-        batch = Batch(self.new_id(kind), url, self.world.now(), window_s, takes, lines, given)
+        batch = Batch(self.new_id(kind), url, self.world.now(), window_s, takes, lines, given, tier=tier)
         start, end = self._validated(batch), takes * _DONE_AT
         for line in lines:
             line.due = start + (end - start) * (0.3 + 0.7 * self._rng.random())
@@ -201,7 +205,7 @@ class Shelf:
         for line in batch.lines:
             if line.answered is not None or line.due > until:
                 continue
-            line.answered = await answer(self.world, self.provider, batch.url, line.body)
+            line.answered = await answer(self.world, self.provider, batch.url, line.body, batch.tier)
             if self.strikes("line_error"):
                 body = (
                     b'{"error":{"message":"The server had an error.","type":"server_error","param":null,"code":null}}'
@@ -211,7 +215,7 @@ class Shelf:
             if model is not None and meters is not None:
                 call = Call(
                     self.provider.name, model, line.answered.request_id, batch.created, meters, complete=True,
-                    tier="batch",
+                    tier=batch.tier,
                 )  # fmt: skip  # as long as it is flat
                 self.world.bill.add(call)
             done += 1
@@ -259,6 +263,7 @@ class Shelves:
                 "custom_ids": [line.custom_id for line in batch.lines],
                 "given": batch.given.get("metadata"),
                 "takes_s": batch.takes_s,
+                "hidden": batch.hidden,
             }
             for name, shelf in self._shelves.items()
             for batch in shelf.batches.values()

@@ -21,12 +21,13 @@ from router.sim.deliver import Exchange, Form, headers
 from router.sim.plan import draw_answer, draw_pace
 from router.sim.provider import body_of, check_key, fault_of, model_of, price_row, provider_of, refused
 from router.sim.refusal import Refusal
-from router.sim.responses import wire
+from router.sim.responses import background, wire
 from router.sim.responses.check import check
 from router.sim.validate import check_window
 from router.sim.world import WORLD, World
 
 if TYPE_CHECKING:
+    from router.sim.batch.shelf import Batch, Shelf
     from router.sim.catalog import Provider
 
 _MOST_KEPT: Final = 4_096
@@ -49,7 +50,15 @@ async def responses(request: web.Request) -> web.StreamResponse:
     world = request.app[WORLD]
     request_id = world.new_id()
     try:
-        exchange, streamed = await _admit(request, world, request_id)
+        provider = _speaking(request, world)
+        check_key(request, provider)
+        body = await body_of(request)
+        if body.get("background"):
+            model = model_of(provider, body.get("model"), world)
+            fault_of(world, provider, model)
+            told = await background.begun(request, world, provider, model, body)
+            return web.Response(body=orjson.dumps(told), content_type="application/json", headers=headers(request_id))
+        exchange, streamed = await _admit(request, world, request_id, provider, body)
         return await (exchange.stream() if streamed else exchange.plain())
     except Refusal as refusal:
         return refused(refusal, request_id)
@@ -57,7 +66,7 @@ async def responses(request: web.Request) -> web.StreamResponse:
 
 async def retrieved(request: web.Request) -> web.Response:
     """``GET /responses/{id}``."""
-    return _about(request, lambda kept, _: kept.response)
+    return await _about(request, lambda kept, _: kept.response, background.looked_at)
 
 
 async def input_items(request: web.Request) -> web.Response:
@@ -70,7 +79,7 @@ async def input_items(request: web.Request) -> web.Response:
         first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
         return {"object": "list", "data": data[::-1], "first_id": last, "last_id": first, "has_more": False}
 
-    return _about(request, listed)
+    return await _about(request, listed)
 
 
 async def deleted(request: web.Request) -> web.Response:
@@ -80,7 +89,11 @@ async def deleted(request: web.Request) -> web.Response:
         del request.app[KEPT][name]
         return {"id": name[1], "object": "response", "deleted": True}
 
-    return _about(request, gone)
+    async def hidden(_: Shelf, batch: Batch) -> dict[str, Any]:
+        batch.hidden = True
+        return {"id": batch.id, "object": "response", "deleted": True}
+
+    return await _about(request, gone, hidden)
 
 
 async def cancelled(request: web.Request) -> web.Response:
@@ -89,17 +102,19 @@ async def cancelled(request: web.Request) -> web.Response:
     def no(_: Kept, __: tuple[str, str]) -> dict[str, Any]:
         raise Refusal(400, "Cannot cancel a synchronous response.")
 
-    return _about(request, no)
+    return await _about(request, no, background.called_off)
 
 
-def _about(request: web.Request, answer: Any) -> web.Response:
+async def _about(request: web.Request, answer: Any, later: Any = None) -> web.Response:
+    """What is said of a response: of one that was made at once, or of one that is made in the background."""
     world = request.app[WORLD]
     request_id = world.new_id()
     try:
         provider = _speaking(request, world)
         check_key(request, provider)
         name = (provider.name, request.match_info["response"])
-        told = answer(_kept(request, name), name)
+        found = background.found(request, provider, name[1])
+        told = answer(_kept(request, name), name) if found is None or later is None else await later(*found)
     except Refusal as refusal:
         return refused(refusal, request_id)
     return web.Response(body=orjson.dumps(told), content_type="application/json", headers=headers(request_id))
@@ -119,10 +134,9 @@ def _speaking(request: web.Request, world: World) -> Provider:
     return provider
 
 
-async def _admit(request: web.Request, world: World, request_id: str) -> tuple[Exchange, bool]:
-    provider = _speaking(request, world)
-    check_key(request, provider)
-    body = await body_of(request)
+async def _admit(
+    request: web.Request, world: World, request_id: str, provider: Provider, body: dict[str, Any]
+) -> tuple[Exchange, bool]:
     model = model_of(provider, body.get("model"), world)
     fault = fault_of(world, provider, model)
     who = world.personalities[provider.name]

@@ -72,7 +72,7 @@ def response(envelope: Envelope, answer: Answer, told: dict[str, Any] | None) ->
     """The response at its end."""
     finish = answer.choices[0].finish
     whole = finish != "length"
-    return _head(envelope) | {
+    return head(envelope) | {
         "status": "completed" if whole else "incomplete",
         "completed_at": envelope.created if whole else None,
         "incomplete_details": None if whole else {"reason": "max_output_tokens"},
@@ -96,9 +96,9 @@ def stream(envelope: Envelope, answer: Answer, told: dict[str, Any] | None, rng:
             return document
         return document | {"obfuscation": _PADDING[: 1 + int(rng.random() * len(_PADDING))]}
 
-    head, choice = _head(envelope), answer.choices[0]
-    yield event("response.created", {"response": head})
-    yield event("response.in_progress", {"response": head})
+    begun, choice = head(envelope), answer.choices[0]
+    yield event("response.created", {"response": begun})
+    yield event("response.in_progress", {"response": begun})
     calls = iter(choice.calls)
     for at, item in enumerate(_items(envelope, answer)):
         where: dict[str, Any] = {"item_id": item["id"], "output_index": at}
@@ -115,9 +115,9 @@ def stream(envelope: Envelope, answer: Answer, told: dict[str, Any] | None, rng:
             yield event("response.content_part.done", within | {"part": part})
         elif item["type"] == "function_call":
             _, arguments = next(calls)
-            begun = item | {"status": "in_progress", "arguments": ""}
+            opened = item | {"status": "in_progress", "arguments": ""}
             yield event(
-                "response.output_item.added", {"output_index": at, "item": begun}, len(pieces(str(item["name"])))
+                "response.output_item.added", {"output_index": at, "item": opened}, len(pieces(str(item["name"])))
             )
             for cut in runs(arguments, rng):
                 delta = where | {"delta": "".join(cut)}
@@ -166,7 +166,8 @@ def _reasoning(envelope: Envelope, item_id: str) -> dict[str, Any]:
     return item
 
 
-def _head(envelope: Envelope) -> dict[str, Any]:
+def head(envelope: Envelope) -> dict[str, Any]:
+    """What a response says from its beginning on."""
     body = envelope.body
     reasoning, text = body.get("reasoning") or {}, body.get("text") or {}
     filled = {"description": None, "parameters": None, "strict": True}

@@ -8,7 +8,7 @@ from router.core.deciding.hints import cheaper
 from router.core.deciding.snapshot import Wish
 from router.core.values import Needs
 
-LARGE = a_model("acme/large", prices=[a_price(tiers={**SOLD, "window": {"factor": "0.45"}})])
+LARGE = a_model("acme/large", prices=[a_price(tiers={**SOLD, "window-6h": {"factor": "0.45"}})])
 
 
 def hinted(snapshot, **asked):
@@ -31,8 +31,8 @@ def test_a_tier_for_what_may_wait_is_hinted_at_where_the_policy_has_it():
         "acme/large@acme/batch",
     )
     assert hinted(a_snapshot(LARGE, rules=rules("realtime", "flex", "window"))) == (
-        "x-costrouter-deadline 8h",
-        "acme/large@acme/window",
+        "x-costrouter-deadline 6h",
+        "acme/large@acme/window-6h",
     )
 
 

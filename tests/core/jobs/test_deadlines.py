@@ -13,6 +13,8 @@ from router.core.jobs.deadlines import (
     cell,
     choose,
     give_up,
+    judged,
+    prior_of,
     reserve_for,
     waits,
 )
@@ -37,6 +39,26 @@ def test_the_prior_has_the_published_quantiles():
     assert BATCH.done_ppm(0) == 0
     assert BATCH.at_ppm(900_000) == pytest.approx(HOUR, rel=0.42)
     assert BATCH.at_ppm(PPM) <= DAY
+
+
+def test_a_window_is_believed_to_be_kept_nine_times_in_ten():
+    assert prior_of("batch") is PRIORS["batch"]
+    short, long = waits(prior_of("window-2h")), waits(prior_of("window-8h"))
+    for hours, window in ((2, short), (8, long)):
+        assert window.done_ppm(hours * 20 * MINUTE // 2) == pytest.approx(500_000, abs=60_000)
+        assert 900_000 < window.done_ppm(hours * HOUR) < PPM, "it is a target"
+        assert window.done_ppm(2 * hours * HOUR) == PPM
+    assert short.done_ppm(2 * HOUR) > long.done_ppm(2 * HOUR)
+
+
+def test_every_bid_is_judged_as_if_it_were_taken():
+    at_once, by_batch, too_late = now(1000), later(500), later(100, index=2, wait_ms=9 * HOUR)
+    first, second, third = judged([at_once, by_batch, too_late], 8 * HOUR, RESERVE)
+    assert (first.expected_pico, first.on_time_ppm) == (1000, PPM)
+    assert 500 < second.expected_pico < 600
+    assert third.expected_pico > 1000, "it cannot be there, and is paid for all the same"
+    assert judged([Bid(0, 100, wait_ms=9 * HOUR)], 8 * HOUR, RESERVE) == [None]
+    assert choose([at_once, by_batch, too_late], 8 * HOUR, RESERVE, 995_000) == second
 
 
 def test_a_faster_clock_scales_the_prior():

@@ -49,6 +49,11 @@ def test_a_creation_in_doubt_is_looked_for_before_it_is_repeated():
     assert follow("unsure", "found") == ("submitted", "poll")
 
 
+def test_a_creation_that_never_left_is_repeated_and_one_that_nobody_can_find_is_not():
+    assert follow("unsure", "unsent") == ("uploaded", "create")
+    assert follow("unsure", "lost") == ("ended", "book")
+
+
 def test_it_can_be_cancelled_in_every_state_before_the_end():
     for state in get_args(ParcelState):
         if state != "gone":

@@ -171,12 +171,12 @@ def test_what_may_wait_is_batched_where_the_rule_and_the_provider_have_batches()
     catalog = a_catalog(LARGE, a_model("acme/small", prices=[a_price(input="0.10", output="0.40", tiers={"batch": {"factor": "0.5"}})]),
                         a_model("acme/short", prices=[a_price(tiers={"batch": {"factor": "0.001"}})], context_window=9_000))  # fmt: skip
 
-    def told(request, batches=("acme",), **changes):
+    def told(request, later=(("acme", "batch"),), **changes):
         rules = [{"name": "all", "tiers": ["realtime", "batch"]}]
         document = {"rules": rules, "candidates": {"include": ["*"]}, **changes}
         policy = the_policy(catalog, policy="default", **document).policy
         world = World(catalog=catalog, policies={"default": policy}, names=Names(catalog), offered=frozenset({"acme"}),
-                      batches=frozenset(batches))  # fmt: skip
+                      later=frozenset(later))  # fmt: skip
         (said, *_) = failures({"tier": "window"}, {"input_tokens": 20_000, **request}, world)
         return said.rpartition("found ")[2]
 
@@ -184,7 +184,8 @@ def test_what_may_wait_is_batched_where_the_rule_and_the_provider_have_batches()
     assert told({"async": True, "deadline": "24h"}) == "batch"
     assert told({"async": True, "deadline": "5s"}) == "realtime"
     assert told({"deadline": "24h"}) == "realtime"
-    assert told({"async": True}, batches=()) == "realtime"
+    assert told({"async": True}, later=()) == "realtime"
+    assert told({"async": True}, later=[("acme", "window")]) == "realtime"
     assert told({"async": True}, rules=[{"name": "all"}]) == "realtime"
     assert told({"async": True, "model": "large"}, mode="observe") == "realtime"
     # Where it is certain to be batched, what it costs is what a batch costs; without a floor on being on time, too.

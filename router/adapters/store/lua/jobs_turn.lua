@@ -3,7 +3,7 @@
 -- ARGV   1 now ms, 2 count of jobs, their ids; then for each line: number of its job, number, guard that must stand now,
 --        value, 1 if a queued line is to be queued at once, payload of its result ("" for none), cost in nano-dollars,
 --        its entry in the queue, which goes if it was moved ("" to leave it)
--- Reply  for each line 1 if it was moved, else 0
+-- Reply  for each line 1 if it was moved, else 0; then the numbers of those jobs that have their end by this
 local over = {succeeded = true, failed = true, cancelled = true, expired = true}
 local jobs, reply = tonumber(ARGV[2]), {}
 for i = 3 + jobs, #ARGV, 8 do
@@ -45,6 +45,7 @@ for number = 1, jobs do
   local counted = redis.call('HMGET', job, 'sealed', 'lines', 'done')
   if counted[1] and counted[2] == counted[3] and redis.call('HSETNX', job, 'ended', ARGV[1]) == 1 then
     redis.call('ZADD', KEYS[2], ARGV[1], 'j:' .. ARGV[2 + number])
+    reply[#reply + 1] = number
   end
 end
 return reply
