@@ -52,6 +52,7 @@ class Plan(msgspec.Struct):
 
     settings: Settings
     store_url: str
+    """Empty until the node's own store answers."""
     port: int
     world: World
     links: dict[str, ProviderLink]
@@ -92,15 +93,14 @@ def renewed(plan: Plan) -> Plan:
     Raises:
         SettingsError: something in it cannot work any more.
     """
-    return prepare(plan.settings, plan.store_url, plan.port, plan)
+    return prepare(plan.settings, plan.port, plan)
 
 
-def prepare(settings: Settings, store_url: str, port: int, former: Plan | None = None) -> Plan:
+def prepare(settings: Settings, port: int, former: Plan | None = None) -> Plan:
     """Read everything that workers share: policies, keys, providers, encoders.
 
     Args:
         settings: the node's.
-        store_url: where the store is.
         port: where callers come.
         former: what was prepared before; of it stays what is running, or does not change.
 
@@ -137,7 +137,7 @@ def prepare(settings: Settings, store_url: str, port: int, former: Plan | None =
         encoders.preload()
     return Plan(
         settings=settings,
-        store_url=store_url,
+        store_url=(settings.redis_url or "") if former is None else former.store_url,
         port=port,
         world=world,
         links={name: keyed[0] for name, keyed in links.items()},

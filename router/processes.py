@@ -42,6 +42,7 @@ def fork(child: Callable[[], None], unblocked: Iterable[signal.Signals]) -> int:
         return pid
     status = 1
     try:
+        gc.enable()
         die_with_parent()
         # Ctrl-C goes to the whole terminal group; the supervisor alone decides the order of stopping.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

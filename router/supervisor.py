@@ -12,6 +12,7 @@ serves a request (app.py).
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -91,11 +92,11 @@ class Supervisor:
         try:
             if settings.redis_url is None:
                 self._store = EmbeddedStore(settings.data_dir, _path(settings.store_binary))
-                store_url = f"unix://{self._store.start()}"
+                self._store.begin()
+            plan = prepare(settings, place.getsockname()[1])
+            if self._store is not None:
+                plan.store_url = f"unix://{self._store.start()}"
                 self._owns_store = self._store.owner
-            else:
-                store_url = settings.redis_url
-            plan = prepare(settings, store_url, place.getsockname()[1])
             signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
             if plan.sim_socket is not None:
                 self._start_sim(plan)
@@ -107,6 +108,7 @@ class Supervisor:
                     facts = NodeFacts(os.getpid(), plan.port, plan.sim_url)
                     self._node = stack.enter_context(NodeFile(settings.data_dir, facts))
                 self._announce(plan)
+                gc.enable()
                 self._watch(plan)
         finally:
             self._stop()

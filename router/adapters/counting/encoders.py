@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import lzma
 import sys
+import zlib
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
@@ -30,7 +30,7 @@ _tokens: Final = msgspec.msgpack.Decoder(list[bytes]).decode
 
 
 class EncodingData(msgspec.Struct, frozen=True):
-    """What makes an encoding: ``router/data/<name>.ranks.xz`` with so many tokens, and the splitting pattern."""
+    """What makes an encoding: ``router/data/<name>.ranks.z`` with so many tokens, and the splitting pattern."""
 
     tokens: int
     pattern: tuple[str, ...]
@@ -75,7 +75,7 @@ def token_bytes(name: str) -> list[bytes]:
     """
     if name not in ENCODINGS:
         raise ValueError(f"no encoding {name!r} is shipped, only {' and '.join(ENCODINGS)}")
-    return _tokens(lzma.decompress(files("router").joinpath("data", f"{name}.ranks.xz").read_bytes()))
+    return _tokens(zlib.decompress(files("router").joinpath("data", f"{name}.ranks.z").read_bytes()))
 
 
 def load_encoding(name: str = REFERENCE) -> Encoding:
@@ -92,7 +92,7 @@ def load_encoding(name: str = REFERENCE) -> Encoding:
     del tokens
     data = ENCODINGS[name]
     if len(ranks) != data.tokens:
-        raise RuntimeError(f"{name}.ranks.xz holds {len(ranks)} tokens instead of {data.tokens}: reinstall costrouter")
+        raise RuntimeError(f"{name}.ranks.z holds {len(ranks)} tokens instead of {data.tokens}: reinstall costrouter")
     encoding = Encoding(f"costrouter_{name}", pat_str="|".join(data.pattern), mergeable_ranks=ranks, special_tokens={})
     encoding._mergeable_ranks = {}  # noqa: SLF001 - the compiled core has its own copy; ours is 30 MB a process
     del ranks

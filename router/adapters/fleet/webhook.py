@@ -23,6 +23,8 @@ import msgspec
 import structlog
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from router.adapters.trust import trusted
+
 SIGNATURE: Final = "x-costrouter-signature"
 TIMEOUT_S: Final = 10.0
 PAUSES_S: Final = (1.0, 2.0, 4.0, 8.0)
@@ -142,7 +144,9 @@ class Webhook:
             headers[SIGNATURE] = signed(body, self._secret, int(time.time()))
         try:
             self._check_literal()
-            connector = aiohttp.TCPConnector(resolver=_Resolver(private=self._private), use_dns_cache=False)
+            connector = aiohttp.TCPConnector(
+                resolver=_Resolver(private=self._private), use_dns_cache=False, ssl=trusted()
+            )
             timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
             async with (
                 aiohttp.ClientSession(connector=connector, timeout=timeout) as session,

@@ -48,7 +48,7 @@ _PERCENT: Final = re.compile(r"([1-9]\d{0,2})\s*%?", re.ASCII)
 class Scope(BaseModel):
     """What a budget counts: attempts for which all of this holds."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     tenant: str | None = Field(default=None, pattern=LABEL)
     team: str | None = Field(default=None, pattern=LABEL)
@@ -78,7 +78,7 @@ def _in_quotes(value: object) -> object:
 class NewBudget(BaseModel):
     """The body of ``POST /costrouter/v1/budgets``."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     scope: Scope = Scope()
     limit_usd: Annotated[str, BeforeValidator(_in_quotes)]

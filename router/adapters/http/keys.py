@@ -42,7 +42,7 @@ Delegates = Annotated[tuple[str, ...], BeforeValidator(one_or_more), AfterValida
 class NewKey(BaseModel):
     """The body of ``POST /costrouter/v1/keys``."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     name: str = Field(pattern=_NAME)
     team: str = Field(default="", pattern=_LABEL)
@@ -56,7 +56,7 @@ class NewKey(BaseModel):
 class KeyChange(BaseModel):
     """The body of ``PATCH /costrouter/v1/keys/ID``: what is named is changed."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     name: str | None = Field(default=None, pattern=_NAME)
     team: str | None = Field(default=None, pattern=_LABEL)
@@ -68,7 +68,7 @@ class KeyChange(BaseModel):
 class Rotation(BaseModel):
     """The body of ``POST /costrouter/v1/keys/ID/rotate``."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     grace: str = USUAL_GRACE
 

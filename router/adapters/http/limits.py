@@ -34,7 +34,7 @@ _PATH = "/costrouter/v1/limits"
 class NewLimit(BaseModel):
     """The body of ``POST /costrouter/v1/limits``."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     scope: Scope = Scope()
     kind: Kind

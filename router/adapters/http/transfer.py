@@ -47,7 +47,7 @@ def _digest(text: str) -> str:
 class SecretDocument(BaseModel):
     """A secret, by its digest."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     sha256: Annotated[str, AfterValidator(_digest)]
     created_ms: int = Field(ge=0, le=_FAR_MS)
@@ -57,7 +57,7 @@ class SecretDocument(BaseModel):
 class KeyDocument(BaseModel):
     """A key."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     id: str = Field(pattern=r"^key-[0-9a-f]{16}$")
     name: str = Field(default="", max_length=64)
@@ -72,7 +72,7 @@ class KeyDocument(BaseModel):
 class Document(BaseModel):
     """Everything that an export holds."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     version: Literal[1]
     keys: tuple[KeyDocument, ...] = ()

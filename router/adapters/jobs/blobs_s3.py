@@ -23,6 +23,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 import aiohttp
 import msgspec
 
+from router.adapters.trust import trusted
 from router.ports import BlobMissing, BlobsUnavailable
 
 if TYPE_CHECKING:
@@ -184,7 +185,8 @@ class S3Blobs:
     ) -> tuple[int, bytes]:
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-            self._session = aiohttp.ClientSession(timeout=timeout, auto_decompress=False)
+            connector = aiohttp.TCPConnector(ssl=trusted())
+            self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
         path = f"{self._bucket.path}/{quote(name, safe='/~')}"
         sent = signed(self._bucket, method, path, query, headers, dt.datetime.now(dt.UTC))
         from yarl import URL  # noqa: PLC0415 - aiohttp's own; only buckets need it

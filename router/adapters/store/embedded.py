@@ -67,9 +67,12 @@ class EmbeddedStore:
 
     def __init__(self, data_dir: Path, binary: Path | None = None) -> None:
         self._dir = data_dir.resolve() / "store"
+        self._log = self._dir / "store.log"
         self._binary = binary
         self._lock = -1
         self._process: subprocess.Popen[bytes] | None = None
+        self._untried: list[Path] | None = None
+        """Binaries, while one is begun and not awaited."""
         self._short_dir: Path | None = None
 
     @property
@@ -82,19 +85,31 @@ class EmbeddedStore:
         """The store's process id; None when it does not run or belongs to another process."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
+    def begin(self) -> None:
+        """Start the store unless one runs, and do not wait for its answer, as `start` then does.
+
+        Call it from a thread that lives as long as the process (the main one): on Linux the store ends with that thread.
+
+        Raises:
+            EmbeddedStoreError: there is no binary, or another store does not leave its files.
+        """
+        self._make_directory()
+        if (self.owner or self._take_lock()) and self.pid is None:
+            self._launch_next(self._binaries())
+
     def start(self, unwanted: Callable[[], bool] = _never) -> Path:
         """Start the store, or find the one that runs; returns its socket once it answers.
 
-        Call it from a thread that lives as long as the process (the main one): on Linux the store ends with that
-        thread. Call it again to restart an owned store that has died. A store with a long file may take minutes; once
-        ``unwanted`` is true it is given up.
+        Call it from such a thread as `begin`, and again to restart an owned store that has died. A store with a long file
+        may take minutes; once ``unwanted`` is true it is given up.
 
         Raises:
             EmbeddedStoreError: no binary, no answer within 10 s, given up, or the log's last line if the store gave up.
         """
-        self._make_directory()
         bound = time.monotonic() + START_S
-        while not self.owner and not self._take_lock():
+        if self._untried is None:
+            self.begin()
+        while self._untried is None:
             if path := self._answering():
                 return path
             if time.monotonic() > bound:
@@ -102,8 +117,14 @@ class EmbeddedStore:
                     f"the store of {self._dir.parent} belongs to another process and does not answer"
                 )
             time.sleep(_POLL_S)
-        if self.pid is None:
-            self._launch_any(unwanted)
+            self.begin()
+        try:
+            while self._process is not None and not self._answers(self._process, unwanted):
+                self._launch_next(self._untried)
+        except BaseException:
+            self.stop()
+            raise
+        self._untried = None
         return self._recorded()
 
     def abandoned(self) -> bool:
@@ -131,6 +152,7 @@ class EmbeddedStore:
 
     def stop(self) -> None:
         """End an owned store: it writes its file to disk on SIGTERM; killed after 10 s. Does nothing otherwise."""
+        self._untried = None
         process, self._process = self._process, None
         if process is not None:
             process.terminate()
@@ -172,14 +194,16 @@ class EmbeddedStore:
         finally:
             os.close(lock)
 
-    def _launch_any(self, unwanted: Callable[[], bool]) -> None:
+    def _launch_next(self, binaries: list[Path]) -> None:
+        """Launch the first one, and take it from the list."""
         running = os.open(self._dir / "running", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             self._outlast_predecessor(running)
             self._forget_socket()
             path = self._choose_socket()
-            for binary in self._binaries():
-                if self._launch(binary, path, running, unwanted):
+            while binaries:
+                if self._launch(binaries.pop(0), path, running):
+                    self._untried = binaries
                     return
         except BaseException:
             self.stop()
@@ -214,10 +238,9 @@ class EmbeddedStore:
                 asked = True
             time.sleep(_POLL_S)
 
-    def _launch(self, binary: Path, path: Path, running: int, unwanted: Callable[[], bool]) -> bool:
-        log = self._dir / "store.log"
+    def _launch(self, binary: Path, path: Path, running: int) -> bool:
         with contextlib.suppress(FileNotFoundError):
-            log.replace(self._dir / "store.log.1")
+            self._log.replace(self._dir / "store.log.1")
         options = {
             "port": "0",
             "unixsocket": str(path),
@@ -231,7 +254,7 @@ class EmbeddedStore:
         }
         command = [str(binary), *(word for name, value in options.items() for word in (f"--{name}", value))]
         command = [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), *command]
-        with log.open("wb") as output:
+        with self._log.open("wb") as output:
             try:
                 # A session of its own: Ctrl-C in the terminal must not end it before the last rows are in.
                 self._process = subprocess.Popen(  # noqa: S603  # a server binary we chose, no shell
@@ -244,9 +267,11 @@ class EmbeddedStore:
                 )
             except OSError:
                 return False
-        return self._wait(self._process, path, log, unwanted)
+        return True
 
-    def _wait(self, process: subprocess.Popen[bytes], path: Path, log: Path, unwanted: Callable[[], bool]) -> bool:
+    def _answers(self, process: subprocess.Popen[bytes], unwanted: Callable[[], bool]) -> bool:
+        """Wait until it does; False if its binary cannot be executed."""
+        path = self._recorded()
         started = time.monotonic()
         loading = False
         while process.poll() is None:
@@ -259,11 +284,11 @@ class EmbeddedStore:
                 raise EmbeddedStoreError("the store was not waited for, as the server is told to stop")
             bound = LOADING_S if loading else START_S
             if time.monotonic() - started > bound:
-                raise EmbeddedStoreError(f"the store did not answer within {bound:g} s; {_last_line(log)}")
+                raise EmbeddedStoreError(f"the store did not answer within {bound:g} s; {_last_line(self._log)}")
             time.sleep(_POLL_S)
         if process.returncode == _NOT_EXECUTABLE:
             return False
-        raise EmbeddedStoreError(f"the store ended with status {process.returncode}; {_last_line(log)}")
+        raise EmbeddedStoreError(f"the store ended with status {process.returncode}; {_last_line(self._log)}")
 
     def _choose_socket(self) -> Path:
         path = self._dir / "store.sock"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import aiohttp
 from yarl import URL
 
+from router.adapters.trust import trusted
 from router.adapters.upstream.connection import PAUSE_ABOVE, SLICE
 from router.adapters.upstream.decoding import take_decoder
 from router.adapters.upstream.head import MAX_FIELDS, MAX_HEAD
@@ -57,7 +58,7 @@ class AiohttpUpstream:
         keepalive_s: float = 55.0,
     ) -> None:
         self._proxy = proxy
-        self._tls: ssl.SSLContext | bool = True if ssl_context is None else ssl_context
+        self._tls = ssl_context
         self._size = max_connections_per_origin
         self._keepalive_s = keepalive_s
         self._session: aiohttp.ClientSession | None = None
@@ -117,7 +118,7 @@ class AiohttpUpstream:
             trace.on_request_headers_sent.append(_headers_sent)
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
-                    limit=0, limit_per_host=self._size, keepalive_timeout=self._keepalive_s, ssl=self._tls
+                    limit=0, limit_per_host=self._size, keepalive_timeout=self._keepalive_s, ssl=self._tls or trusted()
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None),

@@ -7,14 +7,16 @@ Cost: about 16 µs of CPU a request, where a general client takes 117; see bench
 from __future__ import annotations
 
 import asyncio
-import ssl
 from typing import TYPE_CHECKING
 
+from router.adapters.trust import trusted
 from router.adapters.upstream.pool import Pool
 from router.adapters.upstream.request import HeadWriter, label
 from router.ports import Origin, UpstreamFailure, UpstreamRequest
 
 if TYPE_CHECKING:
+    import ssl
+
     from router.adapters.upstream.response import RawResponse
 
 
@@ -80,7 +82,7 @@ class RawUpstream:
                 asyncio.get_running_loop(),
                 origin.host,
                 origin.port,
-                self._trust() if origin.scheme == "https" else None,
+                (self._tls or trusted()) if origin.scheme == "https" else None,
                 label=label(origin),
                 size=self._size,
                 max_idle=self._max_idle,
@@ -88,9 +90,3 @@ class RawUpstream:
             )
         known = self._known[origin] = (pool, HeadWriter(origin))
         return known
-
-    def _trust(self) -> ssl.SSLContext:
-        if self._tls is None:
-            self._tls = ssl.create_default_context()
-            self._tls.set_alpn_protocols(["http/1.1"])
-        return self._tls

@@ -107,7 +107,7 @@ class ImagesSchema(Strict):
 class BaseSchema(Strict):
     """``base``: the model that this one was made from."""
 
-    id: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*/[A-Za-z0-9][\w.:-]*$")
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*/[A-Za-z0-9][A-Za-z0-9_.:-]*$")
     by: Literal["lora", "fine-tuning", "distillation", "quantization", "merge"]
 
 

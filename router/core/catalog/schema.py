@@ -144,8 +144,8 @@ class OutputSchema(Strict):
 class ModelSchema(Strict):
     """One model of a provider."""
 
-    id: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*/[A-Za-z0-9][\w.:-]*$")
-    upstream: str = Field(pattern=r"^[A-Za-z0-9][\w./:@-]{0,199}$")
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*/[A-Za-z0-9][A-Za-z0-9_.:-]*$")
+    upstream: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./:@-]{0,199}$")
     context_window: int = Field(ge=1)
     max_output: int = Field(ge=0)
     tokenizer: str = ""

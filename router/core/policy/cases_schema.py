@@ -65,7 +65,9 @@ class GivenSchema(Strict):
     providers: _Texts = ()
     """Those that can be called; empty for all."""
     budget_used: Annotated[int, written(_share), _AS_TEXT] = 0
-    stats: dict[str, SeenSchema] | Annotated[str, Field(pattern=r"^[\w.-]+\.json$")] = Field(default_factory=dict)
+    stats: dict[str, SeenSchema] | Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+\.json$")] = Field(
+        default_factory=dict
+    )
     """By catalog entry, ``deepseek/deepseek-flash@deepseek``; or the name of a file of JSON beside the tests that says so."""
     gpu_load: dict[str, Annotated[int, written(_share), _AS_TEXT]] = Field(default_factory=dict)
     """By self-hosted model, with its provider or without: how busy its accelerators are, and so all models' of its pool."""

@@ -62,6 +62,37 @@ def other_owner(tmp_path):
     assert gone(int(pid))
 
 
+def test_whoever_has_begun_it_may_do_something_else_until_it_answers(tmp_path):
+    store = EmbeddedStore(tmp_path / "data")
+    store.begin()
+    try:
+        begun = store.pid
+        store.begin()
+        assert ask(store.start(), "PING") == "+PONG\r\n"
+        assert store.pid == begun
+    finally:
+        store.stop()
+    assert gone(begun)
+
+
+def test_one_that_was_only_begun_can_be_stopped(tmp_path):
+    store = EmbeddedStore(tmp_path / "data")
+    store.begin()
+    begun = store.pid
+    store.stop()
+    assert gone(begun)
+    assert EmbeddedStore(tmp_path / "data").abandoned()
+
+
+def test_beginning_one_that_another_process_owns_leaves_it_alone(other_owner, tmp_path):
+    _, path, pid = other_owner
+    store = EmbeddedStore(tmp_path)
+    store.begin()
+    assert (store.owner, store.pid) == (False, None)
+    assert store.start() == path
+    os.kill(pid, 0)
+
+
 def test_it_is_private_durable_and_has_no_port(tmp_path):
     store = EmbeddedStore(tmp_path / "data")
     path = store.start()
