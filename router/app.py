@@ -15,7 +15,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -212,7 +212,7 @@ class _Worker:
             decisions.run(),
             breakers.keep_exchanging(),
             credentials.keep(plan.settings.provider_keys),
-            keep_archived(reader, self._name, plan.store_url, plan.settings.environment, plan.settings.archive_after),
+            *self._archiving(reader),
         )
         running = [loop.create_task(work) for work in clockwork]
         looking_after = loop.create_task(upkeep.run())
@@ -246,6 +246,11 @@ class _Worker:
             except Exception as error:  # noqa: BLE001 - the last snapshot serves on; the next tick tries again
                 _log.exception("snapshot_failed", kind=type(error).__name__)
             self._log.flush()
+
+    def _archiving(self, reader: StoreConnection) -> list[Coroutine[Any, Any, None]]:
+        settings, url = self._plan.settings, self._plan.store_url
+        to = (settings.environment, settings.archive_after)
+        return [keep_archived(reader, self._name, url, *to)] if settings.archives else []
 
     def _limits_of(self, policy: str, rule: str) -> TimeLimits:
         policies = {} if self._last is None else self._last.world.policies

@@ -101,7 +101,8 @@ class Settings(BaseModel):
     """A caller's ``traceparent``: left alone, gone on from, or gone on from and passed on to providers."""
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     archive: str = ""
-    """Directory or URL (``s3://…``) for rows of closed hours; ``archive`` in the data directory when empty."""
+    """Directory or URL (``s3://…``) for rows of closed hours; ``archive`` in the data directory when empty. A store of one's own
+    may have several nodes, so without a place that is named closed hours stay in it."""
     archive_after: int = Field(default=48, ge=1, le=24 * 366)
     """Hours after which a closed hour's rows go to the archive."""
     decisions_mb: int = Field(default=32, ge=0, le=4096)
@@ -130,6 +131,11 @@ class Settings(BaseModel):
     def max_body(self) -> int:
         """`max_body_mb` in bytes."""
         return self.max_body_mb * 1024 * 1024
+
+    @property
+    def archives(self) -> bool:
+        """Whether closed hours leave the store by themselves."""
+        return bool(self.archive) or self.redis_url is None
 
     @property
     def archive_place(self) -> str:

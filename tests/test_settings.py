@@ -52,3 +52,9 @@ def test_stopping_a_worker_is_bounded():
     assert AFTER_DRAIN_S < 15
     with pytest.raises(SettingsError, match="COSTROUTER_DRAIN_S"):
         read_settings({"COSTROUTER_DRAIN_S": "-1"})
+
+
+def test_closed_hours_stay_in_a_store_that_other_nodes_may_share_unless_a_place_is_named():
+    assert read_settings({}).archives
+    assert not read_settings({"REDIS_URL": "redis://here"}).archives
+    assert read_settings({"REDIS_URL": "redis://here", "COSTROUTER_ARCHIVE": "s3://bucket/x"}).archives

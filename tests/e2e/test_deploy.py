@@ -122,6 +122,10 @@ def test_the_manifests_fit_each_other():
     settings = read_settings({one["name"]: one["value"] for one in container["env"]} | of_kind("Secret")["stringData"])
     assert pod["spec"]["terminationGracePeriodSeconds"] > settings.linger_s + settings.drain_s + 15
     assert pod["spec"]["securityContext"]["runAsNonRoot"]
+    # What lies in a pod is lost with it, and another pod cannot read it.
+    assert settings.archives
+    assert {place.partition(":")[0] for place in (settings.archive_place, settings.blobs_place)} == {"s3"}
+    assert settings.blob_secret is not None
 
 
 def test_the_config_maps_policies_load_without_a_warning(tmp_path):
@@ -138,6 +142,8 @@ def test_compose_names_settings_and_files_that_exist():
     services = compose["services"]
     names = {name for name in services["costrouter"]["environment"] if name.startswith("COSTROUTER_")}
     assert names <= {f"COSTROUTER_{field.upper()}" for field in Settings.model_fields}
+    kept = services["costrouter"]["environment"]["COSTROUTER_ARCHIVE"]
+    assert kept.startswith("/var/lib/costrouter/"), "closed hours belong on the volume"
     volumes = [volume.split(":")[0] for service in services.values() for volume in service.get("volumes", [])]
     assert not [v for v in volumes if v.startswith(".") and not (folder / v).exists()]
     assert {v for v in volumes if not v.startswith(".")} == set(compose["volumes"])
