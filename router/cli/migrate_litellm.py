@@ -25,12 +25,12 @@ SERVERS: Final = frozenset(
 )
 """Prefixes that, with an `api_base`, are servers of one's own that speak OpenAI's dialect."""
 KNOWN_PARAMS: Final = frozenset({
-    "model", "api_base", "base_url", "api_key", "input_cost_per_token", "output_cost_per_token", "max_tokens", "rpm", "tpm",
+    "model", "api_base", "base_url", "api_key", "input_cost_per_token", "output_cost_per_token", "max_budget", "budget_duration",
+    "api_version",
 })  # fmt: skip
 WHY: Final = {
     "routing_strategy": "the cheapest candidate that meets the policy serves; load is spread by rate limits and breakers",
-    "fallbacks": "a failed attempt goes to the next cheapest candidate of the same policy; add the models there",
-    "default_fallbacks": "as fallbacks",
+    "default_fallbacks": "a failed attempt goes to the next cheapest candidate of the same policy; add the models there",
     "context_window_fallbacks": "windows are known from the catalog, so too long a prompt never goes to too small a model",
     "content_policy_fallbacks": "a refusal is an answer here, and is not sent elsewhere",
     "cache": "an exact-match response cache is a policy's affair (`cache`), and off unless written there",
@@ -39,18 +39,38 @@ WHY: Final = {
     "success_callback": "as callbacks",
     "failure_callback": "as callbacks",
     "drop_params": "fields that a model does not take are known from the catalog: a model that lacks one is no candidate",
-    "database_url": "keys, budgets and the ledger live in the store (REDIS_URL); virtual keys cannot be read out of a "
-    "database: make new ones with `costrouter keys create`",
+    "database_url": "keys, budgets and the ledger live in the store (REDIS_URL); virtual keys come over with `--keys FILE`, what "
+    "LiteLLM's /key/list?return_full_object=true answers",
+    "max_parallel_requests": "set a limit of kind concurrency for the key, team or tenant that is meant: `costrouter limits set`",
+    "default_team_settings": "teams are names in keys here; what is logged is the same for all",
     "store_model_in_db": "models stand in policies/catalog",
     "redis_host": "set REDIS_URL instead; a ledger needs an append-only file and noeviction",
     "redis_port": "as redis_host",
     "redis_password": "as redis_host",
-    "model_group_alias": "a policy's name may be asked for as a model; copy the policy under the other name",
+    "allowed_fails": "circuit breakers by provider, model and key, fleet-wide (docs/forwarding.md); they need no setting",
+    "cooldown_time": "as allowed_fails; an open breaker is probed after 2 s, then twice as long each time, up to a minute",
+    "enable_pre_call_checks": "always: what cannot serve a request is no candidate",
+    "retry_policy": "which errors are tried again stands in one table (docs/forwarding.md)",
+    "retry_after": "a provider's own Retry-After is gone by",
+    "optional_pre_call_checks": "as enable_pre_call_checks",
     "set_verbose": "COSTROUTER_LOG_LEVEL=debug",
     "master_key": "set COSTROUTER_ADMIN_KEY",
     "alerting": "budget alerts go to COSTROUTER_ALERT_URL; alerts on metrics are in deploy/prometheus/alerts.yaml",
 }
-PERIODS: Final = {"1h": "hour", "24h": "day", "1d": "day", "7d": "week", "30d": "month", "1mo": "month"}
+PARAM_WHY: Final = {
+    "weight": "the cheapest serves; several keys of a provider share its calls by …_API_KEY_2_WEIGHT (docs/forwarding.md)",
+    "order": "as weight",
+    "rpm": "a provider's own rate-limit headers are gone by instead",
+    "tpm": "as rpm",
+    "max_tokens": "an answer's limit is the caller's, or a hard budget's (`clamp`)",
+    "timeout": "write `timeouts: {total: …}` into the policy",
+    "stream_timeout": "write `timeouts: {first_byte: …}` into the policy",
+    "aws_region_name": "set BEDROCK_REGION (docs/clouds.md)",
+}
+REGIONS: Final = frozenset({"us", "eu", "apac", "global", "us-gov"})
+"""What Bedrock writes before a model that several regions serve."""
+CLOUDS: Final = frozenset({"azure", "bedrock", "vertex"})
+"""Providers whose models are had elsewhere too: whoever names one of these means it."""
 _SINCE: Final = dt.date(2026, 1, 1)
 _ENV: Final = re.compile(r"os\.environ/(\w+)")
 
@@ -72,6 +92,9 @@ def migrate(config: Any, migration: Migration) -> None:
             continue
         found = _deployment(where, entry, params, migration)
         groups.setdefault(str(entry["model_name"]), []).extend(found)
+    router = config.get("router_settings") or {}
+    _fallbacks(router.get("fallbacks"), groups, migration)
+    _aliases(router.get("model_group_alias"), groups, migration)
     for name, include in groups.items():
         if include:
             migration.policy(slug(name), include)
@@ -85,29 +108,84 @@ def migrate(config: Any, migration: Migration) -> None:
         migration.note(section, "this section has no meaning here")
 
 
+def _aliases(given: Any, groups: dict[str, list[str]], migration: Migration) -> None:
+    """Another name for a group is another policy of the same candidates."""
+    for alias, name in given.items() if isinstance(given, dict) else ():
+        group = name.get("model") if isinstance(name, dict) else name
+        if group in groups:
+            groups.setdefault(str(alias), groups[group])
+        else:
+            migration.note(f"router_settings.model_group_alias.{alias}", f"there is no group {group!r}")
+
+
+def _fallbacks(given: Any, groups: dict[str, list[str]], migration: Migration) -> None:
+    """A group's fallbacks become candidates of its policy."""
+    for pair in given if isinstance(given, list) else ():
+        for name, others in pair.items() if isinstance(pair, dict) else ():
+            known = [other for other in others if other in groups] if isinstance(others, list) else []
+            if name not in groups or not known:
+                migration.note("router_settings.fallbacks", f"there is no group {name!r}, or none of its fallbacks")
+                continue
+            groups[name] = [*groups[name], *(model for other in known for model in groups[other])]
+            migration.note(
+                "router_settings.fallbacks",
+                f"{', '.join(known)} became candidates of {slug(name)}: while it observes, they serve where what was asked for "
+                "cannot; once it is live, the cheapest of all that meets its rules does",
+            )
+
+
 def _deployment(where: str, entry: dict[str, Any], params: dict[str, Any], migration: Migration) -> list[str]:
     name, base = params["model"], params.get("api_base") or params.get("base_url")
     prefix, _, rest = name.partition("/")
-    for field in params.keys() - KNOWN_PARAMS:
-        migration.note(f"{where}.litellm_params.{field}", "it is no setting of a model here")
-    for field in ("rpm", "tpm"):
-        if field in params:
-            migration.note(f"{where}.litellm_params.{field}", "a provider's own rate-limit headers are gone by instead")
-    if "max_tokens" in params:
-        migration.note(
-            f"{where}.litellm_params.max_tokens", "an answer's limit is the caller's, or a hard budget's (`clamp`)"
-        )
+    for field in [field for field in params if field in PARAM_WHY or field not in KNOWN_PARAMS]:
+        migration.note(f"{where}.litellm_params.{field}", PARAM_WHY.get(field, "it is no setting of a model here"))
     if base and (prefix in SERVERS or not rest):
         return _server(where, entry, rest or name, str(base), migration)
     if prefix not in PREFIXES and rest:
         migration.note(f"{where}.litellm_params.model", f"{prefix} is no provider of the catalog")
         return []
     provider = PREFIXES.get(prefix, "openai")
-    model = migration.model(
-        f"{where}.litellm_params.model", (f"{provider}/{rest}" if provider else rest) if rest else name
-    )
+    if provider == "azure":
+        rest = _azure(where, entry, rest, base, migration)
+    if provider == "bedrock":
+        # With or without the group of regions that may serve.
+        names = [
+            f"bedrock/{region}{rest.partition('.')[2] if rest.partition('.')[0] in REGIONS else rest}"
+            for region in ("", "global.")
+        ]
+        rest = next((name for name in names if migration.names.find(name)), names[0]).partition("/")[2]
+    name = (f"{provider}/{rest}" if provider else rest) if rest else name
+    only = provider if provider in CLOUDS else ""
+    model = migration.model(f"{where}.litellm_params.model", name, provider=only)
     _key(where, params.get("api_key"), provider, migration)
+    if model:
+        scope = {"model": model.partition("@")[0], **({"provider": only} if only else {})}
+        migration.budget(
+            f"{where}.litellm_params.max_budget", scope, params.get("max_budget"), params.get("budget_duration")
+        )
     return [model] if model else []
+
+
+def _azure(where: str, entry: dict[str, Any], deployment: str, base: Any, migration: Migration) -> str:
+    """The model of a deployment, whose name, address and version become the account's settings."""
+    params, settings = entry["litellm_params"], migration.settings
+    told = str((entry.get("model_info") or {}).get("base_model") or deployment).rpartition("/")[2]
+    if migration.names.find(f"azure/{told}") is None:
+        migration.note(
+            where, f"nothing says which model the deployment {deployment} is; write it as model_info.base_model"
+        )
+    for variable, given in (("AZURE_OPENAI_ENDPOINT", base), ("AZURE_OPENAI_API_VERSION", params.get("api_version"))):
+        if given and not _ENV.fullmatch(str(given)):
+            value = str(given).rstrip("/")
+            if settings.setdefault(variable, value) != value:
+                migration.note(
+                    f"{where}.litellm_params.model", f"{variable} is {settings[variable]} already; one account serves"
+                )
+    if told != deployment:
+        known = settings.get("AZURE_OPENAI_DEPLOYMENTS", "")
+        if f"{told}={deployment}" not in known.split(","):
+            settings["AZURE_OPENAI_DEPLOYMENTS"] = ",".join(filter(None, (known, f"{told}={deployment}")))
+    return told
 
 
 def _key(where: str, key: Any, provider: str, migration: Migration) -> None:
@@ -190,14 +268,47 @@ def _timeout(value: Any, migration: Migration) -> None:
     migration.settings["COSTROUTER_TOTAL_TIMEOUT_S"] = str(value)
 
 
-def _budget(value: Any, migration: Migration) -> None:
-    migration.state["budgets"] = [{"scope": {}, "limit_usd": str(value), "period": "total", "hard": True}]
+def _stream_timeout(value: Any, migration: Migration) -> None:
+    migration.settings["COSTROUTER_FIRST_BYTE_TIMEOUT_S"] = str(value)
+
+
+def _at_once(value: Any, migration: Migration) -> None:
+    migration.limit("general_settings.global_max_parallel_requests", {}, "concurrency", int(value))
+
+
+def _provider_budgets(value: Any, migration: Migration) -> None:
+    for name, one in value.items() if isinstance(value, dict) else ():
+        where, provider = f"router_settings.provider_budget_config.{name}", PREFIXES.get(name, name)
+        if provider not in migration.catalog.providers or not isinstance(one, dict):
+            migration.note(where, f"{name} is no provider of the catalog")
+            continue
+        limit, duration = (
+            one.get("budget_limit", one.get("max_budget")),
+            one.get("time_period", one.get("budget_duration")),
+        )
+        migration.budget(where, {"provider": provider}, limit, duration)
+
+
+def _elsewhere(_: Any, __: Migration) -> None:
+    """Has been read already."""
 
 
 _SECTIONS: Final[dict[str, dict[str, Callable[[Any, Migration], None]]]] = {
-    "litellm_settings": {"num_retries": _retries, "request_timeout": _timeout, "max_budget": _budget},
-    "router_settings": {"num_retries": _retries, "timeout": _timeout},
-    "general_settings": {},
+    "litellm_settings": {
+        "num_retries": _retries,
+        "request_timeout": _timeout,
+        "max_budget": _elsewhere,
+        "budget_duration": _elsewhere,
+    },
+    "router_settings": {
+        "num_retries": _retries,
+        "timeout": _timeout,
+        "stream_timeout": _stream_timeout,
+        "fallbacks": _elsewhere,
+        "model_group_alias": _elsewhere,
+        "provider_budget_config": _provider_budgets,
+    },
+    "general_settings": {"global_max_parallel_requests": _at_once},
     "environment_variables": {},
 }
 
@@ -215,13 +326,7 @@ def _settings(
                 keys[name](value, migration)
             except (TypeError, ValueError):
                 migration.note(f"{section}.{name}", f"{value!r} is no number")
-        elif not (section == "litellm_settings" and name == "budget_duration"):
-            migration.note(f"{section}.{name}", WHY.get(name, "it has no meaning here"))
-    if section == "litellm_settings" and "budget_duration" in given:
-        period = PERIODS.get(str(given["budget_duration"]))
-        if period and migration.state["budgets"]:
-            migration.state["budgets"][0]["period"] = period
         else:
-            migration.note(
-                f"{section}.budget_duration", f"periods are {', '.join(sorted(set(PERIODS.values())))} or total"
-            )
+            migration.note(f"{section}.{name}", WHY.get(name, "it has no meaning here"))
+    if section == "litellm_settings":
+        migration.budget(f"{section}.max_budget", {}, given.get("max_budget"), given.get("budget_duration"))

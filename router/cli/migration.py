@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterable
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import click
 import yaml
@@ -18,6 +19,11 @@ import yaml
 from router.adapters.policies.files import packaged_policies_dir
 from router.core.catalog.catalog import Catalog, did_you_mean
 from router.core.names import Names
+
+PERIODS: Final = {"1h": "hour", "60m": "hour", "24h": "day", "1d": "day", "7d": "week", "30d": "month", "1mo": "month"}
+"""LiteLLM's durations that are periods here."""
+_DATED: Final = re.compile(r"(?P<name>.+?)-(?:\d{8}|\d{4}-\d{2}-\d{2})(?:-v\d+:\d+)?|(?P<other>.+?)-v\d+(?::\d+)?")
+"""Names of one day's model, and Bedrock's versions."""
 
 
 class MigrationError(Exception):
@@ -39,7 +45,7 @@ class Migration:
         self.names = Names(catalog)
         self.policies: dict[str, dict[str, Any]] = {}
         self.providers: dict[str, dict[str, Any]] = {}
-        self.state: dict[str, Any] = {"version": 1, "keys": [], "budgets": []}
+        self.state: dict[str, Any] = {"version": 1, "keys": [], "budgets": [], "limits": []}
         self.settings: dict[str, str] = {}
         self.notes: list[Note] = []
 
@@ -49,13 +55,48 @@ class Migration:
         if note not in self.notes:
             self.notes.append(note)
 
-    def model(self, what: str, name: str) -> str | None:
-        """A model's canonical id, or None, which is noted."""
-        found = self.names.find(name)
+    def model(self, what: str, name: str, *, provider: str = "") -> str | None:
+        """A model's canonical id, or None, which is noted.
+
+        Args:
+            what: where it stands.
+            name: of the model, with or without a date.
+            provider: whose models alone are meant; any's without one.
+        """
+        dated = _DATED.fullmatch(name)
+        found = self.names.find(name) or (self.names.find(dated["name"] or dated["other"]) if dated else None)
         if found is not None:
-            return found.entries[0].id
+            own = [entry for entry in found.entries if entry.provider == provider]
+            return f"{own[0].id}@{provider}" if own else found.entries[0].id
         self.note(what, f"{name} is not in the catalog{did_you_mean(name, self.catalog.ids)}; add it, or leave it out")
         return None
+
+    def budget(self, what: str, scope: dict[str, str], limit: Any, duration: Any) -> None:
+        """A hard budget, where there is a limit; without a duration for all time."""
+        if limit is None:
+            return
+        period = "total" if duration is None else PERIODS.get(str(duration))
+        try:
+            usd = format(Decimal(str(limit)), "f")
+        except InvalidOperation:
+            self.note(what, f"{limit!r} is no number")
+            return
+        if period is None:
+            self.note(
+                what,
+                f"{duration} is no period here ({', '.join(dict.fromkeys(PERIODS.values()))}, total): none was set",
+            )
+        else:
+            self.state["budgets"].append({"scope": scope, "limit_usd": usd, "period": period, "hard": True})
+
+    def limit(self, what: str, scope: dict[str, str], kind: str, limit: Any) -> None:
+        """A limit a minute, or on attempts at a time, where there is one."""
+        if limit is None:
+            return
+        if isinstance(limit, int) and limit >= 0:
+            self.state["limits"].append({"scope": scope, "kind": kind, "limit": limit})
+        else:
+            self.note(what, f"{limit!r} is no whole number")
 
     def policy(self, name: str, include: Iterable[str], **more: Any) -> None:
         """A policy of these candidates, serving what is asked for until you have looked at what it would do."""
@@ -82,7 +123,7 @@ class Migration:
         texts |= {
             Path("policies", "catalog", f"{name}.yaml"): _yaml(document) for name, document in self.providers.items()
         }
-        if self.state["keys"] or self.state["budgets"]:
+        if any(self.state[part] for part in ("keys", "budgets", "limits")):
             texts[Path("state.yaml")] = "# Put in with `costrouter import state.yaml`.\n" + _yaml(self.state)
         if self.settings:
             lines = [f"{name}={value}" for name, value in self.settings.items()]

@@ -32,17 +32,22 @@ def export(tenant: str | None) -> None:
 @click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
 @click.option("--into", type=click.Path(path_type=Path), default=Path("migrated"), show_default=True,
               help="Where a migration writes.")  # fmt: skip
-def import_(what: tuple[str, ...], into: Path, *, dry_run: bool) -> None:
+@click.option(
+    "--keys", type=click.Path(path_type=Path), help="LiteLLM's keys: what /key/list?return_full_object=true answers."
+)
+def import_(what: tuple[str, ...], into: Path, keys: Path | None, *, dry_run: bool) -> None:
     """Put in what `export` has printed: doing it again changes nothing; what a file does not name stays.
 
-    `import litellm config.yaml` and `import openrouter request.json` write policies, providers, budgets and settings into a
-    folder, with a list of what could not be mapped; nothing that runs is changed.
+    `import litellm config.yaml` and `import openrouter request.json` write policies, providers, keys, budgets, limits and
+    settings into a folder, with a list of what could not be mapped; nothing that runs is changed.
     """
     match what:
         case (file,):
             _put_in(Path(file), dry_run=dry_run)
         case ("litellm" | "openrouter" as source, file):
-            _migrate(source, Path(file), into, dry_run=dry_run)
+            if keys is not None and source != "litellm":
+                raise click.UsageError("--keys are LiteLLM's")
+            _migrate(source, Path(file), into, keys, dry_run=dry_run)
         case _:
             raise click.UsageError("write `import FILE`, `import litellm FILE` or `import openrouter FILE`")
 
@@ -54,17 +59,20 @@ def _read(file: Path) -> Any:
         raise click.ClickException(f"{file} cannot be read: {error}") from None
 
 
-def _migrate(source: str, file: Path, into: Path, *, dry_run: bool) -> None:
+def _migrate(source: str, file: Path, into: Path, keys: Path | None, *, dry_run: bool) -> None:
     from router.adapters.policies.files import load_catalog, packaged_policies_dir  # noqa: PLC0415 - an import needs no catalog
-    from router.cli import migrate_litellm, migrate_openrouter  # noqa: PLC0415 - as above
+    from router.cli import migrate_litellm, migrate_litellm_keys, migrate_openrouter  # noqa: PLC0415 - as above
     from router.cli.migration import Migration, MigrationError  # noqa: PLC0415 - as above
 
     migration = Migration(load_catalog(packaged_policies_dir() / "catalog"))
     work = migrate_litellm.migrate if source == "litellm" else migrate_openrouter.migrate
-    try:
-        work(_read(file), migration)
-    except MigrationError as error:
-        raise click.ClickException(f"{file}: {error}") from None
+    for one, reader in ((file, work), (keys, migrate_litellm_keys.migrate_keys)):
+        if one is None:
+            continue
+        try:
+            reader(_read(one), migration)
+        except MigrationError as error:
+            raise click.ClickException(f"{one}: {error}") from None
     if not dry_run:
         for path in migration.write(into):
             click.echo(f"wrote {path}")
