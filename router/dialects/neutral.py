@@ -192,7 +192,9 @@ class Ended(msgspec.Struct, frozen=True, tag=True):
     stop_sequence: str | None = None
 
 
-Event = Begun | Opened | Piece | Signed | Closed | Ended
+Turning = Begun | Opened | Signed | Closed | Ended
+"""All events but the one that nearly all are."""
+Event = Piece | Turning
 
 
 class Order(msgspec.Struct, frozen=True):

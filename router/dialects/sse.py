@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from typing import Final
 
 from router.core.values import Usage
@@ -65,14 +64,22 @@ def data_of(event: bytes) -> bytes:
     return b"\n".join(line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:"))
 
 
-def datas(events: bytes) -> Iterator[bytes]:
+def datas(events: bytes) -> list[bytes]:
     """The data of each of some whole events; comments have none and are passed over."""
-    for event in filter(None, END_OF_EVENT.split(events)):
-        data = (
-            event[6:] if event.startswith(b"data: ") and b"\n" not in event and b"\r" not in event else data_of(event)
-        )
+    if b"\r" in events:
+        events = events.replace(b"\r\n", b"\n")
+    apart = END_OF_EVENT.split(events) if b"\r" in events else events.split(b"\n\n")
+    found = []
+    for between in apart:
+        if not between:
+            continue
+        event = between.strip(b"\r\n")
+        # One line of data, and perhaps one with a name before it, is what nearly all of them are.
+        last = event.partition(b"\n")[2] if event.startswith(b"event: ") else event
+        data = last[6:] if last.startswith(b"data: ") and b"\n" not in last and b"\r" not in last else data_of(event)
         if data:
-            yield data
+            found.append(data)
+    return found
 
 
 class EventReader(Cutter, ABC):
@@ -100,8 +107,11 @@ class EventReader(Cutter, ABC):
         Raises:
             ValueError: they cannot be read.
         """
+        whole = datas(self.whole_events(chunk))
+        if len(whole) == 1:
+            return self.read(whole[0])
         found: list[Event] = []
-        for data in datas(self.whole_events(chunk)):
+        for data in whole:
             found += self.read(data)
             if self.done or self.failed:
                 break

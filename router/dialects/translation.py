@@ -14,6 +14,8 @@ from router.core.values import Usage
 from router.dialects.contract import Asked, Cost, Reader, Writer
 from router.dialects.neutral import Answer, Begun, Ended, Event, Opened, Piece, Thought
 
+_TELLING: Final = ("tool", "hidden")
+"""Blocks that say something by opening."""
 _NAMELESS: Final = Begun("", "")
 
 
@@ -82,9 +84,10 @@ class Translator:
         if isinstance(events[0], Begun) and not events[0].id:
             events = [_named(events[0], self._name), *events[1:]]
         for event in events:
-            told = isinstance(event, Piece) or (isinstance(event, Opened) and event.kind in ("tool", "hidden"))
-            self.answered = self.answered or told
-            self.finished = self.finished or isinstance(event, Ended)
+            if isinstance(event, Piece) or (isinstance(event, Opened) and event.kind in _TELLING):
+                self.answered = True
+            elif isinstance(event, Ended):
+                self.finished = True
         return self._writer.write(events if self._shows else self._shown(events))
 
     def ending(self) -> bytes:
@@ -98,6 +101,9 @@ class Translator:
         """The events without thoughts, blocks numbered anew."""
         shown: list[Event] = []
         for event in events:
+            if isinstance(event, Piece) and self._numbers[event.at] == event.at:
+                shown.append(event)
+                continue
             at = getattr(event, "at", None)
             if at is None:
                 shown.append(event)
@@ -105,8 +111,11 @@ class Translator:
             if isinstance(event, Opened):
                 before = sum(number >= 0 for number in self._numbers.values())
                 self._numbers[at] = -1 if event.kind in ("thought", "hidden") else before
-            if self._numbers[at] >= 0:
-                shown.append(msgspec.structs.replace(event, at=self._numbers[at]))
+            number = self._numbers[at]
+            if number == at:
+                shown.append(event)
+            elif number >= 0:
+                shown.append(msgspec.structs.replace(event, at=number))
         return shown
 
 

@@ -34,9 +34,7 @@ def in_body(body: dict[str, Any], decision: Decision) -> None:
 
 
 def in_members(request: Request, decision: Decision) -> dict[str, bytes | None]:
-    """The members of a caller's body that change; the rest stays to the letter."""
-    if not decision.keeps:
-        return {}
+    """The members of a caller's body that change where something is to be kept; the rest stays to the letter."""
     found: dict[str, bytes | None] = {"cache_control": _CONTROL} if decision.keeps == "all" else {}
     system, tools = request.top.get("system"), request.top.get("tools")
     try:

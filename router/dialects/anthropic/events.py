@@ -14,7 +14,7 @@ import msgspec
 from router.core.values import Usage
 from router.dialects.anthropic.answer import FINISHES, reason
 from router.dialects.anthropic.usage import merged, normal, usage_object
-from router.dialects.neutral import Begun, Closed, Ended, Event, Opened, Piece, Signed
+from router.dialects.neutral import Begun, Closed, Ended, Event, Opened, Piece, Signed, Turning
 from router.dialects.reading import json_text
 from router.dialects.signatures import UNSIGNED
 from router.dialects.sse import EventReader, named_event
@@ -28,15 +28,19 @@ _DELTAS: Final = {
     "text": (b"text_delta", b"text"),
     "thought": (b"thinking_delta", b"thinking"),
     "tool": (b"input_json_delta", b"partial_json"),
+    "hidden": (b"", b""),
 }
+"""By kind of block: the delta's type, and where it has what is said. Hidden ones say nothing."""
+_FRAME: Final = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":"%b","%b":'
+_string: Final = msgspec.json.Encoder().encode
 
 
 class _Event(msgspec.Struct):
     type: str
     index: int = 0
-    message: dict[str, Any] = {}
-    content_block: dict[str, Any] = {}
-    delta: dict[str, Any] = {}
+    message: dict[str, Any] | None = None
+    content_block: dict[str, Any] | None = None
+    delta: dict[str, Any] | None = None
     usage: Any = None
 
 
@@ -72,8 +76,9 @@ class MessagesReader(EventReader):
             return self._delta(event)
         if kind == "message_start":
             # It tells of an answer that has only begun: of one that breaks off, nobody has told all.
-            self._reported = merged(self._reported, event.message.get("usage"))
-            return [Begun(str(event.message.get("id") or ""), str(event.message.get("model") or ""))]
+            message = event.message or {}
+            self._reported = merged(self._reported, message.get("usage"))
+            return [Begun(str(message.get("id") or ""), str(message.get("model") or ""))]
         if kind == "content_block_start":
             return self._open(event)
         if kind == "content_block_stop":
@@ -82,7 +87,7 @@ class MessagesReader(EventReader):
             if isinstance(event.usage, dict):
                 self._reported = merged(self._reported, event.usage)
                 self.usage = normal(self._reported) or self.usage
-            return self._end(event.delta)
+            return self._end(event.delta or {})
         if kind == "error":
             self.failed = True
             self.error = data
@@ -99,7 +104,7 @@ class MessagesReader(EventReader):
         return [Ended(FINISHES.get(said, "stop"), stop if isinstance(stop, str) else None)]
 
     def _open(self, event: _Event) -> list[Event]:
-        block, at = event.content_block, len(self._blocks)
+        block, at = event.content_block or {}, len(self._blocks)
         kind = block.get("type")
         if kind == "text":
             found: list[Event] = [Opened(at, "text")]
@@ -122,7 +127,7 @@ class MessagesReader(EventReader):
 
     def _delta(self, event: _Event) -> list[Event]:
         at, delta = self._blocks.get(event.index), event.delta
-        if at is None:
+        if at is None or delta is None:
             return []
         kind = delta.get("type")
         if kind == "signature_delta":
@@ -157,18 +162,26 @@ class MessagesWriter:
             the last one what they were.
     """
 
-    __slots__ = ("_end", "_expected", "_kinds", "_signed", "last")
+    __slots__ = ("_end", "_expected", "_frames", "_signed", "_thoughts", "last")
 
     def __init__(self, expected: int) -> None:
         self._expected = expected
-        self._kinds: dict[int, str] = {}
+        self._frames: dict[int, bytes] = {}
+        """By a block: what stands before what it says."""
+        self._thoughts: set[int] = set()
         self._signed: set[int] = set()
         self._end: Ended | None = None
         self.last = LAST
 
     def write(self, events: Iterable[Event]) -> bytes:
         """These events."""
-        return b"".join(self._event(event) for event in events)
+        told: list[bytes] = []
+        for event in events:
+            if isinstance(event, Piece):
+                told += (self._frames[event.at], _string(event.text), b"}}\n\n")
+            else:
+                told.append(self._event(event))
+        return b"".join(told)
 
     def ending(self, usage: Usage | None, cost: str | None) -> bytes:
         """Why it ended, and the meters."""
@@ -180,22 +193,20 @@ class MessagesWriter:
         delta = {"stop_reason": reason(end.finish, end.stop_sequence), "stop_sequence": end.stop_sequence}
         return _named(b"message_delta", {"type": "message_delta", "delta": delta, "usage": meters})
 
-    def _event(self, event: Event) -> bytes:
-        if isinstance(event, Piece):
-            kind, name = _DELTAS[self._kinds[event.at]]
-            said = msgspec.json.encode(event.text)
-            return _delta(event.at, b'{"type":"' + kind + b'","' + name + b'":' + said + b"}")
+    def _event(self, event: Turning) -> bytes:
         if isinstance(event, Begun):
             return self._start(event)
         if isinstance(event, Opened):
-            self._kinds[event.at] = event.kind
+            self._frames[event.at] = _FRAME % (event.at, *_DELTAS[event.kind])
+            if event.kind == "thought":
+                self._thoughts.add(event.at)
             start = {"type": "content_block_start", "index": event.at, "content_block": _opening(event)}
             return _named(b"content_block_start", start)
         if isinstance(event, Signed):
             self._signed.add(event.at)
             return self._signature(event.at, event.signature)
         if isinstance(event, Closed):
-            unsigned = self._kinds[event.at] == "thought" and event.at not in self._signed
+            unsigned = event.at in self._thoughts and event.at not in self._signed
             before = self._signature(event.at, UNSIGNED) if unsigned else b""
             return before + _named(b"content_block_stop", {"type": "content_block_stop", "index": event.at})
         self._end = event

@@ -9,7 +9,6 @@ from the one that finishes the answer on: an answer that broke off is counted by
 
 from __future__ import annotations
 
-from router.core.values import Usage
 from router.dialects.gemini.answer import FINISHES, Candidate, Content, Part, Response, call_id, failure, response
 from router.dialects.gemini.usage import usage_of
 from router.dialects.neutral import Begun, Closed, Ended, Event, Opened, Piece, Signed
@@ -24,7 +23,7 @@ _FAILED = b'{"error":{"message":%b}}'
 class GeminiReader(EventReader):
     """Reads a stream of one candidate."""
 
-    __slots__ = ("_at", "_begun", "_calls", "_ended", "_id", "_kind", "_told")
+    __slots__ = ("_at", "_begun", "_calls", "_ended", "_id", "_kind", "_metered")
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,8 +35,8 @@ class GeminiReader(EventReader):
         self._kind = ""
         """Its kind while it is open."""
         self._calls = 0
-        self._told: Usage | None = None
-        """The meters so far."""
+        self._metered = b""
+        """The last event before the end that may tell meters: they are read only if the end tells none."""
 
     def read(self, data: bytes) -> list[Event]:
         """What an event says.
@@ -50,8 +49,9 @@ class GeminiReader(EventReader):
             self.failed = True
             self.error = data
             return []
-        if _METERS in data:
-            self._told = usage_of(data) or self._told
+        if not self._ended and (usual := self._usual(found.candidates)) is not None:
+            self._metered = data
+            return [usual]
         events: list[Event] = []
         if not self._begun:
             self._begun = True
@@ -60,8 +60,25 @@ class GeminiReader(EventReader):
         if not self._ended:
             self._candidates(found, events)
         if self._ended or self.failed:
-            self.usage = self._told
+            self.usage = usage_of(data) or self.usage or usage_of(self._metered)
+        elif _METERS in data:
+            self._metered = data
         return events
+
+    def _usual(self, candidates: list[Candidate] | None) -> Piece | None:
+        """More words of the block that is open, as nearly every event has them; None for all else."""
+        if candidates is None or len(candidates) != 1:
+            return None
+        candidate = candidates[0]
+        if candidate.index or candidate.finish or candidate.content is None:
+            return None
+        parts = candidate.content.parts
+        if parts is None or len(parts) != 1:
+            return None
+        part = parts[0]
+        if not part.text or part.signature or part.call is not None:
+            return None
+        return Piece(self._at, part.text) if self._kind == ("thought" if part.thought else "text") else None
 
     def _candidates(self, found: Response, events: list[Event]) -> None:
         if found.feedback is not None and found.feedback.blocked and not found.candidates:

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from router.core.values import Usage
-from router.dialects.neutral import Begun, Closed, Ended, Event, Finish, Opened, Piece
+from router.dialects.neutral import Begun, Closed, Ended, Event, Finish, Opened, Piece, Turning
 from router.dialects.openai.answer import FINISHES, REASONS, usage_object
 from router.dialects.openai.extra import extra
 from router.dialects.openai.usage import usage_of
@@ -20,7 +20,8 @@ from router.dialects.sse import EventReader
 
 _DONE: Final = b"[DONE]"
 _LAST: Final = b"data: [DONE]\n\n"
-_WORDS: Final = {"text": "content", "thought": "reasoning_content"}
+_WORDS: Final = {"text": b'"content"', "thought": b'"reasoning_content"'}
+_string: Final = msgspec.json.Encoder().encode
 _NO_ERROR: Final = (None, False, "")
 
 
@@ -124,6 +125,8 @@ class ChatReader(EventReader):
             return []
         if b'"usage"' in data:
             self.usage = usage_of(data) or self.usage
+        if (usual := self._usual(chunk.choices)) is not None:
+            return [usual]
         events: list[Event] = []
         if not self._begun and chunk.choices:
             self._begun = True
@@ -132,6 +135,18 @@ class ChatReader(EventReader):
             if choice.index == 0 and not self._ended:
                 self._choice(choice, events)
         return events
+
+    def _usual(self, choices: list[_Choice] | None) -> Piece | None:
+        """More words of the one block that is open, as nearly every chunk has them; None for all else."""
+        if choices is None or len(choices) != 1 or len(self._waiting) != 1:
+            return None
+        choice, opened = choices[0], self._waiting[0].opened
+        delta = choice.delta
+        if delta is None or not delta.content or choice.index or choice.finish_reason or opened.kind != "text":
+            return None
+        if delta.tool_calls or delta.refusal or delta.reasoning_content or delta.reasoning:
+            return None
+        return Piece(opened.at, delta.content)
 
     def _choice(self, choice: _Choice, events: list[Event]) -> None:
         delta = choice.delta
@@ -215,19 +230,27 @@ class ChatWriter:
         wants_usage: whether the caller asked for the usage event.
     """
 
-    __slots__ = ("_at_s", "_calls", "_head", "_kinds", "_wants_usage", "last")
+    __slots__ = ("_at_s", "_calls", "_frames", "_head", "_wants_usage", "last")
 
     def __init__(self, at_s: int, *, wants_usage: bool) -> None:
         self._at_s = at_s
         self._wants_usage = wants_usage
         self._head = b""
-        self._kinds: dict[int, str] = {}
-        self._calls: dict[int, int] = {}
+        self._frames: dict[int, tuple[bytes, bytes]] = {}
+        """By a block: what stands around its pieces."""
+        self._calls = 0
         self.last = _LAST
 
     def write(self, events: Iterable[Event]) -> bytes:
         """These events."""
-        return b"".join(self._event(event) for event in events)
+        told: list[bytes] = []
+        for event in events:
+            if isinstance(event, Piece):
+                before, behind = self._frames[event.at]
+                told += (before, _string(event.text), behind)
+            else:
+                told.append(self._event(event))
+        return b"".join(told)
 
     def ending(self, usage: Usage | None, cost: str | None) -> bytes:
         """The usage event, if it was asked for and is known."""
@@ -235,22 +258,21 @@ class ChatWriter:
             return b""
         return self._head + b'],"usage":' + msgspec.json.encode(usage_object(usage, cost)) + b"}\n\n"
 
-    def _event(self, event: Event) -> bytes:
-        if isinstance(event, Piece):
-            kind = self._kinds[event.at]
-            if kind == "tool":
-                call = {"index": self._calls[event.at], "function": {"arguments": event.text}}
-                return self._chunk({"tool_calls": [call]})
-            return self._chunk({_WORDS[kind]: event.text})
+    def _event(self, event: Turning) -> bytes:
         if isinstance(event, Begun):
             shared = {"id": event.id, "object": "chat.completion.chunk", "created": self._at_s, "model": event.model}
             self._head = b"data: " + msgspec.json.encode(shared)[:-1] + b',"choices":['
             return self._chunk({"role": "assistant", "content": ""})
         if isinstance(event, Opened):
-            self._kinds[event.at] = event.kind
+            before = self._head + b'{"index":0,"delta":{'
             if event.kind != "tool":
+                name = _WORDS.get(event.kind, b'""')
+                self._frames[event.at] = before + name + b":", b'},"finish_reason":null}]}\n\n'
                 return b""
-            number = self._calls[event.at] = len(self._calls)
+            number = self._calls
+            self._calls += 1
+            before += b'"tool_calls":[{"index":%d,"function":{"arguments":' % number
+            self._frames[event.at] = before, b'}}]},"finish_reason":null}]}\n\n'
             function = {"name": event.name, "arguments": ""}
             call = {"index": number, "id": event.id, "type": "function", "function": function}
             return self._chunk({"tool_calls": [call | extra(event.signature)]})

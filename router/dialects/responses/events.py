@@ -25,6 +25,7 @@ from router.dialects.neutral import (
     Text,
     Thought,
     ToolUse,
+    Turning,
 )
 from router.dialects.responses.answer import Written, a_part, finish_of, status_of
 from router.dialects.responses.usage import normal, usage_object
@@ -39,6 +40,13 @@ _DELTAS: Final[dict[str, _Kind]] = {
     "response.function_call_arguments.delta": "tool",
 }
 _ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
+_FRAMES: Final[dict[str, tuple[bytes, dict[str, int], bytes]]] = {
+    "text": (b"response.output_text.delta", {"content_index": 0}, b',"logprobs":[]}\n\n'),
+    "tool": (b"response.function_call_arguments.delta", {}, b"}\n\n"),
+    "thought": (b"response.reasoning_summary_text.delta", {"summary_index": 0}, b"}\n\n"),
+}
+"""By kind of block: a delta's name, its place within the item, and how it ends."""
+_string: Final = msgspec.json.Encoder().encode
 
 
 class _Event(msgspec.Struct):
@@ -159,7 +167,7 @@ class ResponsesWriter:
         asked: what it answers.
     """
 
-    __slots__ = ("_asked", "_block", "_end", "_items", "_number", "_said", "_signature", "_written", "last")
+    __slots__ = ("_asked", "_block", "_end", "_frame", "_items", "_number", "_said", "_signature", "_written", "last")
 
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
@@ -167,6 +175,7 @@ class ResponsesWriter:
         self._number = 0
         self._items: list[Text | Thought | ToolUse] = []
         self._block = Opened(0, "text")
+        self._frame = b"", b"", b""
         self._said: list[str] = []
         self._signature = ""
         self._end: Finish | None = None
@@ -174,7 +183,16 @@ class ResponsesWriter:
 
     def write(self, events: Iterable[Event]) -> bytes:
         """These events."""
-        return b"".join(self._event(event) for event in events)
+        told: list[bytes] = []
+        for event in events:
+            if isinstance(event, Piece):
+                self._said.append(event.text)
+                before, between, behind = self._frame
+                told += (before, b"%d" % self._number, between, _string(event.text), behind)
+                self._number += 1
+            else:
+                told.append(self._event(event))
+        return b"".join(told)
 
     def ending(self, usage: Usage | None, cost: str | None) -> bytes:
         """Nothing; what ends the stream is ``last`` from now on, because it holds the meters."""
@@ -182,16 +200,14 @@ class ResponsesWriter:
             self.last = self._ended(self._end, None if usage is None else usage_object(usage, cost))
         return b""
 
-    def _event(self, event: Event) -> bytes:
-        if isinstance(event, Piece):
-            self._said.append(event.text)
-            return self._delta(event)
+    def _event(self, event: Turning) -> bytes:
         if isinstance(event, Begun):
             self._written = Written(self._asked, event.id, event.model)
             begun = {"response": self._written.begun()}
             return self._told("response.created", begun) + self._told("response.in_progress", begun)
         if isinstance(event, Opened):
             self._block, self._said, self._signature = event, [], ""
+            self._frame = self._around(event)
             return self._opened(event)
         if isinstance(event, Signed):
             self._signature = event.signature
@@ -217,16 +233,12 @@ class ResponsesWriter:
         part = {"item_id": item["id"], "output_index": at, "summary_index": 0, "part": _summary("")}
         return self._added(at, item) + self._told("response.reasoning_summary_part.added", part)
 
-    def _delta(self, event: Piece) -> bytes:
-        at, kind = event.at, self._block.kind
-        where: dict[str, Any] = {"item_id": self._id(at), "output_index": at}
-        if kind == "text":
-            return self._told(
-                "response.output_text.delta", where | {"content_index": 0, "delta": event.text, "logprobs": []}
-            )
-        if kind == "tool":
-            return self._told("response.function_call_arguments.delta", where | {"delta": event.text})
-        return self._told("response.reasoning_summary_text.delta", where | {"summary_index": 0, "delta": event.text})
+    def _around(self, block: Opened) -> tuple[bytes, bytes, bytes]:
+        """What stands before the number of a delta of this block, between number and words, and behind them."""
+        name, place, behind = _FRAMES.get(block.kind, _FRAMES["thought"])
+        where = msgspec.json.encode({"item_id": self._id(block.at), "output_index": block.at} | place)
+        before = b'event: %b\ndata: {"type":"%b","sequence_number":' % (name, name)
+        return before, b"," + where[1:-1] + b',"delta":', behind
 
     def _closed(self, at: int) -> bytes:
         kind, said = self._block.kind, "".join(self._said)

@@ -42,8 +42,8 @@ def thought(text, **more):
     ("documents", "events"),
     [
         (
-            [chunk({"text": "Hi"}), chunk({"text": " you"}), chunk({"text": ""}, finish="STOP")],
-            [Opened(0, "text"), Piece(0, "Hi"), Piece(0, " you"), Closed(0), Ended("stop")],
+            [chunk({"text": "Hi"}), chunk({"text": " you"}, {"text": "!"}), chunk({"text": ""}, finish="STOP")],
+            [Opened(0, "text"), Piece(0, "Hi"), Piece(0, " you"), Piece(0, "!"), Closed(0), Ended("stop")],
         ),
         (
             [chunk(thought("Hm")), chunk({"text": "Hi"}, finish="MAX_TOKENS")],

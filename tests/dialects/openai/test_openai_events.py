@@ -44,6 +44,7 @@ def told(*documents):
         ([{}], []),
         ([{"role": "assistant", "content": ""}], []),
         ([{"content": "Hi"}, {"content": " there"}], [Opened(0, "text"), Piece(0, "Hi"), Piece(0, " there")]),
+        ([{"content": "Hi"}, {"content": ".", "refusal": " No."}], [Opened(0, "text"), Piece(0, "Hi"), Piece(0, "."), Piece(0, " No.")]),
         ([{"refusal": "No."}], [Opened(0, "text"), Piece(0, "No.")]),
         (
             [{"reasoning_content": "Hm"}, {"reasoning": "m"}, {"content": "Hi"}],
