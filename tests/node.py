@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import httpx2
 import openai
+from commands import ROOT, clean_environment, costrouter
 from store import connect, stored_holds, stored_rows, until
 
 from router.adapters.policies.files import packaged_policies_dir
@@ -29,19 +30,9 @@ if TYPE_CHECKING:
     from router.adapters.store.resp import RespConnection
     from router.core.values import Row
 
-ROOT = Path(__file__).parent.parent
 COMMAND = Path(sys.executable).with_name("costrouter")
 START_S = 60.0
 _numbers = itertools.count(1)
-
-
-def clean_environment(**settings: str) -> dict[str, str]:
-    """The environment without what a developer may have set for a node of their own."""
-    foreign = re.compile(
-        r"COSTROUTER_.*|REDIS_URL|PYTHONPATH|.*_API_KEY|.*_BASE_URL|.*_proxy|(AWS|AZURE|BEDROCK|VERTEX)_.*",
-        re.IGNORECASE,
-    )
-    return {name: value for name, value in os.environ.items() if not foreign.fullmatch(name)} | settings
 
 
 def policies_copy(folder: Path, edit: Callable[[Path], None] | None = None) -> Path:
@@ -220,7 +211,7 @@ class Node:
     def run(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """The command line, with this node's settings."""
         port = {"COSTROUTER_PORT": self.url.rpartition(":")[2]}
-        return run(COMMAND, *arguments, environment=self.environment | port, stdin=stdin)
+        return costrouter(*arguments, environment=self.environment | port, stdin=stdin)
 
 
 class Tenant:

@@ -18,16 +18,24 @@ if TYPE_CHECKING:
 def serve() -> None:
     """Serve until interrupted. Settings come from COSTROUTER_* variables."""
     load_libraries()
-    from router.adapters.store.embedded import EmbeddedStoreError  # noqa: PLC0415 - `--help` should not load the server
-    from router.settings import SettingsError, read_settings  # noqa: PLC0415 - as above
+    from router.settings import SettingsError, read_settings  # noqa: PLC0415 - `--help` should not load the server
+
+    try:
+        settings = read_settings(os.environ)
+    except SettingsError as error:
+        sys.exit(_cannot_start(error))
+    from router.adapters.store.embedded import EmbeddedStoreError  # noqa: PLC0415 - nor should a slip in a setting
     from router.supervisor import Supervisor  # noqa: PLC0415 - as above
 
     try:
-        status = Supervisor(read_settings(os.environ), announce).run()
+        sys.exit(Supervisor(settings, announce).run())
     except (SettingsError, EmbeddedStoreError) as error:
-        click.echo(f"costrouter cannot start: {error}", err=True)
-        status = 2
-    sys.exit(status)
+        sys.exit(_cannot_start(error))
+
+
+def _cannot_start(error: Exception) -> int:
+    click.echo(f"costrouter cannot start: {error}", err=True)
+    return 2
 
 
 def announce(plan: Plan) -> None:

@@ -9,7 +9,8 @@ import subprocess
 import time
 
 from catalog_files import CATALOG, EVERYTHING
-from node import COMMAND, ROOT, Node, bearer
+from commands import ROOT
+from node import COMMAND, Node, bearer
 
 BODY = {"model": "rec/model", "messages": [{"role": "user", "content": "Sum up the meeting in one line."}]}
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from node import COMMAND, clean_environment, run
+from commands import clean_environment, costrouter
+from node import COMMAND, run
 
 from router.cli.demo import prompts
 
@@ -48,4 +49,4 @@ def test_the_demo_starts_a_node_of_its_own_where_none_runs(tmp_path):
 
 @pytest.mark.parametrize("requests", ["-1"])
 def test_a_number_of_requests_that_is_none_is_refused(requests):
-    assert run(COMMAND, "demo", "--requests", requests).returncode == 2
+    assert costrouter("demo", "--requests", requests).returncode == 2

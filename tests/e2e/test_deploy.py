@@ -9,7 +9,7 @@ import tomllib
 import kubernetes_validate
 import pytest
 import yaml
-from node import ROOT
+from commands import ROOT
 
 from router.adapters.fleet.metrics import exposed
 from router.adapters.policies.files import load_policies

@@ -7,7 +7,8 @@ import json
 
 import pytest
 import yaml
-from node import COMMAND, Node, bearer, clean_environment, run
+from commands import costrouter
+from node import Node, bearer
 from store import until
 
 from router.adapters.policies.files import load_policies
@@ -53,21 +54,13 @@ OPENROUTER = {
 
 def imported(tmp_path, kind, text, *more):
     (tmp_path / "given").write_text(text)
-    told = run(
-        COMMAND,
-        "import",
-        kind,
-        str(tmp_path / "given"),
-        "--into",
-        str(tmp_path / "into"),
-        *more,
-        environment=clean_environment(),
-    )
+    told = costrouter("import", kind, str(tmp_path / "given"), "--into", str(tmp_path / "into"), *more)
     return told, tmp_path / "into"
 
 
 @pytest.fixture(scope="module")
 def litellm(tmp_path_factory):
+    """What was written; tests read it."""
     told, folder = imported(tmp_path_factory.mktemp("litellm"), "litellm", LITELLM)
     assert told.returncode == 0, told.stderr
     return told, folder

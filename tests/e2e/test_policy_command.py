@@ -1,14 +1,15 @@
 """`costrouter policy`, as a platform engineer and their CI run it; no node has to be up."""
 
 import pytest
-from node import COMMAND, ROOT, clean_environment, policies_copy, run
+from commands import ROOT, clean_environment, costrouter
+from node import policies_copy
 
 SCHEMA = ROOT / "policies" / "schema.json"
 
 
 def policy(*arguments, **settings):
     environment = clean_environment(**{name: str(value) for name, value in settings.items()})
-    return run(COMMAND, "policy", *arguments, environment=environment)
+    return costrouter("policy", *arguments, environment=environment)
 
 
 @pytest.fixture

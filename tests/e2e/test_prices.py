@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 
 import pytest
-from node import COMMAND, ROOT, run
+from commands import ROOT, clean_environment, costrouter
 
 CATALOG = ROOT / "policies" / "catalog"
-CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("COSTROUTER_")}
 
 
 @pytest.fixture
@@ -20,8 +18,8 @@ def policies(tmp_path):
 
 
 def prices(*arguments, policies=None):
-    environment = CLEAN | ({"COSTROUTER_POLICIES": str(policies)} if policies else {})
-    return run(COMMAND, "prices", *arguments, environment=environment)
+    settings = {"COSTROUTER_POLICIES": str(policies)} if policies else {}
+    return costrouter("prices", *arguments, environment=clean_environment(**settings))
 
 
 def test_prices_of_a_model_and_its_hosts():

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 
-from node import COMMAND, ROOT, run
-
-CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("COSTROUTER_")}
+from commands import ROOT, clean_environment, costrouter
 
 
 def quality(*arguments, **environment):
-    return run(COMMAND, "quality", *arguments, environment=CLEAN | environment)
+    return costrouter("quality", *arguments, environment=clean_environment(**environment))
 
 
 def test_scores_of_a_task_best_bound_first():

@@ -9,7 +9,8 @@ import subprocess
 import sys
 
 import pytest
-from node import COMMAND, ROOT, run
+from commands import ROOT, costrouter
+from node import COMMAND, run
 from store import until
 
 from router.adapters.policies.files import load_policies
@@ -69,7 +70,7 @@ async def test_spend_shows_what_the_ledger_has(node, web):
 
 
 def test_a_command_without_a_server_says_how_to_start_one(node):
-    told = run(COMMAND, "spend", environment=node.environment | {"COSTROUTER_PORT": "1"})
+    told = costrouter("spend", environment=node.environment | {"COSTROUTER_PORT": "1"})
     assert told.returncode == 1
     assert "costrouter serve" in told.stderr
 

@@ -6,7 +6,8 @@ import socket
 import time
 
 import pytest
-from node import COMMAND, Node, clean_environment, command_line, policies_copy, run
+from commands import clean_environment, costrouter
+from node import COMMAND, Node, command_line, policies_copy, run
 
 
 def refused(folder, **settings):
@@ -131,7 +132,7 @@ def test_the_command_line_sends_the_admin_key_to_no_proxy(node):
         address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
         port = node.url.rpartition(":")[2]
         settings = {"COSTROUTER_PORT": port, "http_proxy": address, "HTTP_PROXY": address}
-        told = run(COMMAND, "spend", environment=node.environment | settings)
+        told = costrouter("spend", environment=node.environment | settings)
         assert told.returncode == 0, told.stderr
         with pytest.raises(BlockingIOError):
             proxy.accept()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from node import COMMAND, Node, bearer, clean_environment, run
+from commands import clean_environment
+from node import COMMAND, Node, bearer, run
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from recorder import Recorder, says
 
