@@ -14,13 +14,13 @@ demo: .venv/.dev
 
 # Most of a test's time is waiting for processes, so three at a time are right for two cores.
 test: .venv/.dev
-	@$(BIN)/python -m pytest -n 3
+	@$(BIN)/python -m pytest -n 3 --dist loadfile
 
 # The pure layers are measured to the last branch, by tests that need no process.
 check: .venv/.dev lint types
 	@$(BIN)/coverage run -m pytest --hypothesis-profile thorough tests/core tests/dialects tests/test_*.py
 	@$(BIN)/coverage report --fail-under=100
-	@$(BIN)/python -m pytest -n 3 tests/adapters tests/e2e tests/faults tests/sim
+	@$(BIN)/python -m pytest -n 3 --dist loadfile tests/adapters tests/e2e tests/faults tests/sim
 
 lint: .venv/.dev
 	@$(BIN)/ruff check .
