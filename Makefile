@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 PREVIOUS := 'openai>=2,<3' 'anthropic>=1,<2'
 
+# Where it is set, every start would compile every module again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run demo test check lint types bench bench-peers bench-deadline bench-world soak lock clean
 
 run: .venv/.run
