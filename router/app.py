@@ -118,7 +118,7 @@ class _Worker:
         self._metrics = Metrics(self._limits_of)
         self._prefixes = Prefixes(blob_secret(plan.settings), self._clock)
         self._log = RequestLog(sys.stderr.fileno(), self._name)
-        self._listener = Gathered((self._log, self._metrics, Learning(self._observations)))
+        self._listener = Gathered((self._log, self._metrics, Learning(self._observations, lambda: self._world.catalog)))
         self._health = Health(reasons=[*plan.warnings, *plan.policies.reasons])
         self._world = plan.world
         self._snapshots = 0

@@ -58,6 +58,8 @@ class Call(msgspec.Struct, frozen=True):
     """Whether the caller has hung up meanwhile."""
     identity: Identity | None = None
     """Who calls, where that is known already: the headers then say nothing of it, and it is answered at once."""
+    stays: str = ""
+    """The catalog entry that it is meant for, where the policy lets it be chosen; "" leaves the choice open."""
 
 
 class Admitted:

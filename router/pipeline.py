@@ -82,7 +82,9 @@ class Pipeline:
             if identity is None:
                 identity, own = await self.caller(call.headers)
             body = await self._body(call, identity)
-            seen = await self.consider(call.api, identity, call.headers, body, request_id=call.request_id, own=own)
+            seen = await self.consider(
+                call.api, identity, call.headers, body, request_id=call.request_id, own=own, stays=call.stays
+            )
             # Nobody has vouched for a key that was brought: only its provider's answer does.
             asked = None if self.caching is None or own is not None else self.caching.question(call, seen)
             if asked is not None and (kept := await asked.caching.find(asked, call, seen)) is not None:
@@ -180,6 +182,7 @@ class Pipeline:
         deadline_ms: int | None = None,
         exact: bool = False,
         own: ProviderLink | None = None,
+        stays: str = "",
     ) -> Considered:
         """Describe and decide, and do nothing: what an estimate shows and what `serve` goes by.
 
@@ -192,6 +195,7 @@ class Pipeline:
             deadline_ms: time that is left; by default, what the caller orders.
             exact: whether short prompts are to be counted even where no count would change the choice.
             own: the way to the provider whose key the caller has brought: nobody else's models are chosen.
+            stays: as `Call` has it.
         """
         inbound = INBOUND[api]
         request = inbound.read(body, headers)
@@ -224,13 +228,13 @@ class Pipeline:
             facts = self.prefixes.seen(facts, request, snapshot.world, wish, request_id)
         if snapshot.governing.asks_budgets(facts.asked_model, wish):
             facts = await budgeted(facts, wish, identity, self._desk.budgets, self._desk.ledger.store_ms())
-        route = _routed(snapshot, facts, wish, pin)
+        route = _routed(snapshot, facts, wish, pin, stays)
         while True:
             decision = tried(route, facts)
             if not facts.tokens.exact and (route.doubtful or decision is None or not decision.certain):
                 facts = counted(facts, request, await counter.count(request.shape.texts))
                 if route.doubtful:
-                    route = _routed(snapshot, facts, wish, pin)
+                    route = _routed(snapshot, facts, wish, pin, stays)
             elif request.conversation is None and translates(inbound, decision, snapshot):
                 # What the other dialect cannot express may change the choice.
                 request, facts = wholly(inbound, request, facts)
@@ -260,10 +264,11 @@ class Pipeline:
         return await call.read()
 
 
-def _routed(snapshot: Snapshot, facts: Facts, wish: Wish, pin: Pin | None) -> Route:
+def _routed(snapshot: Snapshot, facts: Facts, wish: Wish, pin: Pin | None, stays: str) -> Route:
     """The request's route; that of one that goes on from a kept answer leads to where that lies."""
     if pin is None:
-        return snapshot.route(facts, wish)
+        route = snapshot.route(facts, wish)
+        return msgspec.structs.replace(route, plan=staying(route.plan, stays), instead=None) if stays else route
     try:
         route = snapshot.route(facts, wish)
     except RouterError as error:

@@ -163,7 +163,7 @@ def _show_bids(out: Console, deferred: dict[str, Any]) -> None:
         chosen = all(bid[name] == deferred[name] for name in ("model", "provider", "tier", "effort", "promised_s"))
         table.add_row(
             "✓" if chosen else "",
-            _name(bid),
+            _name(bid) + ("" if bid["gpu_percent"] is None else f" (GPU {bid['gpu_percent']} %)"),
             _short(bid["estimated_cost_usd"]),
             _short(bid["own_cost_usd"]),
             f"{bid['promised_s'] // 60:,} min" if bid["promised_s"] >= _MINUTES else f"{bid['promised_s']} s",

@@ -41,6 +41,12 @@ policy: everything
 candidates: {include: [openai/gpt-6.2-sol]}
 rules: [{name: any, tiers: [realtime, window, batch]}]
 """
+OWN = """
+version: 1
+policy: own
+candidates: {include: [self/support-8b-lora]}
+rules: [{name: any}]
+"""
 WINDOWED = "openai/gpt-6.2-sol"
 
 # A job may take its deadline of a minute.
@@ -56,6 +62,7 @@ def batching_node(tmp_path_factory):
         (place / "brief.yaml").write_text(BRIEF)
         (place / "patient.yaml").write_text(PATIENT)
         (place / "waiting.yaml").write_text(WAITING)
+        (place / "own.yaml").write_text(OWN)
         (place / "everything.yaml").write_text(EVERYTHING)
 
     policies = policies_copy(folder / "policies", edit)
@@ -362,3 +369,25 @@ async def test_what_never_comes_is_called_off_and_goes_its_way_out(tenant):
     assert (rows["1"].tier.partition("-")[0], rows["1"].cost_nano) == ("window", 0)
     assert sum(row.cost_nano for row in rows.values()) == sum(line["nano"] for line in tenant.node.bill())
     assert [one["state"] for one in at_the_provider(tenant.node)] == ["cancelled"]
+
+
+async def test_what_is_left_of_a_machine_of_ones_own_is_given_to_what_may_wait(tenant, web):
+    """It bids with what one more token costs, and is booked at the average, which pays for its idle hours."""
+    headers = {**tenant.headers, "x-costrouter-policy": "own", "x-costrouter-deadline": "30s"}
+    body = {"model": "auto", "messages": SAYS}
+    async with web.post(f"{tenant.node.url}/costrouter/v1/estimate", json=body, headers=headers) as told:
+        bids = (await told.json())["deferred"]["bids"]
+    idle, at_once = bids
+    assert (idle["tier"], at_once["tier"]) == ("idle", "realtime")
+    assert idle["gpu_percent"] < 70
+    assert float(idle["own_cost_usd"]) < float(at_once["own_cost_usd"]) / 2
+    async with web.post(
+        f"{tenant.node.base_url}/chat/completions", json=body, headers={**headers, "prefer": "respond-async"}
+    ) as told:
+        promise = await told.json()
+    assert (promise["tier"], promise["estimated_cost_usd"]) == ("idle", at_once["own_cost_usd"])
+    job = await finished(web, tenant, told.headers["location"])
+    assert job["result"]["provider"] == "vllm"
+    row = await tenant.row()
+    assert (row.model, row.tier) == ("self/support-8b-lora", "realtime")
+    assert [line["nano"] for line in tenant.node.bill()] == [row.cost_nano]

@@ -291,7 +291,7 @@ class Broker:
                 if planned is not None and planned.wait_ms:
                     await self._put_off(job, taken, planned.wait_ms)
                 else:
-                    await self._runs.run(job, taken, identity)
+                    await self._runs.run(job, taken, identity, planned)
                 return
             row, baseline = await yard.planner.hold(seen, planned, job.id, taken.number, line.tries + 1)
         except RouterError as error:
@@ -308,7 +308,7 @@ class Broker:
         """A batch may have a limit of its own: what is begun is finished, and nothing beyond it is begun."""
         if not job.cap_nano or taken.line.tries:
             return
-        expected = nano_ceil(planned.chosen.expected_pico)
+        expected = nano_ceil(planned.cost_pico)
         may, begun = await self._yard.store.begin(job, taken.number, expected)
         if not may:
             message = (

@@ -13,12 +13,23 @@ import msgspec
 
 from router.attempt import Attempt, Desk
 from router.core.budgets.words import budget_refusal
-from router.core.deciding.decide import Decision, Option, cheapest, expected_output, highest_cost, hold, prompt_tokens
+from router.core.catalog.self_hosted import SLACK_MILLI, marginal_usd, pico
+from router.core.deciding.decide import (
+    Decision,
+    Option,
+    cheapest,
+    expected_cost,
+    expected_output,
+    highest_cost,
+    hold,
+    prompt_tokens,
+)
 from router.core.errors import RouterError
 from router.core.jobs.deadlines import ON_TIME_PPM, PPM, Bid, Chosen, Reserve, choose, judged, reserve_for
 from router.core.jobs.jobs import attempt_name
-from router.core.jobs.tiers import kind_of, word_of
+from router.core.jobs.tiers import IDLE, kind_of, word_of
 from router.core.pricing import REALTIME, price_at
+from router.core.values import Band, Price, Rates
 from router.core.wire import EXPRESSES
 from router.dialects.described import wholly
 from router.dialects.ways import way
@@ -32,8 +43,10 @@ if TYPE_CHECKING:
     from router.adapters.jobs.waits import JobWaits
     from router.considered import Considered
     from router.core.catalog.catalog import Model
+    from router.core.catalog.self_hosted import SelfHosted
+    from router.core.deciding.snapshot import Snapshot
     from router.core.policy.policy import Policy, Rule
-    from router.core.values import Price, Row
+    from router.core.values import Row
     from router.ports import ProviderLink
 
 GRACE_MS: Final = 5_000
@@ -53,6 +66,23 @@ class Planned(msgspec.Struct, frozen=True):
     reserve: Reserve
     wait_ms: int = 0
     """How long until its hours begin."""
+    booked_pico: int = 0
+    """What it is expected to be booked at, where that is another price than it is chosen by; else 0."""
+
+    @property
+    def cost_pico(self) -> int:
+        """What it is expected to cost whoever asked."""
+        return self.booked_pico or self.chosen.expected_pico
+
+    @property
+    def idle(self) -> bool:
+        """Whether it goes to a machine of one's own that has room now."""
+        return self.option.tier == IDLE
+
+    @property
+    def at_once(self) -> bool:
+        """Whether it is best answered now, on the usual way."""
+        return not (self.batched or self.wait_ms or self.idle)
 
     @property
     def batched(self) -> bool:
@@ -123,7 +153,15 @@ class Planner:
             chosen = Chosen(0, cost, cost, 0, run_ms, early=False)
         if chosen is None:
             return None
-        return Planned(options[chosen.index], chosen, instant, cost, reserve, bids[chosen.index].wait_ms)
+        option = options[chosen.index]
+        booked = 0 if option.tier != IDLE else self.booked(seen, option)
+        return Planned(option, chosen, instant, cost, reserve, bids[chosen.index].wait_ms, booked)
+
+    def booked(self, seen: Considered, option: Option) -> int:
+        """What an idle machine's answer is booked at: its average price, which pays for idle hours too."""
+        return expected_cost(
+            msgspec.structs.replace(option, price=option.prices[REALTIME]), seen.facts, seen.facts.tokens.expected
+        )
 
     def offers(self, seen: Considered, left_ms: int) -> list[tuple[Option, Chosen]]:
         """Every way that the policy admits and that can begin in time, the least expected cost first."""
@@ -147,7 +185,7 @@ class Planner:
             # A policy that only observes changes nothing of how it is served.
             for option, pico, wait_ms in self._ways(seen, left_ms, avoid):
                 waits = None if kind_of(option.tier) is None else self._known.of(option.provider, option.tier)
-                bids.append(Bid(len(options), pico, waits, wait_ms))
+                bids.append(Bid(len(options), pico, waits, wait_ms, lasts=option.tier != IDLE))
                 options.append(option)
         return options, bids, reserve, run_ms
 
@@ -248,6 +286,7 @@ class Planner:
                     if kind is not None and kind in tiers and self._takes(seen, option, kind):
                         yield from self._priced(seen, option, tier, now, 0, cap)
                 yield from self._off_peak(seen, option, now, left_ms, cap)
+                yield from self._left_over(seen, option, cap)
             return
 
     def _takes(self, seen: Considered, option: Option, kind: str) -> bool:
@@ -267,7 +306,7 @@ class Planner:
         self, seen: Considered, option: Option, now: dt.datetime, left_ms: int, cap: int | None
     ) -> Iterator[tuple[Option, int, int]]:
         """The same option at its next cheaper hours, where it has hours at all."""
-        model = self._model(seen, option.entry)
+        model = self._model(seen.snapshot, option.entry)
         if model is None or all(row.when is None for row in model.prices):
             return
         into = (now.minute * 60 + now.second) * 1000 % _PEAK_STEP_MS
@@ -280,6 +319,18 @@ class Planner:
             if price is not None and price.bands[0].rates.output < option.price.bands[0].rates.output:
                 yield from self._priced(seen, option, REALTIME, later, wait_ms, cap)
                 return
+
+    def _left_over(self, seen: Considered, option: Option, cap: int | None) -> Iterator[tuple[Option, int, int]]:
+        """The same option on a machine of one's own that has room now, at what one more token costs there."""
+        if option.busy_milli is None or option.busy_milli >= SLACK_MILLI:
+            return
+        model = self._model(seen.snapshot, option.entry)
+        if model is None or model.self_hosted is None:
+            return
+        other = msgspec.structs.replace(option, tier=IDLE, price=marginal_price(option, model.self_hosted))
+        fits, pico, _ = cheapest((other.figures(headroom=False),), seen.facts, seen.facts.tokens.expected, cap)
+        if fits is not None:
+            yield other, pico, 0
 
     def _priced(  # noqa: PLR0917 - one place calls it for each kind of bid
         self, seen: Considered, option: Option, tier: str, at: dt.datetime, wait_ms: int, cap: int | None
@@ -297,18 +348,33 @@ class Planner:
         if key not in self._prices:
             if len(self._prices) > 4096:
                 self._prices.clear()
-            model = self._model(seen, entry)
+            model = self._model(seen.snapshot, entry)
             self._prices[key] = None if model is None else price_at(model, at, tier)
         return self._prices[key]
 
-    def _model(self, seen: Considered, entry: str) -> Model | None:
-        catalog = seen.snapshot.world.catalog
+    def has_room(self, snapshot: Snapshot, entry: str) -> bool:
+        """Whether a machine of one's own has room now."""
+        model = self._model(snapshot, entry)
+        option = None if model is None else snapshot.option(model)
+        return option is not None and option.busy_milli is not None and option.busy_milli < SLACK_MILLI
+
+    def _model(self, snapshot: Snapshot, entry: str) -> Model | None:
+        catalog = snapshot.world.catalog
         if self._models[0] is not catalog:
             self._models = (catalog, {model.name: model for model in catalog.models})
         return self._models[1].get(entry)
 
     def _now(self) -> dt.datetime:
         return dt.datetime.fromtimestamp(self._desk.clock.now_ms() / 1000, dt.UTC)
+
+
+def marginal_price(option: Option, machine: SelfHosted) -> Price:
+    """What a token costs at the margin, at the machine's load."""
+    busy = option.busy_milli or 0
+    fresh, spoken = (
+        pico(marginal_usd(machine, speed, busy)) for speed in (machine.prefill_tok_s, machine.decode_tok_s)
+    )
+    return Price(f"{option.price.version}/{IDLE}", (Band(0, Rates(fresh, spoken, fresh, fresh)),))
 
 
 def policy_of(seen: Considered) -> Policy | None:

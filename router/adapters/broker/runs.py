@@ -24,6 +24,7 @@ from router.ports import BlobsUnavailable, StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from router.adapters.broker.planner import Planned
     from router.adapters.broker.yard import Yard
     from router.adapters.jobs.records import Taken
     from router.core.jobs.jobs import Job, Line
@@ -33,6 +34,10 @@ URGENT: Final = 16
 """Runs at a time of lines whose deadline is near."""
 PATIENT: Final = 4
 """Runs at a time of all others: they must not crowd out those who wait for their answer."""
+IDLE_RUNS: Final = 8
+"""Runs at a time on machines of one's own that have room: what they take shows in the load before it grows too much."""
+PUT_OFF_MS: Final = 10_000
+"""After this a line looks for a machine with room again."""
 NEAR_MS: Final = 120_000
 PAUSES_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Before each further attempt to keep an answer; the last one again and again."""
@@ -47,14 +52,34 @@ class Runs:
         self._yard = yard
         self._urgent = asyncio.Semaphore(URGENT)
         self._patient = asyncio.Semaphore(PATIENT)
+        self._idle = asyncio.Semaphore(IDLE_RUNS)
 
-    async def run(self, job: Job, taken: Taken, identity: Identity) -> None:
+    async def run(self, job: Job, taken: Taken, identity: Identity, planned: Planned | None) -> None:
         """Answer a line now. It leaves the queue in the step that keeps its answer, or queues it again."""
+        if planned is not None and planned.idle:
+            async with self._idle:
+                await self._on_idle(job, taken, identity, planned)
+            return
         near = job.deadline_ms - self._yard.now_ms() <= NEAR_MS
         async with self._urgent if near else self._patient:
             await self._bound(job, taken, identity)
 
-    async def _bound(self, job: Job, taken: Taken, identity: Identity) -> None:
+    async def _on_idle(self, job: Job, taken: Taken, identity: Identity, planned: Planned) -> None:
+        """On a machine of one's own that had room when this was planned; where others have come meanwhile it is planned
+        anew, a little later.
+        """
+        yard, entry = self._yard, planned.option.entry
+        now_ms = yard.now_ms()
+        if yard.planner.has_room(yard.pipeline.snapshot, entry):
+            await self._bound(job, taken, identity, entry)
+            return
+        pause = min(PUT_OFF_MS, max(job.deadline_ms - now_ms, 0) // 4)
+        then = msgspec.structs.replace(taken.line, waits_ms=now_ms + pause)
+        await yard.store.move(
+            job.tenant, [Move(job.id, taken.number, taken.line, then, queue=True, entry=taken.entry)], now_ms
+        )
+
+    async def _bound(self, job: Job, taken: Taken, identity: Identity, stays: str = "") -> None:
         yard, line = self._yard, taken.line
         tries = line.tries + 1
         bound = msgspec.structs.replace(line, state="bound", bound=f"run:{yard.name}", tries=tries)
@@ -72,7 +97,7 @@ class Runs:
         # The same rule is to govern it as governed the plan.
         due = dt.datetime.fromtimestamp(max(job.deadline_ms, yard.now_ms() + 1_000) / 1000, dt.UTC)
         headers = {**job.headers, "x-costrouter-deadline": due.isoformat(timespec="milliseconds")}
-        call = Call(api=job.endpoint, headers=headers, read=read, request_id=name, identity=identity)
+        call = Call(api=job.endpoint, headers=headers, read=read, request_id=name, identity=identity, stays=stays)
         try:
             reply = await yard.pipeline.serve(call)
         except RouterError as error:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from router.adapters.store.resp import Script
+from router.core.statistics.busy import BUSY, Load, told
 from router.core.statistics.series import life_of, wholes
 from router.core.statistics.stats import KEPT_SLICES, SLICE_MS, Delta, History, Series, Summary
 
@@ -37,6 +38,9 @@ GRAVE_MS: Final = 7 * 24 * 3_600_000
 
 MOST_SERIES: Final = 20_000
 """Series that are kept at most, some 2 KB each."""
+
+STEP_MILLI: Final = 20
+"""A machine's load is told anew once it has moved so far, in thousandths."""
 
 Totals = dict[str, int]
 """Metric and labels, joined, to a whole number."""
@@ -64,6 +68,8 @@ class Observations:
         self._histories: dict[Series, History] = {}
         self._summaries: dict[Series, Summary] = {}
         self._stale: set[Series] = set()
+        self._loads: dict[Series, Load] = {}
+        """Of machines: there are as many as the catalog has."""
         self.version = 0
         """Grows whenever a summary may have changed."""
 
@@ -103,6 +109,9 @@ class Observations:
     def fold(self, at_ms: int, deltas: Iterable[tuple[Series, Delta]]) -> None:
         """Take in observations made around ``at_ms``, by this worker or another."""
         for finest, delta in deltas:
+            if finest[0] == BUSY:
+                self._loads.setdefault(finest, Load()).add(at_ms, delta.total)
+                continue
             for series in wholes(finest):
                 self._fold(at_ms, series, delta)
             self.version += 1
@@ -126,6 +135,11 @@ class Observations:
                 del self._histories[series]
             else:
                 self._summaries[series] = found
+        for series, load in self._loads.items():
+            milli, before = load.milli(now_ms), self._summaries.get(series)
+            if before is None or abs(before.mean - milli) >= STEP_MILLI or (before.mean and not milli):
+                self._summaries[series] = told(milli)
+                self.version += 1
 
 
 class Fleet:

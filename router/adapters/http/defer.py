@@ -109,7 +109,7 @@ class Deferral:
         planned = self._yard.planner.plan(seen, until_ms - now_ms)
         if planned is None:
             raise refusal(seen.route.plan, seen.facts)
-        if not later and not planned.batched and not planned.wait_ms:
+        if not later and planned.at_once:
             return None
         job = await self._handed_in(call, identity, seen, body, planned, until_ms, later=later)
         if background:
@@ -155,9 +155,9 @@ class Deferral:
 
     def _worked_out(self, seen: Considered, pico: int) -> str:
         planned = self._yard.planner.plan(seen, _DAY_MS)
-        if planned is None or planned.chosen.expected_pico >= pico:
+        if planned is None or planned.cost_pico >= pico:
             return ""
-        percent = 100 - 100 * planned.chosen.expected_pico // pico
+        percent = 100 - 100 * planned.cost_pico // pico
         return f"24h deadline: {planned.option.model} {planned.option.tier} about -{percent}%"
 
     def _held_ms(self, seen: Considered) -> int:
@@ -285,6 +285,7 @@ def _bid(option: Option, chosen: Chosen) -> dict[str, Any]:
         "model": option.model,
         "provider": option.provider,
         "tier": option.tier,
+        "gpu_percent": None if option.busy_milli is None else option.busy_milli // 10,
         "effort": option.effort or None,
         "own_cost_usd": usd(nano_ceil(chosen.own_pico)),
         "estimated_cost_usd": usd(nano_ceil(chosen.expected_pico)),
@@ -314,7 +315,7 @@ def promised(job: Job, planned: Planned, now_ms: int) -> Reply:
         "model": planned.option.model,
         "provider": planned.option.provider,
         "tier": planned.option.tier,
-        "estimated_cost_usd": usd(nano_ceil(planned.chosen.expected_pico)),
+        "estimated_cost_usd": usd(nano_ceil(planned.cost_pico)),
         "at_once_cost_usd": usd(nano_ceil(planned.instant_pico)),
         "on_time": f"{planned.chosen.on_time_ppm / 10_000:.2f}%",
     }

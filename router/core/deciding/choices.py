@@ -103,6 +103,8 @@ class Option(msgspec.Struct, frozen=True):
     """What it is spoken to in; empty for all that its provider speaks."""
     cache: Cache | None = None
     """None where nothing is known of one."""
+    busy_milli: int | None = None
+    """How busy the machines are that serve it, in thousandths; None where they are not one's own."""
 
     @property
     def name(self) -> str:

@@ -85,7 +85,7 @@ def _reached(plan: Plan, facts: Facts) -> Sequence[Level]:
 
 def _verdict(plan: Plan, option: Option, facts: Facts, admitted: Collection[str]) -> Verdict:
     missed = {} if option.name in admitted else plan.faults.get(option.name, {})
-    reasons = [_reason(fault) for fault in missed.values()] + _obstacles(plan, option, facts)
+    reasons = [_reason(fault, option) for fault in missed.values()] + _obstacles(plan, option, facts)
     only = reasons[0] if len(reasons) == 1 else None
     return Verdict(
         option=option,
@@ -96,14 +96,15 @@ def _verdict(plan: Plan, option: Option, facts: Facts, admitted: Collection[str]
     )
 
 
-def _reason(fault: Fault) -> Reason:
-    """A limit of the policy."""
+def _reason(fault: Fault, option: Option) -> Reason:
+    """A limit of the policy; of a machine of one's own, how busy it is as well."""
     name, found, wanted = fault.limit, fault.found, fault.wanted
     word, show = ("below", _score) if name == "quality" else ("above", _duration)
     if found is None:
         return Reason(f"{name} unknown, must not be {word} {show(wanted)}", f"allowing unknown {name}", PPM)
+    busy = "" if name == "quality" or option.busy_milli is None else f" (GPU {option.busy_milli // 10} %)"
     return Reason(
-        f"{name} {show(found)} {word} {show(wanted)}",
+        f"{name} {show(found)} {word} {show(wanted)}{busy}",
         f"{name} {show(wanted)} → {show(found)}",
         abs(found - wanted) * PPM // wanted,
     )

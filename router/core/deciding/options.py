@@ -12,6 +12,7 @@ from router.core.deciding.choices import Cache
 from router.core.deciding.decide import Option
 from router.core.deciding.variants import ENOUGH, Summaries, blend, flat, prior_ttft
 from router.core.pricing import REALTIME
+from router.core.statistics.busy import series_of
 from router.core.statistics.latency import tries_ppm
 from router.core.wire import able
 
@@ -62,6 +63,7 @@ def base_option(model: Model, provider: Provider, sold: dict[str, Price], summar
         prices=sold,
         total=total if total is not None and total.n >= ENOUGH else None,
         tries_ppm=tries_ppm(summary(("wasted", *where))),
+        busy_milli=None if model.self_hosted is None else (load.mean if (load := summary(series_of(model))) else 0),
         cache=None if model.prompt_cache is None else _cache(model.prompt_cache, summary(("cached", *where))),
     )
 

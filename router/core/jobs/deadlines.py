@@ -158,6 +158,8 @@ class Bid(msgspec.Struct, frozen=True):
     """How long it takes; None for what is answered at once."""
     wait_ms: int = 0
     """How long until it can begin (off-peak hours)."""
+    lasts: bool = True
+    """Whether it will be there whenever it is needed, so that it can be the way out of others; an idle machine may be busy then."""
 
 
 class Chosen(msgspec.Struct, frozen=True):
@@ -216,7 +218,7 @@ def choose(bids: Iterable[Bid], left_ms: int, reserve: Reserve, on_time_ppm: int
 def judged(bids: Iterable[Bid], left_ms: int, reserve: Reserve) -> list[Chosen | None]:
     """Each bid as it would be if it were taken; None for one that cannot even begin in time. Arguments as of `choose`."""
     ways = list(bids)
-    out = min((bid.own_pico for bid in ways if bid.waits is None and not bid.wait_ms), default=None)
+    out = min((bid.own_pico for bid in ways if bid.waits is None and not bid.wait_ms and bid.lasts), default=None)
     return [_judged(bid, left_ms, reserve, out) for bid in ways]
 
 

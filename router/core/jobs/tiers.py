@@ -14,6 +14,10 @@ from typing import Final, Literal
 Kind = Literal["batch", "window"]
 BATCH: Final = "batch"
 WINDOW: Final = "window"
+IDLE: Final = "idle"
+"""What is left of a machine of one's own: in real time, behind everybody who waits for their answer. It is no tier of the
+catalog: any model with ``self_hosted`` bids by it while its machine has room.
+"""
 _BEFORE_HOURS: Final = "window-"
 
 

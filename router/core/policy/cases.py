@@ -21,6 +21,7 @@ from router.core.money import nano_ceil, usd
 from router.core.policy.governing import Wish
 from router.core.policy.later import ASYNC_MS, later
 from router.core.pricing import REALTIME
+from router.core.statistics.busy import series_of, told
 from router.core.statistics.stats import PERCENTILES, Series, Summary
 from router.core.tokens import exactly
 from router.core.values import CAPABILITIES, Identity, Needs
@@ -112,6 +113,7 @@ def _loaded(given: GivenSchema, catalog: Catalog) -> dict[Series, Summary]:
                 ttft = prior_ttft(model.latency)
                 slow = tuple(micro * max(1000 - machine.load_milli, 1) // idle for micro in ttft.quantiles)
                 found["ttft", *where] = Summary(_BUSY_N, slow[0], slow)
+                found[series_of(model)] = told(load)
                 found["tpot", *where] = msgspec.structs.replace(flat(model.latency.tpot_us), n=_BUSY_N)
     return found
 

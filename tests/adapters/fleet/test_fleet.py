@@ -25,6 +25,21 @@ async def silent_for(connection, milliseconds):
         await connection.call("HSET", TOTALS, name, str(int(at_ms) - milliseconds).encode() + b":" + packed)
 
 
+async def test_a_machines_load_is_that_of_all_workers(connection):
+    (one, seen), (two, heard) = worker(connection, "w1"), worker(connection, "w2")
+    machine = ("busy", "gpu-1", "", "")
+    seen.add(machine, 4_000_000)
+    heard.add(machine, 6_000_000)
+    version = heard.version
+    for fleet in (one, two, one):
+        await fleet.exchange(now_ms(), {})
+    assert seen.summary(machine).mean == pytest.approx(500, abs=20)
+    assert heard.summary(machine).mean == pytest.approx(500, abs=20)
+    assert heard.version > version
+    heard.refresh(now_ms() + 600_000)
+    assert heard.summary(machine).mean == 0, "it falls idle where nothing more comes"
+
+
 async def test_what_one_worker_sees_the_others_hear(connection):
     (one, seen), (two, heard) = worker(connection, "w1"), worker(connection, "w2")
     seen.add(SERIES, 1000)

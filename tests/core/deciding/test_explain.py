@@ -68,6 +68,15 @@ def test_what_the_policy_asks_too_much(fault, reason, change):
 def test_two_reasons_have_no_single_change():
     made = plan(faulty=missing(option(), FAULT, Fault("quality", 1, 2)))
     assert only(made, facts()) == (("ttft 840 ms above 800 ms", "quality .001 below .002"), "")
+
+
+def test_of_a_machine_of_ones_own_it_is_told_how_busy_it_is():
+    own = option(busy_milli=943)
+    faults = (Fault("ttft", 1_140, 800), Fault("quality", 1, 2))
+    assert only(plan(faulty=missing(own, *faults)), facts())[0] == (
+        "ttft 1140 ms above 800 ms (GPU 94 %)",
+        "quality .001 below .002",
+    )
     far = plan(option(context_window=9), max_cost_pico=1)
     assert only(far, facts())[1] == ""
 

@@ -61,6 +61,13 @@ def test_every_bid_is_judged_as_if_it_were_taken():
     assert choose([at_once, by_batch, too_late], 8 * HOUR, RESERVE, 995_000) == second
 
 
+def test_what_may_not_last_is_nobodys_way_out():
+    idle = Bid(index=2, own_pico=10, lasts=False)
+    _, by_batch, _ = judged([now(1000), later(500), idle], HOUR, RESERVE)
+    assert by_batch == judged([now(1000), later(500)], HOUR, RESERVE)[1]
+    assert choose([now(1000), later(500), idle], HOUR, RESERVE, 995_000).index == 2
+
+
 def test_a_faster_clock_scales_the_prior():
     fast = waits(PRIORS["batch"], pace=60)
     assert fast.done_ppm(HOUR // 60) == pytest.approx(900_000, abs=10_000)
