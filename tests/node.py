@@ -278,3 +278,9 @@ def listens(pid: int, port: int) -> bool:
     with contextlib.suppress(OSError):
         return any(str(entry.readlink()) in inodes for entry in Path(f"/proc/{pid}/fd").iterdir())
     return False
+
+
+def pss_kb(pid: int) -> int:
+    """A process's share of memory, pages that others use too counted in part."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))

@@ -17,7 +17,7 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from router.cli.client import ask, download
+from router.cli.client import NoServer, ask, download
 from router.cli.output import console
 
 _OVER = ("completed", "failed", "cancelled", "expired")
@@ -52,6 +52,8 @@ def estimate(file: Path, window: str, sample: int) -> None:
         except (ValueError, KeyError, TypeError):
             faults["not a line of a batch"] += 1
             continue
+        except NoServer:
+            raise
         except click.ClickException as error:
             faults[error.message[:100]] += 1
             continue

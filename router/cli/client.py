@@ -20,6 +20,10 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Without the proxies of the environment: none of them may see the admin key."""
 
 
+class NoServer(click.ClickException):
+    """There is nobody to ask."""
+
+
 tenant_option: Final = click.option("--tenant", help="Another tenant than the key's own.")
 
 
@@ -90,4 +94,4 @@ def _asked(url: str, key: str, method: str, body: bytes | None, headers: dict[st
             said = json.load(error)["error"]["message"]
         raise click.ClickException(said) from None
     except OSError as error:
-        raise click.ClickException(f"no server at {url} ({error}); start one with `costrouter serve`") from None
+        raise NoServer(f"no server at {url} ({error}); start one with `costrouter serve`") from None

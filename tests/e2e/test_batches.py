@@ -6,7 +6,7 @@ import json
 
 import openai
 import pytest
-from node import Node, Tenant
+from node import COMMAND, Node, Tenant, clean_environment, run
 from store import until
 
 # A job may take its deadline of a minute.
@@ -253,3 +253,13 @@ async def test_the_command_line_estimates_submits_watches_and_fetches(tenant, tm
     assert "invalid_json_line" in output.with_suffix(".errors.jsonl").read_text()
     assert batch in node.run("jobs").stdout
     assert node.run("batch", "fetch", "batch_none").returncode == 1
+
+
+def test_an_estimate_without_a_server_says_that_there_is_none(tmp_path):
+    file = tmp_path / "in.jsonl"
+    file.write_text(json.dumps({"custom_id": "a", "body": {"model": "auto", "messages": []}}) + "\n")
+    environment = clean_environment(COSTROUTER_PORT="9", COSTROUTER_DATA_DIR=str(tmp_path))
+    told = run(COMMAND, "batch", "estimate", file, environment=environment)
+    assert told.returncode == 1
+    assert "no server at" in told.stderr
+    assert "TOTAL" not in told.stdout

@@ -10,20 +10,14 @@ import json
 import os
 import random
 import signal
-from pathlib import Path
 
 import openai
 import pytest
-from node import Node, Tenant
+from node import Node, Tenant, pss_kb
 from store import stored_rows, until
 
 MODELS = ("openai/gpt-4.1-mini", "openai/gpt-4o-mini", "deepseek/deepseek-flash", "mistral/mistral-small-4", "auto")
 MOST_PSS_KB = 300 * 1024
-
-
-def pss_kb(pid):
-    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
 
 
 def written(path, lines, size):

@@ -116,7 +116,7 @@ class Deferral:
             return await self._queued(job, seen, streams=streams)
         if later:
             return promised(job, planned, now_ms)
-        return await self._held(call, job)
+        return await self._held(call, job, planned)
 
     def estimate(self, seen: Considered) -> dict[str, Any] | None:
         """What would be done with a request that states a deadline; None where nothing is feasible.
@@ -225,8 +225,10 @@ class Deferral:
         found = standing(seen.request, answer_id(job.id), job.created_ms // 1000, "queued")
         return Reply(headers=_job_headers(job, "application/json"), body=msgspec.json.encode(found))
 
-    async def _held(self, call: Call, job: Job) -> Reply:
+    async def _held(self, call: Call, job: Job, planned: Planned) -> Reply:
         """Wait for the answer, silently at first."""
+        # Once a byte is out there is no other status than 200: so only while real time could still bring the answer.
+        until_ms = 0 if planned.instant is None else job.deadline_ms - planned.reserve.run_ms
         loop = asyncio.get_running_loop()
         quiet_until = loop.time() + QUIET_S
         look_at, told = 0.0, False
@@ -240,13 +242,10 @@ class Deferral:
                 if call.gone():
                     await cancel(self._yard, job)
                     raise ConnectionResetError("the caller has gone")
-                if loop.time() >= quiet_until and self._can_still_make_it(job):
+                if loop.time() >= quiet_until and self._yard.now_ms() < until_ms:
                     stream = HeldAnswer(self, job)
                     return Reply(headers=_job_headers(job, "application/json"), body=b" ", stream=stream)
                 told = await end.news(GONE_S)
-
-    def _can_still_make_it(self, job: Job) -> bool:
-        return self._yard.now_ms() < job.deadline_ms
 
     async def answer(self, job: Job) -> Reply | None:
         """The answer, once there is one.

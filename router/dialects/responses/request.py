@@ -7,7 +7,7 @@ through untouched. Does not belong here: the whole conversation (conversation.py
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -55,6 +55,10 @@ class _Reasoning(msgspec.Struct):
     effort: str | None = None
 
 
+class _BackgroundOptions(msgspec.Struct):
+    completion_window: Literal["soonest", "2h", "8h"] | None = None
+
+
 class _Responses(msgspec.Struct):
     model: str
     input: str | list[_Item] | None = None
@@ -73,6 +77,7 @@ class _Responses(msgspec.Struct):
     service_tier: str | None = None
     previous_response_id: str | None = None
     background: bool | None = None
+    background_options: _BackgroundOptions | None = None
     store: bool | None = None
     conversation: Any = None
     prompt: Any = None
@@ -220,7 +225,7 @@ def pass_responses(request: Request, decision: Decision, quirks: frozenset[str])
         changes["max_output_tokens"] = msgspec.json.encode(request.max_output)
     if request.strange:
         changes["input"] = _own_only(request.top.get("input") or b"[]")
-    if "background" in request.top.members:
+    if request.top.members.keys() & {"background", "background_options"}:
         # What may be answered later is queued here, and sent by whoever takes it up.
         changes |= {"background": None, "background_options": None}
     return Order("/responses", request.top.edited(changes))
@@ -257,6 +262,13 @@ def _refuse(asked: _Responses) -> None:
     if asked.max_output_tokens is not None and asked.max_output_tokens < 1:
         message = f"max_output_tokens must be at least 1, not {asked.max_output_tokens}."
         raise RouterError("invalid_request", message, param="max_output_tokens")
+    window = None if asked.background_options is None else asked.background_options.completion_window
+    if window not in (None, "soonest") and not asked.background:
+        param = "background_options.completion_window"
+        message = (
+            f"{param}: {window} needs background: true; who waits for the answer says x-costrouter-deadline: {window}."
+        )
+        raise RouterError("invalid_request", message, param=param)
     if asked.conversation is not None:
         message = "conversation: no conversations are kept here; go on from an answer with previous_response_id."
         raise RouterError("invalid_request", message, param="conversation")

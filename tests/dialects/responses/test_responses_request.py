@@ -126,6 +126,16 @@ def test_what_a_model_must_be_able_to(fields, needed):
         ({"input": [{"role": "user", "content": 5}]}, "input.content"),
         ({"model": 5}, "model"),
         ({"metadata": {"costrouter.task": 5}}, "metadata.costrouter.task"),
+        ({"background": True, "background_options": "8h"}, "background_options"),
+        (
+            {"background": True, "background_options": {"completion_window": "9h"}},
+            "background_options.completion_window",
+        ),
+        (
+            {"background": True, "background_options": {"completion_window": ["8h"]}},
+            "background_options.completion_window",
+        ),
+        ({"background_options": {"completion_window": "8h"}}, "background_options.completion_window"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(fields, param):
@@ -163,6 +173,7 @@ def test_what_is_queued_here_is_not_queued_there_as_well():
     request = read(background=True, background_options={"completion_window": "2h"})
     assert request.background
     assert sent(request) == {"model": "large", "input": "Hi"}
+    assert sent(read(background_options={"completion_window": "soonest"})) == {"model": "large", "input": "Hi"}
 
 
 @pytest.mark.parametrize(("fields", "key"), [({}, "ours"), ({"prompt_cache_key": "theirs"}, "theirs")])
