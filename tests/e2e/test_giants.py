@@ -86,8 +86,8 @@ async def test_junk_names_and_bodies_leave_memory_flat(tmp_path, web):
                 async with gate:
                     if number % 3 == 0:
                         return await send(junk(), f"cr-junk-{draw.random()}")
-                    if number % 3 == 1:
-                        return await send(b'{"a":' * 10_000, tenant.key)
+                    if number % 30 == 1:
+                        return await send(b'{"a":' * 100_000, tenant.key)
                     return await send(junk(), tenant.key)
 
             return set(await asyncio.gather(*(one(number) for number in range(count))))
@@ -108,6 +108,7 @@ async def test_a_giant_prompt_leaves_no_memory_behind(tmp_path, web):
         before = resident(node)
         for number in range(5):
             await post(web, tenant, f"{number}" + "word " * 800_000, model="openai/gpt-4o-mini")
+            await post(web, tenant, f"{number}" + " " * 1_000_000, model="openai/gpt-4o-mini")
         assert resident(node) - before < 40
 
 
