@@ -7,7 +7,7 @@ Belongs here: these values, and an option's figures as the inner loop reads them
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -112,8 +112,13 @@ class Option(msgspec.Struct, frozen=True):
         tier = "" if self.tier == REALTIME else f"/{self.tier}"
         return f"{self.entry}{tier}{self.effort and '+'}{self.effort}"
 
-    def figures(self, *, headroom: bool = True) -> Figures:
-        """What the choice reads, in the order in which `cheapest` takes it apart."""
+    def figures(self, rank: int = 0, *, headroom: bool = True) -> Figures:
+        """What the choice reads, in the order in which `cheapest` takes it apart.
+
+        Args:
+            rank: its place in the order of preference.
+            headroom: whether an output limit must leave it room to think.
+        """
         rates = self.price.bands[0].rates
         return (
             self,
@@ -128,12 +133,21 @@ class Option(msgspec.Struct, frozen=True):
             rates.output,
             len(self.price.bands) > 1,
             self.tries_ppm,
+            rank,
+            0,
+            0,
+            0,
             self.headroom if headroom else 0,
         )
 
 
-Figures = tuple[Option, int, int, int, int, int, int, int, int, int, bool, int, int]
-"""One tuple to unpack costs a third of as many attribute look-ups, for every option of every request."""
+Figures = tuple[Option, int, int, int, int, int, int, int, int, int, bool, int, int, int, int, int, int]
+"""One tuple to unpack costs a third of as many attribute look-ups, for every option of every request. Before the last
+come three floors, which nothing from this row on goes below: a reference token of the prompt in millionths of a
+pico-dollar, the mean of the answers in tokens, and a token of them in pico-dollars.
+"""
+USUAL_PROMPT: Final = 500
+"""Tokens by which options are put in order of cost: any order gives the same choice, this one mostly gives it soon."""
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -183,6 +197,7 @@ class Level(msgspec.Struct, frozen=True):
     options: tuple[Option, ...]
     """In order of preference at equal cost."""
     figures: tuple[Figures, ...]
+    """By `cheapest_first`."""
     bend: int
     """The least count of tokens at which a window of these ends or a price band begins."""
     densest_ppm: int
@@ -194,8 +209,26 @@ def level(relaxed: str, options: Iterable[Option], *, headroom: bool = True) -> 
     found = tuple(options)
     edges = [edge for o in found for edge in (o.context_window, *(band.above for band in o.price.bands[1:]))]
     densest = max([PPM, *(option.ratio_ppm for option in found)])
-    rows = tuple(option.figures(headroom=headroom) for option in found)
+    rows = cheapest_first(option.figures(rank, headroom=headroom) for rank, option in enumerate(found))
     return Level(relaxed, found, rows, bend=min(edges, default=0), densest_ppm=densest)
+
+
+def cheapest_first(figures: Iterable[Figures]) -> tuple[Figures, ...]:
+    """The rows in order of what a usual prompt costs, with their floors. Rows taken out of it leave it as good."""
+    rows = sorted(figures, key=_usual_cost)
+    lowest: tuple[int, ...] = ()
+    for place in reversed(range(len(rows))):
+        row = rows[place]
+        rates = [band.rates for band in row[0].price.bands]
+        floors = (row[2] * min(rate.input for rate in rates), row[6], min(rate.output for rate in rates))
+        token, mean, answer = lowest = tuple(map(min, floors, lowest)) if lowest else floors
+        rows[place] = (*row[:13], token, mean, answer, row[16])
+    return tuple(rows)
+
+
+def _usual_cost(row: Figures) -> int:
+    _, _, ratio, _, _, _, mean, request, input_rate, output_rate, *_ = row
+    return (request + mean * output_rate) * PPM + USUAL_PROMPT * ratio * input_rate
 
 
 class Hint(msgspec.Struct, frozen=True):

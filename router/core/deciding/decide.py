@@ -105,15 +105,26 @@ def _unasked(facts: Facts, prefix: Prefix) -> Facts:
 def cheapest(  # noqa: C901, PLR0912 - one loop without calls: every request runs it over every option
     figures: Iterable[Figures], facts: Facts, tokens: int, cap: int | None
 ) -> tuple[Option | None, int, int]:
-    """(option, its expected cost, the next one's cost), costs in pico-dollars; (None, 0, 0) when none is feasible."""
+    """(option, its expected cost, the next one's cost), costs in pico-dollars; (None, 0, 0) when none is feasible.
+
+    The rows come by `cheapest_first`: once all that follow must be dearer than the second, they are not looked at. What
+    caches take away has no such floor. At equal cost the order of preference decides.
+    """
     needs, limit, choices, native = facts.needs, facts.max_output, facts.choices, facts.native
     fixed, messages, images = facts.fixed_tokens, facts.messages, facts.images
     largest = None if facts.largest is None else facts.largest.expected
     prefix = facts.prefix
     best: Option | None = None
-    best_cost = second = -1
+    best_cost = second = preferred = -1
     for row in figures:
-        option, able, ratio, overhead, window, most, mean, request, input_rate, output_rate, banded, tries, least = row
+        (
+            option, able, ratio, overhead, window, most, mean, request, input_rate, output_rate, banded, tries,
+            rank, token_floor, mean_floor, answer_floor, least,
+        ) = row  # fmt: skip
+        if second >= 0 and prefix is None:
+            answer = mean_floor if limit is None or mean_floor < limit else limit
+            if tokens * token_floor // PPM + choices * answer * answer_floor > second:
+                break
         if (lacks := needs & ~able) and (lacks & MODELS or not native & able):
             continue
         prompt = -(-tokens * ratio // PPM) + fixed + messages * overhead
@@ -139,9 +150,9 @@ def cheapest(  # noqa: C901, PLR0912 - one loop without calls: every request run
         cost = cost if tries == PPM else cost * tries // PPM
         if cap is not None and cost > cap:
             continue
-        if best is None or cost < best_cost:
+        if best is None or cost < best_cost or (cost == best_cost and rank < preferred):
             second = best_cost
-            best, best_cost = option, cost
+            best, best_cost, preferred = option, cost, rank
         elif second < 0 or cost < second:
             second = cost
     return best, max(best_cost, 0), max(second, 0)

@@ -22,7 +22,8 @@ def staying(plan: Plan, entry: str) -> Plan:
     for level in plan.levels:
         rows = tuple(row for row in level.figures if row[0].entry == entry)
         if rows:
-            levels.append(msgspec.structs.replace(level, options=tuple(row[0] for row in rows), figures=rows))
+            options = tuple(option for option in level.options if option.entry == entry)
+            levels.append(msgspec.structs.replace(level, options=options, figures=rows))
     if not levels:
         return plan
     candidates = tuple(option for option in plan.candidates if option.entry == entry)

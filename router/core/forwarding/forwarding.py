@@ -216,5 +216,6 @@ def without(plan: Plan, gone: Container[str]) -> Plan:
         if len(rows) == len(level.figures):
             levels.append(level)
         elif rows:
-            levels.append(msgspec.structs.replace(level, options=tuple(row[0] for row in rows), figures=rows))
+            options = tuple(option for option in level.options if option.entry not in gone)
+            levels.append(msgspec.structs.replace(level, options=options, figures=rows))
     return msgspec.structs.replace(plan, levels=tuple(levels))

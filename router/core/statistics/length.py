@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from router.core.deciding.choices import cheapest_first
 from router.core.deciding.variants import way
 from router.core.statistics.series import MILLION, lengths_of
 
@@ -95,7 +96,7 @@ def _rewritten(plan: Plan, change: Callable[[Option], Option]) -> Plan:
         return found
 
     def rewritten(level: Level) -> Level:
-        rows = tuple((option := new(row[0]), *row[1:6], option.output_mean, *row[7:]) for row in level.figures)
+        rows = cheapest_first((option := new(row[0]), *row[1:6], option.output_mean, *row[7:]) for row in level.figures)
         return msgspec.structs.replace(level, options=tuple(map(new, level.options)), figures=rows)
 
     levels = {id(level): rewritten(level) for level in plan.levels}

@@ -7,6 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from options import (
     FAULT,
+    KNOWN,
     facts,
     missing,
     option,
@@ -178,6 +179,36 @@ def test_each_choice_has_its_own_output():
 def test_the_choice_is_the_one_found_by_trying_everything(made, asked):
     found, wanted = decide(made, asked, None), choice(made, asked, asked.tokens.expected)
     assert (found and (found.option, found.expected_pico)) == wanted
+
+
+@given(st.data(), random_facts())
+def test_choice_and_runner_up_are_those_of_trying_everything_though_most_are_not_looked_at(data, asked):
+    """Prices of one family, as catalogs have them, and twins among them."""
+    base = data.draw(random_options(0))
+    steps = data.draw(st.lists(st.integers(1, 12), min_size=8, max_size=8))
+    options = [
+        msgspec.structs.replace(
+            base, entry=f"acme/m{number}@acme", price=price(input=10 * step, output=40 * step), ratio_ppm=900_000
+        )
+        for number, step in enumerate(steps)
+    ]
+    count, caps = asked.tokens.expected, (None, asked.max_cost_pico)
+    costs = [cost_of(one, asked, count) for one in options if feasible(one, asked, count, caps)]
+    found = decide(plan(*options), asked, None)
+    assert (found and (found.option, found.expected_pico)) == choice(plan(*options), asked, count)
+    assert (found.runner_up_pico if found else 0) == (sorted(costs)[1] if len(costs) > 1 else 0)
+
+
+def test_what_must_be_dearer_than_the_second_is_not_looked_at():
+    def read(rows):
+        yield from rows[:3]
+        raise AssertionError("looked at")
+
+    usual = [option(f"acme/m{number}", price=price(input=100 * 2**number)) for number in range(9)]
+    rows = level("", usual).figures
+    assert cheapest(read(rows), facts(), 1_000, None)[0] is usual[0]
+    with pytest.raises(AssertionError, match="looked at"):
+        cheapest(read(rows), facts(prefix=KNOWN[0]), 1_000, None)
 
 
 @given(st.lists(st.integers(0, 4), unique=True, min_size=5, max_size=5), st.data())
