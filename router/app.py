@@ -74,7 +74,7 @@ from router.pipeline import Pipeline
 from router.plan import DEV, Plan, brought_keys, own_links, renewed_links, world_of
 from router.ports import Clock, StoreUnavailable, Upstream
 from router.prefixes import Prefixes
-from router.processes import BACKLOG
+from router.processes import BACKLOG, beat_on
 from router.settings import Settings
 from router.tracing import Traced
 from router.yard import blob_secret, give_again, job_parts
@@ -102,7 +102,7 @@ def run_worker(plan: Plan, number: int, ready: int, door: socket.socket) -> None
     Args:
         plan: what to serve.
         number: the worker's place.
-        ready: a descriptor that gets one byte once requests are answered.
+        ready: a descriptor that gets one byte once requests are answered, and one a second from then on.
         door: a listening socket to accept from.
     """
     uvloop.run(_Worker(plan, number, door).serve(ready))
@@ -204,6 +204,7 @@ class _Worker:
         listening = await loop.create_server(handlers, sock=self._door, backlog=BACKLOG)
         _serving(ready)
         clockwork = (
+            beat_on(ready),
             *jobs.clockwork,
             self._tick(pipeline, fleet, journal, watch),
             watch.run(),
@@ -388,4 +389,3 @@ def _serving(ready: int) -> None:
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     os.write(ready, b"1")
-    os.close(ready)

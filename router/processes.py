@@ -1,11 +1,12 @@
 """Processes and listening sockets, as the supervisor handles them.
 
-Belongs here: forking, waiting, signalling, and places on the port. Does not belong here: which processes there are and
-when (supervisor.py).
+Belongs here: forking, waiting, signalling, signs of life, and places on the port. Does not belong here: which processes there
+are and when (supervisor.py).
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import gc
@@ -109,6 +110,51 @@ def _bound(host: str, port: int) -> socket.socket:
 
 def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+BEAT_S: Final = 0.5
+"""How often a worker gives a sign of life."""
+LOOK_S: Final = 1.0
+"""The most that one look for it counts: where supervisor and workers have stood still together, as on a machine that was suspended,
+nobody is taken to hang."""
+
+
+async def beat_on(writer: int) -> None:
+    """Give signs of life through a descriptor, as long as this event loop turns; until cancelled."""
+    os.set_blocking(writer, False)
+    while True:
+        await asyncio.sleep(BEAT_S)
+        # Full, when nobody has looked for a day; broken, when the supervisor is gone and this process ends as well.
+        with contextlib.suppress(OSError):
+            os.write(writer, b"1")
+
+
+class Pulse:
+    """A worker's signs of life, as its supervisor looks at them.
+
+    Args:
+        reader: where they come; closed by `close`.
+        now: seconds; differences only.
+    """
+
+    def __init__(self, reader: int, now: float) -> None:
+        self._reader = reader
+        self._looked = now
+        self._silent_s = 0.0
+
+    def silent_s(self, now: float) -> float:
+        """How long there has been none while somebody looked, in seconds."""
+        looked, self._looked = self._looked, now
+        try:
+            alive = bool(os.read(self._reader, 4096))
+        except BlockingIOError:
+            alive = False
+        self._silent_s = 0.0 if alive else self._silent_s + min(now - looked, LOOK_S)
+        return self._silent_s
+
+    def close(self) -> None:
+        """Look no more."""
+        os.close(self._reader)
 
 
 def await_ready(reader: int, number: int, bound_s: float) -> None:

@@ -10,8 +10,11 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+LEAST_HUNG_S: Final = 2.0
 
 
 class SettingsError(Exception):
@@ -60,6 +63,8 @@ class Settings(BaseModel):
     loses power may then lose what its disk did not have yet, a process that dies loses nothing."""
     drain_s: float = Field(default=25.0, ge=0, le=3600)
     """How long requests under way may take to end after SIGTERM, in seconds."""
+    hung_s: float = Field(default=20.0, ge=0, le=3600)
+    """How long a worker's event loop may stand still before another takes the worker's place, in seconds; 0 for ever."""
     linger_s: float = Field(default=0, ge=0, le=600)
     """How long a node that was told to stop serves on, /readyz down, so that load balancers send no more, in seconds."""
     max_body_mb: int = Field(default=64, ge=1, le=1024)
@@ -115,6 +120,13 @@ class Settings(BaseModel):
     def _place(cls, given: str) -> str:
         if re.match(r"[A-Za-z][A-Za-z0-9+]*:", given) and not re.match(r"(s3|gs|file)://[^/]", given):
             raise ValueError(f"{given!r} must be a directory, or a URL such as s3://bucket/path")
+        return given
+
+    @field_validator("hung_s")
+    @classmethod
+    def _patient(cls, given: float) -> float:
+        if 0 < given < LEAST_HUNG_S:
+            raise ValueError(f"must be at least {LEAST_HUNG_S:g}, or 0 for never: a busy worker is not one that hangs")
         return given
 
     @field_validator("dev_key", "admin_key")

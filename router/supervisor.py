@@ -28,7 +28,7 @@ from router.adapters.http.doors import IDLE_S
 from router.adapters.store.embedded import EmbeddedStore, EmbeddedStoreError
 from router.app import AFTER_DRAIN_S, REPLACED, run_worker
 from router.plan import Plan, prepare, renewed
-from router.processes import await_end, await_ready, ended, fork, open_door, reserve_port, send
+from router.processes import Pulse, await_end, await_ready, ended, fork, open_door, reserve_port, send
 from router.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ class Supervisor:
         self._began: dict[int, float] = {}
         self._crashes: dict[int, int] = {}
         self._due: dict[int, float] = {}
+        self._pulses: dict[int, Pulse] = {}
+        """By process, of those that accept."""
         self._sim_pid = 0
         self._store: EmbeddedStore | None = None
         self._owns_store = False
@@ -135,11 +137,11 @@ class Supervisor:
         try:
             await_ready(reader, number, READY_S)
         except SettingsError:
+            os.close(reader)
             # It may only be slow; whoever tries again must not find it in its place then.
             send(pid, signal.SIGKILL)
             raise
-        finally:
-            os.close(reader)
+        self._pulses[pid] = Pulse(reader, time.monotonic())
 
     def _watch(self, plan: Plan) -> None:
         while True:
@@ -151,6 +153,7 @@ class Supervisor:
                 plan = self._restart(plan)
             self._reap()
             now = time.monotonic()
+            self._look(now)
             for number in [n for n, due in self._due.items() if due <= now]:
                 del self._due[number]
                 with contextlib.suppress(SettingsError):
@@ -171,6 +174,7 @@ class Supervisor:
             for pid, number in list(self._workers.items()):
                 self._start_worker(fresh, number)
                 del self._workers[pid]
+                self._pulses.pop(pid).close()
                 self._replaced[pid] = time.monotonic() + IDLE_S + self._settings.drain_s + AFTER_DRAIN_S + SPARE_S
                 send(pid, REPLACED)
             plan = fresh
@@ -198,12 +202,22 @@ class Supervisor:
             self._store_due = time.monotonic() + RESTART_PAUSES_S[-1]
             _log.error("store_restart_failed", reason=str(error), again_in_s=RESTART_PAUSES_S[-1])
 
+    def _look(self, now: float) -> None:
+        """End workers whose event loop has stood still: whoever waits at their doors is served by their successors."""
+        for pid, pulse in self._pulses.items():
+            silent_s = pulse.silent_s(now)
+            if 0 < self._settings.hung_s < silent_s:
+                _log.error("worker_hangs", worker=self._workers[pid], silent_s=round(silent_s, 1))
+                send(pid, signal.SIGKILL)
+
     def _reap(self) -> None:
         for pid, number in list(self._workers.items()):
             status = ended(pid)
             if status is None:
                 continue
             del self._workers[pid]
+            if pid in self._pulses:
+                self._pulses.pop(pid).close()
             if number in self._workers.values():
                 continue  # its successor did not start, or it died as it was replaced
             ran_well = time.monotonic() - self._began[number] > GOOD_RUN_S

@@ -58,3 +58,9 @@ def test_closed_hours_stay_in_a_store_that_other_nodes_may_share_unless_a_place_
     assert read_settings({}).archives
     assert not read_settings({"REDIS_URL": "redis://here"}).archives
     assert read_settings({"REDIS_URL": "redis://here", "COSTROUTER_ARCHIVE": "s3://bucket/x"}).archives
+
+
+def test_a_busy_worker_is_not_taken_for_one_that_hangs():
+    with pytest.raises(SettingsError, match=r"COSTROUTER_HUNG_S: .*at least 2, or 0"):
+        read_settings({"COSTROUTER_HUNG_S": "0.5"})
+    assert read_settings({"COSTROUTER_HUNG_S": "0"}).hung_s == 0

@@ -168,3 +168,14 @@ async def test_callers_wait_at_the_door_of_a_worker_that_died(tmp_path):
             os.kill(worker, signal.SIGKILL)
             for answer in await asyncio.gather(*waiting):
                 assert answer.choices
+
+
+async def test_a_worker_that_hangs_is_replaced_and_its_callers_are_served(tmp_path):
+    with Node(tmp_path, hung_s=2) as node:
+        async with openai.AsyncOpenAI(base_url=node.base_url, api_key=node.key, max_retries=0) as sdk:
+            (worker,) = node.worker_pids()
+            os.kill(worker, signal.SIGSTOP)
+            answers = await asyncio.gather(*(sdk.chat.completions.create(**ASKED) for _ in range(5)))
+            assert all(answer.choices for answer in answers)
+        assert worker not in node.worker_pids()
+        assert '"event":"worker_hangs"' in node.log
