@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 
 import openai
 import pytest
@@ -155,6 +154,13 @@ async def test_respond_async_is_promised_and_kept(tenant, web):
     assert job["cost_usd"] == f"{row.cost_nano / 1e9:.9f}"
 
 
+async def test_who_would_wait_a_little_is_answered_if_it_is_there_by_then(tenant, web):
+    headers = {**tenant.headers, "prefer": "respond-async, wait=30", "x-costrouter-deadline": "20s"}
+    async with web.post(f"{tenant.node.base_url}/chat/completions", json=asked(), headers=headers) as told:
+        assert (told.status, told.headers["preference-applied"]) == (200, "respond-async, wait=30")
+        assert (await told.json())["choices"]
+
+
 async def test_a_short_deadline_is_answered_at_once(tenant):
     async with tenant.sdk() as sdk:
         raw = await sdk.chat.completions.with_raw_response.create(**asked(metadata={"costrouter.deadline": "100ms"}))
@@ -262,7 +268,6 @@ async def test_jobs_are_listed_for_who_sent_them(tenant, web):
     for job in ids:
         await finished(web, tenant, f"/costrouter/v1/jobs/{job}")
     assert len(await tenant.rows(3)) == 3
-    json.dumps(page)
 
 
 def at_the_provider(node):

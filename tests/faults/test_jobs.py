@@ -12,7 +12,7 @@ import signal
 
 import httpx2
 import pytest
-from node import Node, Tenant
+from node import Node, Tenant, policies_copy
 from store import until
 
 from router.adapters.store.layout import tenant_prefix
@@ -24,7 +24,25 @@ MODELS = (
     "google/gemini-2.5-flash-lite",
     "openai/gpt-6-luna",
     "mistral/mistral-small-4",
+    "openai/gpt-6.2-sol",
 )
+WALKED = """
+version: 1
+policy: walked
+candidates: {include: [openai/gpt-4.1-mini, anthropic/claude-haiku-4.5, google/gemini-2.5-flash-lite, openai/gpt-6-luna, mistral/mistral-small-4]}
+rules: [{name: any, tiers: [realtime, batch]}]
+"""
+WINDOWED = """
+version: 1
+policy: windowed
+candidates: {include: [openai/gpt-6.2-sol]}
+rules: [{name: any, tiers: [realtime, window]}]
+"""
+
+
+def edited(folder):
+    (folder / "walked.yaml").write_text(WALKED)
+    (folder / "windowed.yaml").write_text(WINDOWED)
 
 
 def asked(number):
@@ -32,7 +50,9 @@ def asked(number):
 
 
 async def handed_in(node, tenant, number, deadline):
-    headers = {**tenant.headers, "prefer": "respond-async", "x-costrouter-deadline": deadline}
+    policy = "windowed" if asked(number)["model"] == MODELS[-1] else "walked"
+    headers = {**tenant.headers, "x-costrouter-policy": policy}
+    headers |= {"prefer": "respond-async", "x-costrouter-deadline": deadline}
     async with httpx2.AsyncClient(timeout=10) as client:
         for _ in range(200):
             try:
@@ -74,7 +94,8 @@ async def ended(node, tenant, ids, bound_s):
 async def test_whoever_dies_no_line_is_lost_and_none_is_billed_twice(tmp_path, seed, victim):
     draw = random.Random(f"{seed}/{victim}")
     kinds = ("create_lost", "create_fails", "upload_lost", "get_fails", "content_cut", "line_error", "cancel_lost")
-    with Node(tmp_path, workers=2, sim_batch_speed=600) as node:
+    policies = policies_copy(tmp_path / "policies", edited)
+    with Node(tmp_path / "node", workers=2, sim_batch_speed=600, policies=policies) as node:
         faults = [{"kind": kind, "times": 2, "every": 2} for kind in kinds]
         node.http.post(f"{node.sim_url}/_sim/batches", json={"faults": faults})
         async with node.store() as store:
@@ -111,6 +132,14 @@ async def test_whoever_dies_no_line_is_lost_and_none_is_billed_twice(tmp_path, s
         batch = [row for row in rows if row.tier == "batch"]
         billed = [line for line in node.bill() if line["tier"] == "batch"]
         assert sum(row.cost_nano for row in batch if row.certainty == "metered") == sum(line["nano"] for line in billed)
+        windows = [row for row in rows if row.tier.startswith("window")]
+        begun = [line for line in node.bill() if line["tier"].startswith("window")]
+        assert windows
+        # One whose creation was not answered is an estimate, whether it was begun or not; none is begun twice.
+        assert len(begun) <= len(windows)
+        assert sum(row.cost_nano for row in windows if row.certainty == "metered") <= sum(
+            line["nano"] for line in begun
+        )
         instant = sum(line["nano"] for line in node.bill() if line["tier"] == "realtime")
         metered = sum(row.cost_nano for row in rows if row.tier == "realtime" and row.certainty == "metered")
         assert metered <= instant

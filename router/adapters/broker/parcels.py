@@ -88,6 +88,8 @@ class Parcels:
                 if not await self._yard.durable.confirmed(parcel.tenant):
                     # A batch of which the store might forget that it was begun would be begun again, and billed twice.
                     _log.warning("parcel_waits_for_disk", parcel=parcel.id)
+                    state = "uploaded"  # nothing has been sent, so nothing is in doubt
+                    parcel = msgspec.structs.replace(parcel, pauses=parcel.pauses + 1)
                     break
             event, parcel = await self._do(action, parcel)
             state, action = follow(state, event)
@@ -196,6 +198,8 @@ class Parcels:
     async def _without_api(self, action: Action, parcel: Parcel) -> tuple[Event, Parcel]:
         if action == "book":
             return await self._booking.book(None, parcel)
+        if action == "look":
+            return "lost", msgspec.structs.replace(parcel, outcome=UNFOUND)  # it may have been begun
         events: dict[Action, Event] = {"delete": "deleted", "poll": "lost", "cancel": "stopped"}
         return events.get(action, "refused" if not parcel.remote else "unknown"), parcel
 

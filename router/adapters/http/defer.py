@@ -115,7 +115,7 @@ class Deferral:
         if background:
             return await self._queued(job, seen, streams=streams)
         if later:
-            return promised(job, planned, now_ms)
+            return await self._soon(job, waits(call.headers)) or promised(job, planned, now_ms)
         return await self._held(call, job, planned)
 
     def estimate(self, seen: Considered) -> dict[str, Any] | None:
@@ -225,6 +225,18 @@ class Deferral:
         found = standing(seen.request, answer_id(job.id), job.created_ms // 1000, "queued")
         return Reply(headers=_job_headers(job, "application/json"), body=msgspec.json.encode(found))
 
+    async def _soon(self, job: Job, most_s: int) -> Reply | None:
+        """The answer, if it is there within the time that its caller would wait for it; None for what is promised."""
+        until = asyncio.get_running_loop().time() + min(most_s, self._hold_ms // 1000)
+        with self.endings.awaiting(job.id) as end:
+            while (left_s := until - asyncio.get_running_loop().time()) > 0:
+                await end.news(min(left_s, LOOK_S))
+                answer = await self.answer(job)
+                if answer is not None:
+                    answer.headers.append(("preference-applied", f"respond-async, wait={most_s}"))
+                    return answer
+        return None
+
     async def _held(self, call: Call, job: Job, planned: Planned) -> Reply:
         """Wait for the answer, silently at first."""
         # Once a byte is out there is no other status than 200: so only while real time could still bring the answer.
@@ -299,6 +311,15 @@ def prefers_async(headers: Mapping[str, str]) -> bool:
     return (
         any(part.partition(";")[0].strip().lower() == "respond-async" for part in asked.split(",")) if asked else False
     )
+
+
+def waits(headers: Mapping[str, str]) -> int:
+    """How many seconds the caller would wait for the answer before it is promised one (RFC 7240, ``wait``); 0 for none."""
+    for part in headers.get("prefer", "").split(","):
+        name, _, value = part.partition("=")
+        if name.strip().lower() == "wait" and value.strip().isascii() and value.strip().isdigit():
+            return int(value.strip()[:6])
+    return 0
 
 
 def promised(job: Job, planned: Planned, now_ms: int) -> Reply:
