@@ -75,6 +75,11 @@ def test_longer_and_shorter_answers_cross_too():
     assert told(plan(CHEAP, wordy))["answers are longer: 501 % of 200 tokens"] == "acme/wordy"
 
 
+def test_a_crossing_with_what_cannot_serve_is_none():
+    small = option("acme/brief", price=price(input=90, output=600), context_window=9)
+    assert not [text for text in told(plan(CHEAP, small)) if "answers" in text]
+
+
 def test_a_limit_of_the_callers_leaves_no_room_for_longer_answers():
     brief = option("acme/brief", price=price(input=90, output=600))
     assert not [text for text in told(plan(CHEAP, brief), facts(max_output=100)) if "answers" in text]
