@@ -17,7 +17,7 @@ import orjson
 import uvloop
 from aiohttp import web
 
-from router.sim.anthropic.provider import CACHES, messages
+from router.sim.anthropic.provider import CACHES, messages, predicted
 from router.sim.batch import anthropic, files, gemini, openai
 from router.sim.batch.shelf import SHELVES, Shelves
 from router.sim.bedrock.provider import converse
@@ -75,6 +75,8 @@ def make_app(
     app.router.add_post("/{provider}/v1/model/{model}/converse-stream", converse)
     app.router.add_post("/{provider}/v1/models/{call:.+}", generate)
     app.router.add_post("/{provider}/v1/publishers/google/models/{call:.+}", generate)
+    for place in ("", "projects/{project}/locations/{location}/"):
+        app.router.add_post(f"/{{provider}}/v1/{place}publishers/anthropic/models/{{call:.+}}", predicted)
     app.router.add_get("/{provider}/v1/models", models)
     app.router.add_get("/{provider}/v1/models/{name:.+}", models)
     _add_responses(app)

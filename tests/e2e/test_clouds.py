@@ -14,6 +14,7 @@ from node import Node, Tenant
 MODELS = {
     "azure": "openai/gpt-4o-mini@azure",
     "vertex": "google/gemini-3.8-flash@vertex",
+    "vertex-anthropic": "anthropic/claude-haiku-4.5@vertex-anthropic",
     "bedrock": "anthropic/claude-haiku-4.5@bedrock",
 }
 

@@ -18,6 +18,7 @@ TARGETS = {
     "gemini": "google/gemini-3.1-flash-lite@google",
     "gemini-by-budget": "google/gemini-2.5-flash-lite@google",
     "vertex": "google/gemini-3.8-flash@vertex",
+    "vertex-claude": "anthropic/claude-sonnet-4.6@vertex-anthropic",
     "bedrock": "anthropic/claude-haiku-4.5@bedrock",
     "azure": "openai/gpt-4o-mini@azure",
 }

@@ -27,7 +27,12 @@ def test_prices_of_a_model_and_its_hosts():
     assert told.returncode == 0, told.stderr
     assert {"groq", "together", "cerebras", "bedrock"} <= set(told.stdout.split())
     assert "litellm 1.106.2" in told.stdout
-    priced = prices("--model", "claude-opus-4.5", "--at", "2026-11-23").stdout
+
+
+def test_what_is_not_spoken_is_priced_only(policies):
+    vertex = policies / "catalog" / "vertex-anthropic.yaml"
+    vertex.write_text(vertex.read_text().replace("dialect: anthropic", "dialect: other"))
+    priced = prices("--model", "claude-opus-4.5", "--at", "2026-11-23", policies=policies).stdout
     assert "vertex-anthropic (priced only)" in priced
     assert "dialect of vertex-anthropic is not spoken yet" in priced
 

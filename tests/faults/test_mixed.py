@@ -30,6 +30,7 @@ MODELS = (
     "google/gemini-2.5-flash-lite@google",
     "google/gemini-3.8-flash@vertex",
     "anthropic/claude-haiku-5.5@bedrock",
+    "anthropic/claude-haiku-4.5@vertex-anthropic",
     "openai/gpt-4o-mini@azure",
     "deepseek/deepseek-flash@deepseek",
     "mistral/mistral-small-4@mistral",

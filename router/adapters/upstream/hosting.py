@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from router.adapters.upstream.sigv4 import Signer, signer_from
+from router.dialects.json_object import TopLevel
 from router.ports import Origin, UpstreamRequest
 
 if TYPE_CHECKING:
@@ -24,6 +25,10 @@ Finish = Callable[[UpstreamRequest, str], UpstreamRequest]
 _WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
 _VERSION: Final = re.compile(r"\d{4}-\d\d-\d\d(?:-preview)?")
 _JWT: Final = re.compile(r"eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+_VERTEX_VERSION: Final = b'"vertex-2023-10-16"'
+"""The only one that is documented. Its requests and answers are those of Messages 2023-06-01."""
+_REGIONS: Final = ("us", "eu")
+"""Places of Google's that are several regions; they have hosts of another form (anthropic SDK, lib/vertex)."""
 _UNDATED: Final = ("", "v1", "latest", "preview")
 """Words for Azure's path that has no dates in it."""
 
@@ -47,6 +52,8 @@ def completed(environment: Mapping[str, str]) -> Mapping[str, str]:
     if project:
         place = _word(environment, "VERTEX_LOCATION") or "global"
         host = "aiplatform.googleapis.com" if place == "global" else f"{place}-aiplatform.googleapis.com"
+        if place in _REGIONS:
+            host = f"aiplatform.{place}.rep.googleapis.com"
         found.setdefault("VERTEX_BASE_URL", f"https://{host}/v1/projects/{project}/locations/{place}")
     region = _word(environment, "BEDROCK_REGION")
     if region:
@@ -81,8 +88,10 @@ def names(provider: Provider, environment: Mapping[str, str]) -> dict[str, str]:
 
 def key_header(provider: Provider, key: str) -> tuple[tuple[bytes, bytes], ...] | None:
     """The header for a key where a cloud has its own; None where the dialect's is right. Azure takes tokens of Entra ID as
-    bearers, and keys by another name.
+    bearers, and keys by another name; Google takes tokens.
     """
+    if "vertex" in provider.quirks:
+        return ((b"authorization", b"Bearer " + key.encode("ascii")),)
     if "azure" not in provider.quirks or _JWT.fullmatch(key):
         return None
     return ((b"api-key", key.encode("ascii")),)
@@ -96,6 +105,8 @@ def finish(provider: Provider, environment: Mapping[str, str], key: str) -> Fini
     """
     if "azure" in provider.quirks:
         return _dated(f"{_prefix(provider)}_API_VERSION", environment)
+    if "vertex" in provider.quirks:
+        return _predicted
     if provider.dialect == "bedrock" and not key:
         signer = signer_from(environment, provider.base_url_env)
         return None if signer is None else _signed(signer)
@@ -119,6 +130,20 @@ def _dated(variable: str, environment: Mapping[str, str]) -> Finish | None:
         return msgspec.structs.replace(request, path=path)
 
     return dated
+
+
+def _predicted(request: UpstreamRequest, model: str) -> UpstreamRequest:
+    """Claude on Vertex: Messages to the letter, but that the model stands in the path, and the version in the body
+    (platform.claude.com, Claude on Vertex AI).
+    """
+    top = TopLevel(request.body)
+    verb = "streamRawPredict" if top.get("stream") == b"true" else "rawPredict"
+    return msgspec.structs.replace(
+        request,
+        path=f"/publishers/anthropic/models/{quote(model, safe='@')}:{verb}",
+        headers=tuple(header for header in request.headers if header[0] != b"anthropic-version"),
+        body=top.edited({"model": None, "anthropic_version": _VERTEX_VERSION}),
+    )
 
 
 def _signed(signer: Signer) -> Finish:

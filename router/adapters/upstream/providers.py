@@ -71,7 +71,8 @@ def real_links(
 def simulated_link(provider: Provider, port: int, timeouts: Timeouts = NORMAL) -> ProviderLink:
     """How the simulator on this machine is called in a provider's place."""
     origin = origin_of(f"http://127.0.0.1:{port}/{provider.name}/v1", provider.name)
-    return _link(provider, origin, "simulated", timeouts, name="simulated")
+    link = _link(provider, origin, "simulated", timeouts, name="simulated")
+    return msgspec.structs.replace(link, finish=hosting.finish(provider, {}, link.key))
 
 
 def own_link(
@@ -89,7 +90,8 @@ def own_link(
     if not base:
         return None
     link = _link(provider, origin_of(base, provider.base_url_env or provider.name), "", timeouts, name=BROUGHT)
-    return msgspec.structs.replace(link, brought=True)
+    account, last = hosting.names(provider, environment), hosting.finish(provider, environment, BROUGHT)
+    return msgspec.structs.replace(link, brought=True, names=account, finish=last)
 
 
 def with_key(link: ProviderLink, provider: Provider, key: str) -> ProviderLink:

@@ -36,14 +36,16 @@ from router.core.schema import Instant, Millionths, RatePerMillion, Strict, Thou
 from router.core.values import CAPABILITIES
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-Quirk = Literal["azure", "max_tokens_name", "max_completion_tokens_name", "no_stream_options", "reasoning_content"]
-"""azure: Azure's deployments, versions and keys (docs/clouds.md). max_tokens_name: knows max_tokens only; max_completion_tokens_name: the other way round.
+Quirk = Literal[
+    "azure", "vertex", "max_tokens_name", "max_completion_tokens_name", "no_stream_options", "reasoning_content"
+]
+"""azure: Azure's deployments, versions and keys; vertex: Anthropic's dialect by Google's paths and tokens (docs/clouds.md). max_tokens_name: knows max_tokens only; max_completion_tokens_name: the other way round.
 no_stream_options: answers 400 to it, and sends usage by itself. reasoning_content: wants what its model thought back,
 between a call of a tool and the answer that follows (DeepSeek's guide to thinking)."""
 
 Quantization = Literal["fp32", "bf16", "fp16", "fp8", "int8", "mxfp4", "nvfp4", "fp4", "int4", "int3", "int2"]
-Dialect = Literal["openai", "anthropic", "bedrock", "gemini", "responses", "vertex", "vertex_anthropic"]
-"""The provider's wire format. Those outside `router.core.catalog.catalog.SPOKEN` are priced, but not offered yet."""
+Dialect = Literal["openai", "anthropic", "bedrock", "gemini", "responses", "vertex", "other"]
+"""The provider's wire format. Of `other`, which is none that is spoken here, models are priced, but not offered."""
 
 _SPAN: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-(?:([01]\d|2[0-3]):([0-5]\d)|(24):(00))")
 _OFFSET: Final = re.compile(r"([+-])(0\d|1[0-4]):([0-5]\d)")

@@ -1,4 +1,5 @@
-"""``POST /{provider}/v1/messages``: admission of a call in Anthropic's order (key, version, body, model, fault, shape).
+"""``POST /{provider}/v1/messages``: admission of a call in Anthropic's order (key, version, body, model, fault, shape). On Vertex
+the same by Google's path: ``…/publishers/anthropic/models/{model}:rawPredict``.
 
 Belongs here: from an HTTP request to a plan. Does not belong here: sending it (`router.sim.deliver`).
 """
@@ -21,6 +22,7 @@ from router.sim.anthropic.refusal import refused, wrong
 from router.sim.bill import Meters
 from router.sim.deliver import Exchange, Form
 from router.sim.faults import wrong_key
+from router.sim.gemini.refusal import refused as google_refused
 from router.sim.plan import draw_answer, draw_pace
 from router.sim.provider import WRONG_KEY, body_of, fault_of, model_of, price_row, provider_of
 from router.sim.refusal import Refusal
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
     from router.sim.catalog import Provider
 
 _VERSION: Final = re.compile(r"\d{4}-\d\d-\d\d")
+_VERTEX: Final = "vertex"
+"""The quirk of a provider that is Claude on Vertex."""
+_VERTEX_VERSION: Final = "vertex-2023-10-16"
+_VERBS: Final = (":rawPredict", ":streamRawPredict")
 CACHES: Final = web.AppKey("anthropic_caches", dict[tuple[str, str], Caches])
 
 
@@ -39,10 +45,52 @@ async def messages(request: web.Request) -> web.StreamResponse:
     world = request.app[WORLD]
     request_id = world.new_id()
     try:
-        exchange, streamed = await _admit(request, world, request_id)
-        return await (exchange.stream() if streamed else exchange.plain())
+        provider = speaker_of(request, world)
+        version = check_version(request, provider)
+        body = await body_of(request)
+        exchange = await _admit(request, world, request_id, (provider, version), body)
+        return await (exchange.stream() if body.get("stream") else exchange.plain())
     except Refusal as refusal:
         return refused(refusal, request_id)
+
+
+async def predicted(request: web.Request) -> web.StreamResponse:
+    """The same on Vertex. Who may not, or must wait, hears so in Google's words."""
+    world = request.app[WORLD]
+    request_id = world.new_id()
+    try:
+        provider = provider_of(request, world)
+        if provider.dialect == "vertex":
+            # One address has Google's models and those of its partners.
+            provider = next((other for other in world.providers.values() if _VERTEX in other.quirks), provider)
+        _check_token(request, provider)
+        body, version = _as_messages(request, await body_of(request))
+        exchange = await _admit(request, world, request_id, (provider, version), body)
+        return await (exchange.stream() if body.get("stream") else exchange.plain())
+    except Refusal as refusal:
+        return refused(refusal, request_id) if refusal.status == 400 else google_refused(refusal)
+
+
+def _check_token(request: web.Request, provider: Provider) -> None:
+    if _VERTEX not in provider.quirks or not request.path.endswith(_VERBS):
+        raise Refusal(404, f"Not Found: {request.path[:200]}")
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme != "Bearer" or not token or token == WRONG_KEY:
+        raise Refusal(401, "Request had invalid authentication credentials. Expected OAuth 2 access token.")
+
+
+def _as_messages(request: web.Request, body: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """The body as Anthropic's own API takes it, and the version."""
+    name, _, verb = request.match_info["call"].rpartition(":")
+    if bool(body.get("stream")) is not (verb == "streamRawPredict"):
+        raise wrong("stream", f"does not agree with {verb}")
+    if "model" in body:
+        raise wrong("model", "Extra inputs are not permitted")
+    version = body.get("anthropic_version")
+    if version != _VERTEX_VERSION and (not isinstance(version, str) or _VERSION.fullmatch(version) is None):
+        raise wrong("anthropic_version", "Field required" if version is None else "Input should be a valid version")
+    said = {field: value for field, value in body.items() if field != "anthropic_version"}
+    return said | {"model": name}, "2023-06-01" if version == _VERTEX_VERSION else version
 
 
 def speaker_of(request: web.Request, world: World) -> Provider:
@@ -52,7 +100,7 @@ def speaker_of(request: web.Request, world: World) -> Provider:
         Refusal: 404 where there is none, or it speaks otherwise.
     """
     provider = provider_of(request, world)
-    if provider.dialect != "anthropic":
+    if provider.dialect != "anthropic" or _VERTEX in provider.quirks:
         raise Refusal(404, f"Not Found: {request.path[:200]}")
     return provider
 
@@ -71,10 +119,10 @@ def check_version(request: web.Request, provider: Provider) -> str:
     return version
 
 
-async def _admit(request: web.Request, world: World, request_id: str) -> tuple[Exchange, bool]:
-    provider = speaker_of(request, world)
-    version = check_version(request, provider)
-    body = await body_of(request)
+async def _admit(
+    request: web.Request, world: World, request_id: str, spoken_to: tuple[Provider, str], body: dict[str, Any]
+) -> Exchange:
+    provider, version = spoken_to
     model = model_of(provider, body.get("model"), world)
     fault = fault_of(world, provider, model)
     check(body, model, version)
@@ -96,7 +144,7 @@ async def _admit(request: web.Request, world: World, request_id: str) -> tuple[E
         stops=tuple(body.get("stop_sequences") or ()),
         shows_thinking=shows,
     )
-    exchange = Exchange(
+    return Exchange(
         request=request,
         world=world,
         provider=provider,
@@ -119,7 +167,6 @@ async def _admit(request: web.Request, world: World, request_id: str) -> tuple[E
             lie=wire.lie,
         ),
     )
-    return exchange, bool(body.get("stream"))
 
 
 def _unused(model: str, world: World, provider: Provider) -> openai_wire.Envelope:

@@ -8,6 +8,7 @@ from router.adapters.upstream.providers import real_links
 from router.ports import Timeouts, UpstreamRequest
 
 AZURE = compiled(provider="azure", base_url="env:AZURE_OPENAI_BASE_URL", key_env="AZURE_OPENAI_API_KEY", quirks=["azure"]).provider  # fmt: skip
+CLAUDE = compiled(provider="vertex-anthropic", base_url="env:VERTEX_BASE_URL", key_env="VERTEX_ACCESS_TOKEN", dialect="anthropic", quirks=["vertex"]).provider  # fmt: skip
 BEDROCK = compiled(a_model(), provider="bedrock", base_url="env:BEDROCK_BASE_URL", key_env="AWS_BEARER_TOKEN_BEDROCK", dialect="bedrock").provider  # fmt: skip
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJhdWQiOiJ4In0.c2ln"
 
@@ -31,6 +32,7 @@ def sent(link, path="/chat/completions"):
         ({"AZURE_OPENAI_ENDPOINT": "https://x", "AZURE_OPENAI_BASE_URL": "https://y"}, "https://y"),
         ({"VERTEX_PROJECT": "p-1"}, "https://aiplatform.googleapis.com/v1/projects/p-1/locations/global"),
         ({"VERTEX_PROJECT": "p-1", "VERTEX_LOCATION": "europe-west4"}, "https://europe-west4-aiplatform.googleapis.com/v1/projects/p-1/locations/europe-west4"),
+        ({"VERTEX_PROJECT": "p-1", "VERTEX_LOCATION": "eu"}, "https://aiplatform.eu.rep.googleapis.com/v1/projects/p-1/locations/eu"),
         ({"BEDROCK_REGION": "eu-central-1"}, "https://bedrock-runtime.eu-central-1.amazonaws.com"),
     ],
 )  # fmt: skip  # one row a line
@@ -84,6 +86,23 @@ def test_an_account_may_have_names_of_its_own_for_models():
     for wrong in ("gpt-4o", "=x", "gpt-4o="):
         with pytest.raises(ProviderError, match="AZURE_OPENAI_DEPLOYMENTS must be model=name"):
             linked(AZURE, address | {"AZURE_OPENAI_DEPLOYMENTS": wrong})
+
+
+@pytest.mark.parametrize(
+    ("body", "verb", "sent_body"),
+    [
+        (b'{"model":"m","max_tokens":9, "messages":[]}', "rawPredict", b'{"max_tokens":9,"messages":[],"anthropic_version":"vertex-2023-10-16"}'),
+        (b'{"stream": true,"anthropic_version":"x"}', "streamRawPredict", b'{"stream":true,"anthropic_version":"vertex-2023-10-16"}'),
+        (b'{"stream":false}', "rawPredict", b'{"stream":false,"anthropic_version":"vertex-2023-10-16"}'),
+    ],
+)  # fmt: skip  # one row a line
+def test_claude_on_vertex_has_the_model_in_its_path_and_the_version_in_its_body(body, verb, sent_body):
+    link = linked(CLAUDE, {"VERTEX_PROJECT": "p", "VERTEX_ACCESS_TOKEN": "ya29.x"})
+    headers = ((b"anthropic-version", b"2023-06-01"), (b"anthropic-beta", b"b"), *link.headers)
+    found = link.finish(UpstreamRequest(link.origin, "POST", "/messages", headers, body, Timeouts()), "claude/x@2026")
+    assert found.path == f"/publishers/anthropic/models/claude%2Fx@2026:{verb}"
+    assert found.headers == ((b"anthropic-beta", b"b"), (b"content-type", b"application/json"), (b"authorization", b"Bearer ya29.x"))  # fmt: skip
+    assert found.body == sent_body
 
 
 def test_bedrock_s_requests_are_signed_unless_there_is_a_key_of_its_own():

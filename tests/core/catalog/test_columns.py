@@ -140,7 +140,7 @@ def test_what_is_known_of_the_weights_is_kept():
 
 def test_a_dialect_that_is_not_spoken_yet_is_known():
     assert compiled().provider.spoken
-    assert not compiled(dialect="vertex_anthropic").provider.spoken
+    assert not compiled(dialect="other").provider.spoken
     with pytest.raises(SchemaError, match="did you mean bedrock"):
         compiled(a_model(), dialect="bedrok")
 

@@ -51,7 +51,7 @@ def test_bands_stand_one_by_one_and_what_is_gone_or_unpriced_is_left_out():
 
 
 def test_a_provider_whose_dialect_is_not_spoken_is_marked():
-    result = compiled(dialect="vertex_anthropic")
+    result = compiled(dialect="other")
     (one,) = price_list(Catalog([result.provider], result.models), NOW)
     assert not one.offered
 

@@ -291,10 +291,10 @@ def test_a_provider_without_a_key_says_which_variable_to_set():
 def test_a_provider_whose_dialect_is_not_spoken_is_refused_and_counts_for_nothing():
     cheap = a_model("beta/tiny", prices=[a_price(input="0.01", output="0.01")])
     copy = a_model("acme/small", prices=[a_price(input="0.01", output="0.01")])
-    snapshot = a_snapshot(elsewhere=[cheap, copy], spoken="vertex_anthropic", offered=("acme", "beta"))
+    snapshot = a_snapshot(elsewhere=[cheap, copy], spoken="other", offered=("acme", "beta"))
     error = refused(snapshot, facts(asked_model="beta/tiny"))
     assert (error.code, error.status) == ("unknown_model", 404)
-    assert "beta/tiny@beta is priced only: 'vertex_anthropic' is a dialect not spoken here yet" in error.message
+    assert "beta/tiny@beta is priced only: 'other' is a dialect not spoken here yet" in error.message
     assert snapshot.route(facts(asked_model="small"), Wish()).baseline.entry == "acme/small@acme"
     assert entries(snapshot.route(facts(), Wish()).plan.candidates) == ["acme/large@acme", "acme/small@acme"]
 
