@@ -135,12 +135,15 @@ class Pulse:
     Args:
         reader: where they come; closed by `close`.
         now: seconds; differences only.
+        begun: whether there was one already.
     """
 
-    def __init__(self, reader: int, now: float) -> None:
+    def __init__(self, reader: int, now: float, *, begun: bool = False) -> None:
         self._reader = reader
         self._looked = now
         self._silent_s = 0.0
+        self.begun = begun
+        """Whether there has ever been a sign."""
 
     def silent_s(self, now: float) -> float:
         """How long there has been none while somebody looked, in seconds."""
@@ -149,6 +152,7 @@ class Pulse:
             alive = bool(os.read(self._reader, 4096))
         except BlockingIOError:
             alive = False
+        self.begun = self.begun or alive
         self._silent_s = 0.0 if alive else self._silent_s + min(now - looked, LOOK_S)
         return self._silent_s
 
@@ -157,21 +161,26 @@ class Pulse:
         os.close(self._reader)
 
 
-def await_ready(reader: int, number: int, bound_s: float) -> None:
-    """Return when a worker says that it serves.
+def await_ready(reader: int, number: int, bound_s: float, meanwhile: Callable[[], None]) -> None:
+    """Return when a worker says that it serves; call ``meanwhile`` again and again until then.
 
     Raises:
         SettingsError: it ended, or said nothing for ``bound_s`` seconds.
     """
     os.set_blocking(reader, False)
-    bound = time.monotonic() + bound_s
-    while time.monotonic() < bound:
+    now = looks = time.monotonic()
+    bound = now + bound_s
+    while now < bound:
         try:
             if os.read(reader, 1):
                 return
             break
         except BlockingIOError:
             time.sleep(0.002)
+        now = time.monotonic()
+        if now > looks:
+            looks = now + 0.1
+            meanwhile()
     raise SettingsError(f"worker {number} did not start; its log line above says why")
 
 

@@ -121,11 +121,24 @@ class Supervisor:
         self._sim_pid = fork(lambda: self._run_sim(plan), WATCHED)
 
     def _start_worker(self, plan: Plan, number: int) -> None:
-        """A worker for a place, which then has two where it has one already.
+        """A worker for a place, which then has two where it has one already. Returns when it serves.
 
         Raises:
             SettingsError: it did not start.
         """
+        pid, reader = self._fork_worker(plan, number)
+        try:
+            # Without a store it cannot start, and nobody else would bring that back.
+            await_ready(reader, number, READY_S, self._tend_store)
+        except SettingsError:
+            os.close(reader)
+            # It may only be slow; whoever tries again must not find it in its place then.
+            send(pid, signal.SIGKILL)
+            raise
+        self._pulses[pid] = Pulse(reader, time.monotonic(), begun=True)
+
+    def _fork_worker(self, plan: Plan, number: int) -> tuple[int, int]:
+        """Its process, and where its signs of life come."""
         if number not in self._doors:
             self._doors[number] = open_door(plan.settings.host, plan.port)
         reader, writer = os.pipe()
@@ -134,14 +147,7 @@ class Supervisor:
         os.close(writer)
         self._workers[pid] = number
         self._began[number] = time.monotonic()
-        try:
-            await_ready(reader, number, READY_S)
-        except SettingsError:
-            os.close(reader)
-            # It may only be slow; whoever tries again must not find it in its place then.
-            send(pid, signal.SIGKILL)
-            raise
-        self._pulses[pid] = Pulse(reader, time.monotonic())
+        return pid, reader
 
     def _watch(self, plan: Plan) -> None:
         while True:
@@ -151,15 +157,17 @@ class Supervisor:
                 return
             if what in (RESTART, signal.SIGHUP):
                 plan = self._restart(plan)
+            # First of all, because workers that start need it.
+            self._tend_store()
             self._reap()
             now = time.monotonic()
             self._look(now)
             for number in [n for n, due in self._due.items() if due <= now]:
                 del self._due[number]
-                with contextlib.suppress(SettingsError):
-                    self._start_worker(plan, number)
-            if self._store is not None and self._store_due <= now and self._is_storeless(self._store):
-                self._revive_store(self._store)
+                # Not waited for: meanwhile others may die, and the store.
+                pid, reader = self._fork_worker(plan, number)
+                os.set_blocking(reader, False)
+                self._pulses[pid] = Pulse(reader, now)
             if plan.sim_socket is not None and not self._sim_pid:
                 self._start_sim(plan)
 
@@ -188,6 +196,10 @@ class Supervisor:
             self._node.tell()
         return plan
 
+    def _tend_store(self) -> None:
+        if self._store is not None and self._store_due <= time.monotonic() and self._is_storeless(self._store):
+            self._revive_store(self._store)
+
     def _is_storeless(self, store: EmbeddedStore) -> bool:
         return store.pid is None if self._owns_store else store.abandoned()
 
@@ -203,10 +215,13 @@ class Supervisor:
             _log.error("store_restart_failed", reason=str(error), again_in_s=RESTART_PAUSES_S[-1])
 
     def _look(self, now: float) -> None:
-        """End workers whose event loop has stood still: whoever waits at their doors is served by their successors."""
+        """End workers whose event loop has stood still, or that never came to serve: whoever waits at their doors is served by
+        their successors.
+        """
         for pid, pulse in self._pulses.items():
             silent_s = pulse.silent_s(now)
-            if 0 < self._settings.hung_s < silent_s:
+            bound_s = self._settings.hung_s if pulse.begun else READY_S
+            if 0 < bound_s < silent_s:
                 _log.error("worker_hangs", worker=self._workers[pid], silent_s=round(silent_s, 1))
                 send(pid, signal.SIGKILL)
 

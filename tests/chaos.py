@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import signal
 import statistics
 import time
@@ -27,6 +28,7 @@ STORMS = ("outage", "error", "overload", "limits", "reset", "slow")
 AFTER_S = 1.0
 """How long a killed process may be felt."""
 A_WORKER = "a worker's end"
+SLOW_S = 5.0
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -39,6 +41,8 @@ class Weather:
     """Streams whose worker was killed after their first byte: nobody else could have served those."""
     failed: Counter = field(default_factory=Counter)
     """By cause: what the caller was told, and what had broken while it waited."""
+    slow: Counter = field(default_factory=Counter)
+    """Those that took longer than `SLOW_S`, by what had broken while they waited."""
     storms: Counter = field(default_factory=Counter)
     memory: list[int] = field(default_factory=list)
     """Of the largest worker, in bytes, once a second."""
@@ -58,7 +62,8 @@ class Weather:
         return (
             f"{self.asked} asked, {self.share:.5%} answered, {self.cut} cut, storms {dict(self.storms)}, "
             f"p50 {waits[49] * 1000:.0f} ms, p99 {waits[98] * 1000:.0f} ms, memory {memory[0]} to {memory[1]} MB"
-            + "".join(f"\n{count:6}  {cause}" for cause, count in self.failed.most_common())
+            + "".join(f"\n{count:6} failed: {cause}" for cause, count in self.failed.most_common())
+            + "".join(f"\n{count:6} slow, met: {met}" for met, count in self.slow.most_common(5))
         )
 
 
@@ -137,12 +142,17 @@ class Chaos:
             await self._one(sdk)
         except openai.APIStatusError as error:
             tries = error.response.headers.get("x-costrouter-attempts", "no")
-            self._failed(f"{error.status_code} {error.code} after {tries}", began)
+            # Without what differs from one to the next, so that the same cause is one line.
+            said = re.sub(r"\d+", "#", str((error.body or {}).get("message", "")))[:200]
+            self._failed(f"{error.status_code} {error.code} after {tries}: {said}", began)
         except (openai.OpenAIError, AttributeError) as error:  # the client's own, where a socket closes as it opens
             cause = error.__cause__ or error
             where = traceback.extract_tb(cause.__traceback__)[-1]
             self._failed(f"{type(error).__name__}: {cause} in {where.name} of {Path(where.filename).name}", began)
-        self.seen.waits_s.append(time.monotonic() - began)
+        took = time.monotonic() - began
+        self.seen.waits_s.append(took)
+        if took > SLOW_S:
+            self.seen.slow[", ".join(self._met(began)) or "nothing"] += 1
 
     def _failed(self, told, began):
         self.seen.failed[f"{told}; met: {', '.join(self._met(began)) or 'nothing'}"] += 1

@@ -23,8 +23,10 @@ def pipe():
 def test_silence_adds_up_look_by_look_and_ends_with_a_sign(pipe):
     pulse, writer = pipe
     assert [pulse.silent_s(now) for now in (100.5, 101.0, 101.5)] == [0.5, 1.0, 1.5]
+    assert not pulse.begun
     os.write(writer, b"111")
     assert [pulse.silent_s(now) for now in (102.0, 102.5)] == [0.0, 0.5]
+    assert pulse.begun
 
 
 def test_where_the_supervisor_stood_still_as_well_nobody_hangs(pipe):

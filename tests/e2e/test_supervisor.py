@@ -78,6 +78,17 @@ async def test_a_killed_store_is_restarted_nobody_is_refused_and_the_ledger_is_c
         assert '"event":"store_died"' in node.log
 
 
+async def test_a_worker_that_dies_with_the_store_is_replaced_once_the_store_is_back(tmp_path):
+    with Node(tmp_path, store_wait_s=20) as node:
+        (worker,) = node.worker_pids()
+        async with openai.AsyncOpenAI(base_url=node.base_url, api_key=node.key, max_retries=0) as sdk:
+            os.kill(worker, signal.SIGKILL)
+            os.kill(node.store_pid(), signal.SIGKILL)
+            assert all(await asyncio.gather(*(served(sdk) for _ in range(4)))), node.log
+        assert '"event":"store_died"' in node.log
+        assert '"event":"child_failed"' not in node.log, "its start waited for a store that nobody was bringing back"
+
+
 async def test_sigterm_under_load_ends_the_streams_and_keeps_every_row(tmp_path):
     with Node(tmp_path, workers=2, sim_speed=4) as node:
         async with node.store() as store:
