@@ -36,6 +36,7 @@ from router.adapters.fleet.otlp import Otlp, to
 from router.adapters.fleet.request_log import RequestLog
 from router.adapters.fleet.statistics import Fleet, Observations
 from router.adapters.fleet.traces import Traces
+from router.adapters.fleet.warmth import SharedWarmth
 from router.adapters.fleet.webhook import Webhook
 from router.adapters.http.admin import HOME, OPERATOR
 from router.adapters.http.api import Api, Health
@@ -140,7 +141,7 @@ class _Worker:
         journal = self._journal(journals)
         ledger = RedisLedger(connection, self._name, clock, journal=journal, wait_s=plan.settings.store_wait_s)
         upkeep = Upkeep(reader, journal, journals, clock, tidy=ledger.tidy, sync_s=plan.settings.journal_sync_s)
-        fleet = Fleet(reader, self._name, self._observations)
+        fleet = Fleet(reader, self._name, self._observations, SharedWarmth(reader, self._name, self._prefixes.memory))
         budgets = RedisBudgets(reader, plan.built_in_budgets)
         await asyncio.gather(upkeep.beat(), fleet.catch_up(clock.now_ms()), budgets.refresh())
         alerts = alerts_by(_webhook(plan.settings), reader, budgets, self._name, ledger.store_ms)

@@ -24,6 +24,7 @@ from router.core.statistics.stats import KEPT_SLICES, SLICE_MS, Delta, History, 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
 
+    from router.adapters.fleet.warmth import SharedWarmth
     from router.adapters.store.connection import StoreConnection
 
 STREAM: Final = "cr:{@}:stats"
@@ -149,10 +150,18 @@ class Fleet:
         connection: to the store.
         worker: this worker's name, unique to its life.
         observations: what it learns.
+        warmth: what it tells and hears beside them; None for nothing.
     """
 
-    def __init__(self, connection: StoreConnection, worker: str, observations: Observations) -> None:
+    def __init__(
+        self,
+        connection: StoreConnection,
+        worker: str,
+        observations: Observations,
+        warmth: SharedWarmth | None = None,
+    ) -> None:
         self._connection = connection
+        self._warmth = warmth
         self._worker = worker
         self._observations = observations
         self._last = b"0"
@@ -182,6 +191,8 @@ class Fleet:
         try:
             await self._speak(now_ms, totals)
             await self._listen()
+            if self._warmth is not None:
+                await self._warmth.exchange(now_ms)
         finally:
             # With or without the store, what this worker saw itself counts from now on.
             self._observations.refresh(now_ms)

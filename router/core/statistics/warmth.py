@@ -30,8 +30,8 @@ LONG: Final = 4_096
 """Only within texts of so many characters; others are shared as a whole or not at all."""
 TURNS: Final = 6
 """How many of the last texts' ends are links: the next request of a conversation adds an answer and a question, mostly."""
-MOST_TOLD: Final = 4_096
-"""New links that are told to other workers at a time, at most."""
+MOST_TOLD: Final = 128
+"""Answered requests of which other workers are told at a time, at most: the newest."""
 LINKS: Final = 16_384
 """Of so many links the last were used; about as many older ones are kept beside them. Some 10 MB when full."""
 ASKERS: Final = 4_096
@@ -47,6 +47,8 @@ KEY_RATE: Final = 15
 
 HEAD, FIRST, TURN, PLACE = range(4)
 """What a link is the end of."""
+KEPT: Final = 4
+"""Beside a kind, where it is told: the provider should have the link."""
 
 
 class Chain(msgspec.Struct, frozen=True):
@@ -146,6 +148,20 @@ class Asked(msgspec.Struct, frozen=True):
     head_habit: int
 
 
+class Told(msgspec.Struct, frozen=True, array_like=True):
+    """An answered request, as other workers hear of it."""
+
+    entry: str
+    """Of the catalog: who has answered."""
+    at_ms: int
+    until_ms: int
+    """Until when its provider should have what is marked as kept."""
+    habit: int
+    head_habit: int
+    links: tuple[tuple[int, int], ...]
+    """From the shortest to the whole: the link, and its kind with `KEPT` or without."""
+
+
 class Warmth:
     """The memory. Times are milliseconds since the epoch.
 
@@ -161,7 +177,7 @@ class Warmth:
         self._old: dict[int, Link] = {}
         self._habits: dict[tuple[str, str], Habits] = {}
         self._rates: dict[int, tuple[int, int, int]] = {}
-        self._told: deque[tuple[int, str, int]] = deque(maxlen=MOST_TOLD)
+        self._told: deque[Told] = deque(maxlen=MOST_TOLD)
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
@@ -219,11 +235,14 @@ class Warmth:
         """
         habits = self._habits_of(asked.asker)
         most, since = PPM if kept_ppm >= WORTH_PPM else kept_ppm, now_ms - USUAL_MS
-        last = asked.chain.links[-1][0]
+        last, until_ms = asked.chain.links[-1][0], now_ms + ttl_ms
+        told = []
         for link, share, kind in asked.chain.links:
             if ttl_ms and share <= most and not (on_request and kind == PLACE):
-                self.heard(link, entry, now_ms + ttl_ms)
-                self._told.append((link, entry, now_ms + ttl_ms))
+                self._keeps(link, entry, until_ms)
+                told.append((link, kind | KEPT))
+            elif kind != PLACE:
+                told.append((link, kind))
             known = self._known(link)
             if known is not None and known.waits:
                 known.waits = False
@@ -239,19 +258,38 @@ class Warmth:
                 known = self._touched(link)
                 habits.asked(asked.habit)
                 known.ended_ms, known.habit, known.waits = now_ms, asked.habit, True
+        self._told.append(Told(entry, now_ms, until_ms, asked.habit, asked.head_habit, tuple(told)))
         if len(self._young) >= self._most:
             self._old, self._young = self._young, {}
 
-    def heard(self, link: int, entry: str, until_ms: int) -> None:
-        """A provider should have a link until then, by this worker's knowledge or another's."""
-        known = self._touched(link)
-        known.until[entry] = max(until_ms, known.until.get(entry, 0))
+    def heard(self, told: Told) -> None:
+        """Another worker's request has been answered. How often its application comes again is counted there; but whoever
+        is gone on with here is found, and is no longer waited for where it was. What others say takes at most half of the
+        memory: beyond, what this worker saw itself counts for more.
+        """
+        if len(self._young) >= self._most // 2:
+            return
+        for link, mark in told.links:
+            if mark & KEPT:
+                self._keeps(link, told.entry, told.until_ms)
+            known = self._known(link)
+            if known is not None:
+                known.waits = False
+            if mark & ~KEPT == HEAD:
+                known = self._touched(link)
+                known.headed_ms, known.head_habit = max(told.at_ms, known.headed_ms), told.head_habit
+        known = self._touched(told.links[-1][0])
+        known.ended_ms, known.habit, known.waits = max(told.at_ms, known.ended_ms), told.habit, True
 
-    def told(self) -> list[tuple[int, str, int]]:
-        """What is new since it was asked for last: (link, entry, until), the newest where it is more than is told."""
+    def told(self) -> list[Told]:
+        """What was answered since it was asked for last."""
         found = list(self._told)
         self._told.clear()
         return found
+
+    def _keeps(self, link: int, entry: str, until_ms: int) -> None:
+        known = self._touched(link)
+        known.until[entry] = max(until_ms, known.until.get(entry, 0))
 
     def _known(self, link: int) -> Link | None:
         return self._young.get(link) or self._old.get(link)

@@ -47,6 +47,11 @@ class Shop:
         return prefix
 
 
+def tells(one, other):
+    for told in one.memory.told():
+        other.memory.heard(told)
+
+
 # -- the chain
 
 
@@ -143,11 +148,46 @@ def test_what_keeps_nothing_is_not_warm_but_habits_are_learned():
 def test_what_another_worker_heard_is_known_here():
     one, other = Shop(), Shop()
     one.asks(SYSTEM, HELLO)
-    for link, entry, until in one.memory.told():
-        other.memory.heard(link, entry, until)
+    tells(one, other)
     assert other.looks(SYSTEM, HELLO)[0].warm == {FLASH: PPM}
     assert one.memory.told() == []
-    other.memory.heard(links(SYSTEM, HELLO).links[-1][0], FLASH, other.now)
+    one.now -= 5
+    one.asks(SYSTEM, HELLO)
+    tells(one, other)
+    other.now += TTL - 1
+    assert other.looks(SYSTEM, HELLO)[0].warm == {FLASH: PPM}, "what is older takes nothing away"
+
+
+def test_a_conversation_is_known_to_go_on_whichever_worker_it_comes_to():
+    one, other = Shop(), Shop()
+    one.asks(SYSTEM, HELLO)
+    tells(one, other)
+    found = other.asks(SYSTEM, HELLO, ANSWER, MORE)
+    assert (found.again_ppm, found.head_again_ppm) == (PPM // 2, PPM // 2)
+    # It is counted where it went on, and waited for nowhere else.
+    tells(other, one)
+    begun = links(SYSTEM, HELLO).links[-1][0]
+    assert not one.memory._known(begun).waits
+    assert other.looks("Another", "Hi")[0].again_ppm == 1 * PPM // 10
+    assert one.looks("Another", "Hi")[0].again_ppm == 0
+
+
+def test_what_is_cut_within_a_text_and_not_kept_is_not_told():
+    one, other = Shop(), Shop()
+    one.asks("y" * 5_000, ttl=0)
+    (told,) = one.memory.told()
+    assert [mark for _, mark in told.links] == [FIRST]
+    other.memory.heard(told)
+    assert other.looks("y" * 5_000, ANSWER, MORE)[0].warm == {}
+
+
+def test_what_others_saw_takes_at_most_half_of_the_memory():
+    one, other = Shop(), Shop(links=20)
+    for number in range(100):
+        one.asks(f"single {number}")
+        tells(one, other)
+    assert len(other.memory) == 10
+    other.asks(SYSTEM, HELLO)
     assert other.looks(SYSTEM, HELLO)[0].warm == {FLASH: PPM}
 
 
