@@ -7,8 +7,10 @@ import struct
 import zlib
 
 import anthropic
+import httpx2
 import openai
 import pytest
+from store import until
 
 from router.core.money import usd
 
@@ -259,3 +261,18 @@ async def test_a_conversation_that_goes_on_is_kept_without_being_asked(node, ten
     await claude.messages.create(model=NEW_CLAUDE, max_tokens=200, messages=said[:1], system=marked)
     *_, own = await tenant.rows(4)
     assert 0 < own.cached_tokens + own.cache_write_tokens < own.prompt_tokens
+
+
+async def test_a_conversation_finds_what_is_warm_at_whichever_worker_it_comes_to(node, tenant, claude):
+    page = f"Answer from this page of {tenant.name}. " + "Every plan has a name and a price. " * 300
+    said = [{"role": "user", "content": "Which plans are there?"}]
+    marked = [{"type": "text", "text": page, "cache_control": {"type": "ephemeral"}}]
+    await claude.messages.create(model=NEW_CLAUDE, max_tokens=20, messages=said, system=marked)
+    asked = {"model": NEW_CLAUDE, "messages": [{"role": "system", "content": page}, *said]}
+
+    def everywhere():
+        # A connection each: they come to both workers. An estimate leaves nothing behind.
+        told = [httpx2.post(f"{node.url}/costrouter/v1/estimate", json=asked, headers=tenant.headers).json() for _ in range(16)]  # fmt: skip
+        return all(estimate["warm"] for estimate in told)
+
+    await until(everywhere)
