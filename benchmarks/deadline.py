@@ -183,6 +183,7 @@ class Router:
         self.world = world
         self.found = Outcome()
         self._outcomes: Counter[tuple[int, int]] = Counter()
+        self._given_up: Counter[tuple[int, int]] = Counter()
         self._parcels: dict[tuple[int, int], Parcel] = {}
         self._events: list[tuple[int, int, str, object]] = []
         self._order = itertools.count()
@@ -191,10 +192,11 @@ class Router:
     def _later(self, at: int, what: str, about: object) -> None:
         heapq.heappush(self._events, (at, next(self._order), what, about))
 
-    def _known(self, now: int) -> Waits:
+    def _known(self, now: int, *, ended: bool = False) -> Waits:
         current = now // SLICE_MS
         seen = [(current - at, index, count) for (at, index), count in self._outcomes.items()]
-        return waits(PRIORS["batch"], seen)
+        given_up = [(current - at, index, count) for (at, index), count in self._given_up.items()]
+        return waits(PRIORS["batch"], seen, () if ended else given_up)
 
     def run(self, lines: list[Line]) -> Outcome:
         """Everything that happens."""
@@ -228,7 +230,7 @@ class Router:
             return
         left, waited = min(line.due for line in parcel.lines) - now, now - parcel.sent
         reserve = reserve_for(max(line.left for line in parcel.lines), RUN_MS)
-        if give_up(self._known(now), waited, left, reserve):
+        if give_up(self._known(now, ended=True), waited, left, reserve):
             self._later(now + CANCELS_MS, "stopped", parcel)
         else:
             wait = min(max(waited // 12, 2_000), 120_000, max(left - reserve.both_ms, 50))
@@ -244,6 +246,8 @@ class Router:
 
     def _stopped(self, now: int, parcel: Parcel) -> None:
         """What is done is kept and billed, the rest goes its way out."""
+        if parcel.lines:
+            self._given_up[now // SLICE_MS, cell(now - parcel.sent)] += 1
         for line in parcel.lines:
             done = parcel.sent + parcel.takes * line.share <= now
             self.found.escalated += not done

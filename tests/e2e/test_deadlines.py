@@ -66,6 +66,7 @@ def batching_node(tmp_path_factory):
 
     policies = policies_copy(folder / "policies", edit)
     with Node(folder, workers=2, sim_batch_speed=3600, policies=policies) as node:
+        simulate(node, window_share=0.05)
         yield node
 
 
@@ -364,7 +365,7 @@ async def test_what_turns_a_creation_away_is_waited_for(tenant):
 
 async def test_what_never_comes_is_called_off_and_goes_its_way_out(tenant):
     simulate(tenant.node, {"kind": "never"}, {"kind": "get_fails"}, {"kind": "cancel_lost"})
-    headers = {"x-costrouter-deadline": "8s", "x-costrouter-policy": "waiting"}
+    headers = {"x-costrouter-deadline": "5s", "x-costrouter-policy": "waiting"}
     async with tenant.sdk(timeout=90) as sdk:
         raw = await sdk.responses.with_raw_response.create(
             model=WINDOWED, input=SAYS[0]["content"], extra_headers=headers

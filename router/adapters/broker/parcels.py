@@ -133,7 +133,7 @@ class Parcels:
         return reserve_for(whole, parcel.run_ms or RUN_MS, self._yard.pace)
 
     def _late(self, parcel: Parcel, now_ms: int) -> bool:
-        waits = self._yard.known.of(parcel.provider, parcel.tier)
+        waits = self._yard.known.of_ended(parcel.provider, parcel.tier)
         waited = now_ms - (parcel.sent_ms or now_ms)
         return give_up(waits, waited, parcel.deadline_ms - now_ms, self._reserve(parcel))
 
@@ -214,7 +214,10 @@ class Parcels:
 
     async def _cancel(self, api: BatchApi, parcel: Parcel) -> tuple[Event, Parcel]:
         found = await api.cancel(parcel.remote)
-        return self._seen("over" if found.event == "over" else "stopped", parcel, found)
+        event, parcel = self._seen("over" if found.event == "over" else "stopped", parcel, found)
+        if event == "over":
+            await self._learned(parcel)
+        return event, parcel
 
     async def _delete(self, api: BatchApi, parcel: Parcel) -> tuple[Event, Parcel]:
         await api.delete(parcel)
@@ -252,10 +255,17 @@ class Parcels:
         event, parcel = self._seen(found.event, parcel, found)
         if event == "full":
             parcel = msgspec.structs.replace(parcel, remote="", sent_ms=0)
-        if event == "over" and found.outcome in ("completed", "expired"):
-            now_ms = self._yard.now_ms()
-            await self._yard.known.tell(parcel.provider, parcel.tier, max(now_ms - parcel.sent_ms, 1), now_ms)
+        if event == "over":
+            await self._learned(parcel)
         return event, parcel
+
+    async def _learned(self, parcel: Parcel) -> None:
+        """How long it took, or that it was not over when it was called off."""
+        if parcel.outcome in ("completed", "expired") or (parcel.outcome == "cancelled" and parcel.unwanted):
+            now_ms, over = self._yard.now_ms(), parcel.outcome != "cancelled"
+            await self._yard.known.tell(
+                parcel.provider, parcel.tier, max(now_ms - parcel.sent_ms, 1), now_ms, over=over
+            )
 
     def _seen(self, event: Event, parcel: Parcel, remote: Remote) -> tuple[Event, Parcel]:
         return event, msgspec.structs.replace(

@@ -119,20 +119,42 @@ def cell(took_ms: int) -> int:
     return next((index for index, edge in enumerate(_EDGES_MS) if took_ms <= edge), _CELLS - 1)
 
 
-def waits(prior: Prior, outcomes: Iterable[tuple[int, int, int]] = (), *, pace: float = 1.0) -> Waits:
+def waits(
+    prior: Prior,
+    outcomes: Iterable[tuple[int, int, int]] = (),
+    given_up: Iterable[tuple[int, int, int]] = (),
+    *,
+    pace: float = 1.0,
+) -> Waits:
     """A prior, moved by outcomes.
+
+    What was given up before it ended would have taken longer than that, nobody knows how much: it counts in all buckets above, as
+    what is known lies there (Efron's redistribution to the right). Left out, a tier that has become slow would look as fast as ever
+    to who never waits for its slow answers.
 
     Args:
         prior: of the tier.
         outcomes: (age in slices, bucket, count); those older than `KEPT_SLICES` count no more.
+        given_up: the same of what was called off, by how long it had taken until then.
         pace: how much faster than real time this provider's clock runs (simulated ones); 1 for real ones. Outcomes are
             in real time.
     """
     weights = [PRIOR_WEIGHT * part for part in _prior_weights(prior, pace)]
     for age, index, count in outcomes:
         if 0 <= age <= KEPT_SLICES and 0 <= index < _CELLS:
-            weights[index] += round(count * PPM * 0.5 ** (age / HALF_LIFE))
+            weights[index] += _faded(count, age)
+    for age, index, count in sorted(given_up, key=lambda seen: seen[1]):
+        if 0 <= age <= KEPT_SLICES and 0 <= index < _CELLS:
+            above, mass = sum(weights[index + 1 :]), _faded(count, age)
+            if above:
+                weights[index + 1 :] = [weight + mass * weight // above for weight in weights[index + 1 :]]
+            else:
+                weights[-1] += mass
     return Waits(tuple(weights), bound_ms=max(1, round(prior.bound_ms / pace)))
+
+
+def _faded(count: int, age: int) -> int:
+    return round(count * PPM * math.exp2(-age / HALF_LIFE))
 
 
 def _prior_weights(prior: Prior, pace: float) -> list[int]:

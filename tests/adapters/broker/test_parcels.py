@@ -49,7 +49,7 @@ class Yard:
     def __init__(self, api, *, disk=True):
         self.store = self.durable = self.known = self.vault = self
         self._api, self._disk = api, disk
-        self.written, self.left, self.booked = [], [], []
+        self.written, self.left, self.booked, self.learned = [], [], [], []
 
     def api(self, _provider, _tier):
         return self._api
@@ -57,14 +57,14 @@ class Yard:
     def now_ms(self):
         return now_ms()
 
-    def of(self, _provider, tier):
+    def of_ended(self, _provider, tier):
         return waits(prior_of(tier))
 
     def count(self, *_):
         pass
 
-    async def tell(self, *_):
-        pass
+    async def tell(self, _provider, _tier, took_ms, _now, *, over=True):
+        self.learned.append((over, took_ms // 1000))
 
     async def confirmed(self, _tenant):
         return self._disk
@@ -198,6 +198,24 @@ async def test_what_comes_too_late_is_called_off_and_looked_at_until_it_has_stop
     record, _, _ = await turned(api, "submitted", remote="batch_1", sent_ms=now_ms(), deadline_ms=now_ms() + 1_000)
     assert api.asked == ["cancel"]
     assert (record.state, record.unwanted) == ("cancelling", "deadline")
+
+
+@pytest.mark.parametrize(("outcome", "learned"), [("completed", [(True, 60)]), ("failed", []), ("cancelled", [])])
+async def test_how_long_it_took_is_learned_where_it_came_to_its_end(outcome, learned):
+    api = Api(poll=[Remote("batch_1", "over", outcome)], delete=[None])
+    _, _, yard = await turned(api, "submitted", remote="batch_1", sent_ms=now_ms() - 60_000)
+    assert yard.learned == learned
+
+
+@pytest.mark.parametrize("state", ["submitted", "cancelling"])
+async def test_and_that_it_was_not_over_yet_where_it_was_called_off(state):
+    over = Remote("batch_1", "over", "cancelled")
+    api = Api(cancel=[over], poll=[over], delete=[None])
+    at = now_ms()
+    times = {"created_ms": at - 60_000, "sent_ms": at - 60_000, "deadline_ms": at + 40_000, "run_ms": 15_000}
+    late = {"unwanted": "deadline"} if state == "cancelling" else {}
+    _, _, yard = await turned(api, state, remote="batch_1", **times, **late)
+    assert yard.learned == [(False, 60)]
 
 
 async def test_without_a_key_what_was_begun_is_booked_without_its_results():

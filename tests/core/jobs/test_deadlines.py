@@ -61,6 +61,19 @@ def test_every_bid_is_judged_as_if_it_were_taken():
     assert choose([at_once, by_batch, too_late], 8 * HOUR, RESERVE, 995_000) == second
 
 
+def test_what_was_given_up_would_have_taken_longer():
+    """As twenty were called off after an hour, longer than an hour is likely; how much longer is told by what is known of it."""
+    prior = PRIORS["batch"]
+    cut = waits(prior, given_up=[(0, cell(HOUR), 20)])
+    assert cut.done_ppm(HOUR) < 300_000
+    assert cut.done_by_ppm(2 * HOUR, HOUR) == pytest.approx(BATCH.done_by_ppm(2 * HOUR, HOUR), abs=2_000)
+    assert sum(cut.weights) == pytest.approx(sum(BATCH.weights) + 20 * PPM, abs=50)
+    assert waits(prior, given_up=[(0, len(cut.weights) - 1, 3)]).weights[-1] >= 3 * PPM, "longer than anything"
+    assert waits(prior, given_up=[(KEPT_SLICES + 1, 3, 20), (0, 99, 5)]) == BATCH
+    slow, quick = (0, cell(4 * HOUR), 5), (0, cell(10 * MINUTE), 9)
+    assert waits(prior, given_up=[slow, quick]) == waits(prior, given_up=[quick, slow])
+
+
 def test_what_may_not_last_is_nobodys_way_out():
     idle = Bid(index=2, own_pico=10, lasts=False)
     _, by_batch, _ = judged([now(1000), later(500), idle], HOUR, RESERVE)
