@@ -84,7 +84,7 @@ class Provider(msgspec.Struct, frozen=True):
     @property
     def dialects(self) -> tuple[str, ...]:
         """All that it speaks, the one that others are put into first."""
-        return (self.dialect, *(name for name in self.also if name in SPOKEN))
+        return (self.dialect, *(name for name in self.also if name in SPOKEN)) if self.also else (self.dialect,)
 
     @property
     def spoken(self) -> bool:

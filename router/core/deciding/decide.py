@@ -179,8 +179,9 @@ def _certain(plan: Plan, tried: Sequence[Level], facts: Facts, best: Option, fig
     looked_at = tried if plan.asked is None else (*tried, plan.asked)
     # Images, frames and the answer come on top: far below the first bend, none of them reaches it.
     room = tokens.likely_high + facts.fixed_tokens + (facts.max_output or 0) + 64 * facts.messages
-    if facts.images or any(room * used.densest_ppm >= used.bend * PPM for used in looked_at):
-        return all(_first(plan, tried, facts, other) is best for other in _turns(looked_at, facts))
+    for used in looked_at:
+        if facts.images or room * used.densest_ppm >= used.bend * PPM:
+            return all(_first(plan, tried, facts, other) is best for other in _turns(looked_at, facts))
     plain = facts.prefix is None and plan.asked is None
     if plain and len(tried) == 1 and plan.max_cost_pico is None and facts.max_cost_pico is None:
         cost, runner_up = figures

@@ -31,7 +31,7 @@ from router.core.deciding.variants import (
     tariff,
     variants,
 )
-from router.core.deciding.views import Views
+from router.core.deciding.views import OWN_EFFORT, Views
 from router.core.errors import RouterError
 from router.core.forwarding.forwarding import entries_shut, shutting
 from router.core.names import AUTO, VARIANTS, Names
@@ -42,7 +42,6 @@ from router.core.pricing import REALTIME
 from router.core.values import Needs
 
 ENDPOINTS: Final = {"chat": Needs.CHAT.value, "embeddings": Needs.EMBEDDINGS.value}
-_OWN_EFFORT: Final = Needs.REASONING_EFFORT.value
 _RELAX: Final = {"relax ttft": "ttft", "relax tpot": "tpot", "relax total": "total", "relax quality": "quality"}
 
 
@@ -131,7 +130,7 @@ class Snapshot:
         rule, doubtful = self.governing.rule(policy, facts, wish.tags)
         if policy.probe_quality_milli or policy.probe_latency_milli:
             policy = probing(policy, wish.draw)
-        order, own = facts.tier, bool(facts.needs & _OWN_EFFORT)
+        order, own = facts.tier, bool(facts.needs & OWN_EFFORT)
         if order and not may_order(order, rule.tiers):
             message = (
                 f"service_tier: the policy {policy.version}, rule {rule.name}, allows {' and '.join(rule.tiers)}, "

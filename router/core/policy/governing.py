@@ -25,6 +25,7 @@ from router.core.values import Identity
 DEFAULT_POLICY: Final = "default"
 MOST_KNOWN: Final = 4_096
 """Combinations of words for which the rules left are kept."""
+_Words = tuple[str, str, str, str, str, tuple[str, ...]]
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -63,7 +64,7 @@ class Governing:
         self._now = now
         self._asks = frozenset(policy.name for policy in policies.values() if policy.budgeted)
         self._tasked = any(policy.task for policy in policies.values())
-        self._rules: dict[tuple[str, str, str, str, str, tuple[str, ...]], tuple[tuple[Rule, bool], ...]] = {}
+        self._rules: dict[_Words, tuple[tuple[Rule, bool], ...]] = {}
 
     def policy(self, asked: str, wish: Wish) -> Policy:
         """The policy of a request: the one that it names, if it may, else the one that governs it.
@@ -106,7 +107,7 @@ class Governing:
         Raises:
             RouterError: ``no_feasible_model`` when no rule matches.
         """
-        key = (policy.name, facts.endpoint, facts.task, facts.asked_model, facts.path, tags)
+        key = _words(policy, facts, tags)
         rules = self._rules.get(key)
         if rules is None:
             rules = self._spoken_of(policy, facts, tags)
@@ -129,6 +130,13 @@ class Governing:
                 return rule, doubtful
         raise RouterError("no_feasible_model", f"No rule of the policy {policy.version} matches this request.")
 
+    def alike(self, policy: Policy, facts: Facts, tags: tuple[str, ...]) -> bool:
+        """Whether all requests of these words have one rule, and are asked nothing else: neither their size, deadline and
+        budgets nor a share's draw. To be asked once there is a `rule`.
+        """
+        shared = policy.probe_quality_milli or policy.probe_latency_milli or policy.canary_milli
+        return not shared and self._rules[_words(policy, facts, tags)][0][1]
+
     def _spoken_of(self, policy: Policy, facts: Facts, tags: tuple[str, ...]) -> tuple[tuple[Rule, bool], ...]:
         """The rules that are left for requests of these words at this time, each with whether that alone decides."""
         return tuple(
@@ -139,6 +147,10 @@ class Governing:
                 endpoint=facts.endpoint, task=facts.task, model=facts.asked_model, path=facts.path, tags=tags
             )
         )
+
+
+def _words(policy: Policy, facts: Facts, tags: tuple[str, ...]) -> _Words:
+    return (policy.name, facts.endpoint, facts.task, facts.asked_model, facts.path, tags)
 
 
 def in_share(milli: int, draw: str, what: str) -> bool:

@@ -157,15 +157,16 @@ def task_of(needs: int, texts: Sequence[str], messages: int) -> Task:
 def _by_words(looked: str, system: str) -> Task:
     if not looked.isascii() and _foreign(looked):
         return "multilingual"
-    if "```" in looked:
+    # One sign is found ten times as fast as several together.
+    if "`" in looked and "```" in looked:
         return "code"
     plain = looked.encode("ascii", "replace").translate(_PLAIN)
     points = sum(map(_points_of, _known_of(plain.split())))
     if system:
         points += _of_system(system)
-    if "^" in looked or " = " in looked:
+    if "^" in looked or ("=" in looked and " = " in looked):
         points += _A_FORMULA
-    if "\n    " in looked or "();" in looked:
+    if ("\n" in looked and "\n    " in looked) or (";" in looked and "();" in looked):
         points += _AN_INDENT
     if not points:
         return "chat"

@@ -107,6 +107,7 @@ _LIMIT_NAMES: Final = (
 # Plain integers: arithmetic on enum flags takes a microsecond a piece.
 _CHAT_BIT: Final = Needs.CHAT.value
 _JSON_SCHEMA: Final = Needs.JSON_SCHEMA.value
+_SAMPLING: Final = Needs.SAMPLING.value
 _FORMAT_NEEDS: Final = {"json_object": Needs.JSON_OBJECT.value, "json_schema": Needs.JSON_SCHEMA.value}
 
 
@@ -125,10 +126,7 @@ def read_chat(body: bytes, headers: Mapping[str, str] = _NO_HEADERS) -> Request:
     if chat.service_tier is not None and chat.service_tier not in _ORDERS:
         message = f"service_tier must be {', '.join(_ORDERS)}, or left out: other tiers have no price here."
         raise RouterError("invalid_request", message, param="service_tier")
-    if chat.models is not None or not chat.model:
-        top, models = _listed(top, chat)
-    else:
-        models = ()
+    top, models = _listed(top, chat) if chat.models is not None or not chat.model else (top, ())
     needs = _chat_needs(chat)
     texts: list[str] = []
     images: list[Image] = []
@@ -147,9 +145,10 @@ def read_chat(body: bytes, headers: Mapping[str, str] = _NO_HEADERS) -> Request:
                 texts += [text for text in (part.text, part.refusal) if isinstance(text, str)]
                 if part.type == "image_url":
                     images.append(_image(part.image_url))
-        calls = [_text(call) for call in (message.tool_calls, message.function_call) if call is not None]
-        strange = strange or any(EXTRA in call for call in calls)
-        texts += calls
+        if message.tool_calls is not None or message.function_call is not None:
+            calls = _calls(message)
+            strange = strange or EXTRA in "".join(calls)
+            texts += calls
     if strange:
         # What is written anew must be readable; what routing passes over has not been looked at.
         whole("messages", top.members["messages"])
@@ -295,7 +294,7 @@ def _chat_needs(chat: _Chat) -> int:
         or chat.presence_penalty not in _USUAL_PENALTIES
         or chat.frequency_penalty not in _USUAL_PENALTIES
     ):
-        needs |= Needs.SAMPLING.value
+        needs |= _SAMPLING
     if chat.n is not None and chat.n > 1:
         needs |= Needs.MULTIPLE_CHOICES.value
     return needs
@@ -317,11 +316,17 @@ def _listed(top: TopLevel, chat: _Chat) -> tuple[TopLevel, tuple[str, ...]]:
 
 
 def _wants_usage(chat: _Chat) -> bool:
-    wanted = (chat.stream_options or {}).get("include_usage")
+    if not chat.stream_options:
+        return False
+    wanted = chat.stream_options.get("include_usage")
     if wanted is not None and not isinstance(wanted, bool):
         field = "stream_options.include_usage"
         raise RouterError("invalid_request", f"{field} must be true or false.", param=field)
     return bool(wanted)
+
+
+def _calls(message: _Message) -> list[str]:
+    return [_text(call) for call in (message.tool_calls, message.function_call) if call is not None]
 
 
 def _text(given: Any) -> str:
