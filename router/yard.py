@@ -133,7 +133,8 @@ def give_again(plan: Plan, pipeline: Pipeline, desk: Desk, reader: StoreConnecti
     settings = plan.settings
     answers = KeptAnswers(reader, blob_secret(settings), settings.answers_mb << 20)
     pipeline.caching = Caching(answers, desk)
-    pipeline.once = Once(pipeline, answers, settings.idempotency_hours * 3600)
+    claimed = KeptAnswers(reader, blob_secret(settings), settings.answers_mb << 20, wait_s=settings.store_wait_s)
+    pipeline.once = Once(pipeline, claimed, settings.idempotency_hours * 3600)
     kept = KeptAnswers(reader, blob_secret(settings), settings.responses_mb << 20, "response")
     memory = pipeline.memory = Memory(kept, desk.ways, settings.responses_days * 86_400)
     memory.later = background

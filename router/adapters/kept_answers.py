@@ -22,6 +22,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from router.adapters.store.layout import tenant_prefix
+from router.adapters.store.patient import Patient
 from router.adapters.store.resp import Script
 from router.ports import Claim
 
@@ -44,10 +45,14 @@ class KeptAnswers:
         secret: any text; every node that shares the store needs the same, or opens nothing of the others'.
         most_bytes: of one tenant's answers together.
         kind: names the entries, where others than answers are kept, with a bound of their own.
+        wait_s: how long `claim` waits for a store that is away, in seconds.
     """
 
-    def __init__(self, connection: StoreConnection, secret: str, most_bytes: int, kind: str = "answer") -> None:
+    def __init__(
+        self, connection: StoreConnection, secret: str, most_bytes: int, kind: str = "answer", *, wait_s: float = 0.0
+    ) -> None:
         self._connection = connection
+        self._patient = Patient(connection, wait_s)
         self._kind = kind
         self._most = most_bytes
         self._cipher = AESGCM(hashlib.sha256(b"costrouter answers\0" + secret.encode()).digest())
@@ -64,7 +69,7 @@ class KeptAnswers:
     async def claim(self, tenant: str, name: str, request: str, token: str, lease_ms: int) -> Claim:
         """Claim a name, or hear what has become of it. Raises `StoreUnavailable`."""
         key = self._entry(tenant, name)
-        state, *sealed = await self._connection.script(CLAIM, [key], [request, token, lease_ms])
+        state, *sealed = await self._patient.script(CLAIM, [key], [request, token, lease_ms])
         return Claim(state.decode(), self._opened(key, sealed[0]) if sealed else None)
 
     async def keep(self, tenant: str, name: str, token: str, answer: bytes | None, kept_s: float) -> bool:

@@ -84,7 +84,8 @@ async def test_a_worker_that_dies_with_the_store_is_replaced_once_the_store_is_b
         async with openai.AsyncOpenAI(base_url=node.base_url, api_key=node.key, max_retries=0) as sdk:
             os.kill(worker, signal.SIGKILL)
             os.kill(node.store_pid(), signal.SIGKILL)
-            assert all(await asyncio.gather(*(served(sdk) for _ in range(4)))), node.log
+            again = sdk.with_options(default_headers={"Idempotency-Key": "once"})
+            assert all(await asyncio.gather(*(served(one) for one in (sdk, sdk, again, again)))), node.log
         assert '"event":"store_died"' in node.log
         assert '"event":"child_failed"' not in node.log, "its start waited for a store that nobody was bringing back"
 

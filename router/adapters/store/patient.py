@@ -14,8 +14,10 @@ from router.adapters.store.resp import StoreRefused
 from router.ports import StoreUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from router.adapters.store.connection import StoreConnection
-    from router.adapters.store.resp import Arg
+    from router.adapters.store.resp import Arg, Script
 
 
 class Patient:
@@ -36,15 +38,22 @@ class Patient:
             connection.on_connect.append(self._back)
 
     async def __call__(self, *command: Arg) -> Any:
-        """The reply.
+        """A command's reply.
 
         Raises:
             StoreUnavailable: the store refuses, or has been away for ``wait_s``.
         """
+        return await self._asked(lambda: self._connection.call(*command))
+
+    async def script(self, script: Script, keys: Sequence[str], args: Sequence[Arg]) -> Any:
+        """A script's reply; the script must do nothing a second time. Raises as a call."""
+        return await self._asked(lambda: self._connection.script(script, keys, args))
+
+    async def _asked(self, ask: Callable[[], asyncio.Future[Any]]) -> Any:
         until = 0.0
         while True:
             try:
-                return await self._connection.call(*command)
+                return await ask()
             except StoreUnavailable as failure:
                 until = until or time.monotonic() + self._wait_s
                 if isinstance(failure, StoreRefused) or not await self._comes_back(until - time.monotonic()):
