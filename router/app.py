@@ -65,10 +65,10 @@ from router.adapters.upstream.behind_proxy import AiohttpUpstream
 from router.adapters.upstream.breakers import Breakers
 from router.adapters.upstream.client import RawUpstream
 from router.adapters.upstream.credentials import Credentials
-from router.attempt import Desk
 from router.core.deciding.snapshot import Snapshot, compile_snapshot
 from router.core.forwarding.forwarding import Forwarding
 from router.core.values import Identity
+from router.desk import Desk
 from router.exchange import Exchange
 from router.forward import Forwarder
 from router.pipeline import Pipeline

@@ -18,15 +18,17 @@ from router.core.budgets.holds import likely_output, output_limit, worst_case
 from router.core.budgets.limit_words import limit_headers
 from router.core.budgets.limits import counted
 from router.core.deciding.decide import Decision, Facts, prompt_tokens
+from router.core.deciding.work import as_priced, expected, is_known
 from router.core.errors import RouterError
 from router.core.money import nano_ceil, usd
 from router.core.pricing import cost_pico
 from router.core.values import Certainty, Hold, Identity, Outcome, Row, Usage
 from router.dialects.contract import Asked
-from router.ports import BudgetBook, Clock, Decisions, Ledger, Listener, NotHeld, ProviderLink, TextCounter, Ways
+from router.ports import NotHeld, ProviderLink
 
 if TYPE_CHECKING:
     from router.core.values import Price
+    from router.desk import Desk
     from router.dialects.orders import Orders
     from router.dialects.request import Request
     from router.dialects.ways import Way
@@ -34,19 +36,6 @@ if TYPE_CHECKING:
 _ENDS: Final = frozenset({"ok", "client_left", "node_stopped", "budget_stopped"})
 """Ends that are no provider's fault."""
 Headers = list[tuple[str, str]]
-
-
-class Desk(msgspec.Struct, frozen=True):
-    """The ports that every attempt uses."""
-
-    ledger: Ledger
-    counter: TextCounter
-    clock: Clock
-    listeners: tuple[Listener, ...]
-    budgets: BudgetBook
-    ways: Ways
-    decisions: Decisions | None = None
-    """Where decisions are kept; nowhere without it."""
 
 
 class Attempt:
@@ -220,6 +209,8 @@ class Attempt:
         """
         if usage is None:
             return None
+        if usage.units:
+            usage = as_priced(self.decision.option, self.facts.work, usage)
         empty = self.facts.endpoint == "chat" and not (usage.prompt_tokens and usage.completion_tokens)
         told = empty and answered is not None and answered()
         return usage if believable(usage, self.decision.option, self.facts, answered=told) else None
@@ -343,6 +334,9 @@ class Attempt:
 
         Where counting is broken off, nothing is booked; `settle_estimated` then must be called.
         """
+        work = self.facts.work
+        if work is not None and not is_known(self.decision.option, work):
+            return self.settle_estimated(outcome=outcome, status=status, error=error)
         asked = self.request.shape.texts
         counts = await self._desk.counter.count([*asked, *texts])
         prompt = sum(counts[: len(asked)]) + self.request.ready_tokens
@@ -352,6 +346,8 @@ class Attempt:
             prompt_tokens=prompt_tokens(option, self.facts, prompt),
             completion_tokens=-(-output * option.ratio_ppm // 1_000_000),
         )
+        if work is not None:
+            usage = expected(option, work, usage.prompt_tokens, usage.completion_tokens)
         return self.settle(usage, outcome=outcome, status=status, certainty="counted", error=error)
 
     def settle_estimated(self, *, outcome: Outcome, status: int, error: RouterError | None = None) -> Row:
@@ -362,6 +358,7 @@ class Attempt:
         return Usage(
             prompt_tokens=self.decision.prompt_tokens,
             completion_tokens=self.decision.output_tokens * self.facts.choices,
+            units=self.decision.units,
         )
 
     def headers(self) -> Headers:

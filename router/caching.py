@@ -33,9 +33,10 @@ from router.kept import KeptReply, WrittenDown, headers_again, packed, unpacked
 from router.ports import StoreUnavailable
 
 if TYPE_CHECKING:
-    from router.attempt import Attempt, Desk
+    from router.attempt import Attempt
     from router.considered import Considered
     from router.core.deciding.snapshot import World
+    from router.desk import Desk
     from router.forward import Call
     from router.ports import AnswerStore
 
@@ -72,7 +73,7 @@ class Caching:
                 policy.version: policy.cache for policy in world.policies.values() if policy.cache is not None
             }
         rule = self._rules.get(seen.route.plan.policy) if self._rules else None
-        if rule is None or seen.decision is None or call.identity is not None:
+        if rule is None or seen.decision is None or call.identity is not None or seen.request.work is not None:
             return None
         may_find, may_keep = wishes(call.headers)
         if not may_keep or not may_be_asked_again(seen.request, sampled=rule.sampled):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from router.attempt import Attempt, Desk
+from router.attempt import Attempt
 from router.core.access.delegation import on_behalf
 from router.core.deciding.decide import Decision, Facts, Plan, decide, prompt_tokens
 from router.core.deciding.decision_log import Made
@@ -20,6 +20,7 @@ from router.core.deciding.snapshot import Route, Snapshot
 from router.core.errors import RouterError
 from router.core.policy.governing import Wish
 from router.core.values import Identity
+from router.desk import Desk
 from router.dialects.contract import Inbound
 from router.dialects.described import counted, wholly
 from router.dialects.orders import Orders, due_ms

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from router.core.values import Outcome
     from router.ports import UpstreamResponse
 
+Wire = tuple[tuple[bytes, bytes], ...]
+CONTENT_TYPE: Final = b"content-type"
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 
 
@@ -65,11 +67,18 @@ def to_send(attempt: Attempt, timeouts: Timeouts) -> UpstreamRequest:
         origin=link.origin,
         method="POST",
         path=order.path,
-        headers=(*link.headers, *order.headers) if order.headers else link.headers,
+        headers=_headers(link.headers, order.headers) if order.headers else link.headers,
         body=order.body,
         timeouts=timeouts,
     )
     return request if link.finish is None else link.finish(request, decision.option.upstream_model)
+
+
+def _headers(standing: Wire, order: Wire) -> Wire:
+    """A link's headers and an order's; the order says what its body is."""
+    if any(name == CONTENT_TYPE for name, _ in order):
+        standing = tuple(pair for pair in standing if pair[0] != CONTENT_TYPE)
+    return (*standing, *order)
 
 
 def _renamed(decision: Decision, names: Mapping[str, str]) -> Decision:
@@ -154,8 +163,9 @@ class Exchange:
         raise error
 
     async def _deliver(self, attempt: Attempt, response: UpstreamResponse, gone: Callable[[], bool]) -> Reply:
-        if attempt.request.stream and response.headers.get("content-type", "").startswith(
-            attempt.way.outbound.stream_type
+        sound = attempt.request.sound
+        if attempt.request.stream and (
+            sound or response.headers.get("content-type", "").startswith(attempt.way.outbound.stream_type)
         ):
             stream = AnswerStream(attempt, response, gone)
             try:
@@ -164,7 +174,7 @@ class Exchange:
                 response.close()
                 raise
             return Reply(
-                headers=[*attempt.headers(), ("content-type", "text/event-stream")],
+                headers=[*attempt.headers(), ("content-type", sound or "text/event-stream")],
                 body=first,
                 stream=stream,
                 attempt=attempt,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from router.attempt import Attempt, Desk
+from router.attempt import Attempt
 from router.bounds import Bounds
 from router.considered import Considered, decided
 from router.core.budgets.limit_words import limit_refusal
@@ -25,6 +25,7 @@ from router.core.errors import RouterError
 from router.core.forwarding.forwarding import Forwarding, Step, Trial, after, entries_of, most_attempts, without
 from router.core.forwarding.hedging import Hedge, Shares, delay_ms
 from router.core.values import Identity
+from router.desk import Desk
 from router.exchange import Exchange, Reply
 from router.hedging import Race
 from router.ports import ProviderLink, Timeouts

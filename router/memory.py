@@ -217,7 +217,7 @@ class Remembering:
         """As `AnswerStream.abandon`."""
         await self._stream.abandon()
 
-    def cut(self, error: RouterError) -> bytes:
+    def cut(self, error: RouterError) -> bytes | None:
         """As `AnswerStream.cut`."""
         return self._stream.cut(error)
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from router.attempt import Desk
 from router.caching import Caching
 from router.considered import Considered, budgeted, claimed, in_time, prompt_size, tasked, translates, tried, wish_of
 from router.core.access.rights import MAY, refused
@@ -24,6 +23,7 @@ from router.core.deciding.staying import staying
 from router.core.density import Densities
 from router.core.errors import RouterError
 from router.core.values import Identity
+from router.desk import Desk
 from router.dialects.described import counted, facts_of, wholly
 from router.dialects.orders import PREFIX, read_orders
 from router.dialects.ways import INBOUND
@@ -93,6 +93,7 @@ class Pipeline:
                 self.deferral is not None
                 and call.identity is None
                 and own is None
+                and (seen.request.work is None or seen.inbound.outbound is None)
                 and (seen.orders.deadline or seen.request.background or "prefer" in call.headers)
             ):
                 deferred: Reply | None = await self.deferral.take(call, identity, seen, body)
@@ -120,6 +121,8 @@ class Pipeline:
     def _explained(self, reply: Reply, admitted: Admitted) -> Reply:
         """The answer with why it was decided so; attempts after the first go by the same plan."""
         seen, streamed, now_ms = admitted.seen, reply.stream is not None, self._desk.ledger.store_ms()
+        if seen.request.sound or not (streamed or reply.body.lstrip().startswith(b"{")):
+            return reply  # there is no place for it in sound, nor in subtitles
         used = admitted.attempt.decision if admitted.plan is not seen.route.plan else None
         body = seen.explains(reply.body, streamed=streamed, at_ms=now_ms, used=used)
         return msgspec.structs.replace(reply, body=body)

@@ -99,8 +99,8 @@ class PartStream(Protocol):
     async def abandon(self) -> None:
         """The caller has gone."""
 
-    def cut(self, error: RouterError) -> bytes:
-        """Last words to a caller who gets no more; `abandon` follows."""
+    def cut(self, error: RouterError) -> bytes | None:
+        """Last words to a caller who gets no more; None where there is no place for any. `abandon` follows."""
 
 
 class Upstream(Protocol):

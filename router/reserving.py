@@ -15,7 +15,8 @@ from router.exchange import to_send
 from router.ports import BudgetExceeded, LimitReached, PeriodOver, StoreUnavailable
 
 if TYPE_CHECKING:
-    from router.attempt import Attempt, Desk
+    from router.attempt import Attempt
+    from router.desk import Desk
     from router.ports import Timeouts, UpstreamRequest
 
 HOLD_GRACE_MS: Final = 1_000

@@ -49,6 +49,7 @@ class AnswerStream:
         "_growth",
         "_kept",
         "_kept_bytes",
+        "_raw",
         "_response",
         "_scanner",
         "_stopped",
@@ -58,6 +59,8 @@ class AnswerStream:
     def __init__(self, attempt: Attempt, response: UpstreamResponse, gone: Callable[[], bool]) -> None:
         self._attempt = attempt
         self._gone = gone
+        self._raw = bool(attempt.request.sound)
+        """Whether it is bytes of sound, with no place for words of ours."""
         self._response = response
         self._scanner = attempt.way.scanner(attempt.asked(), self._cost)
         self._kept: list[bytes] = []
@@ -121,12 +124,14 @@ class AnswerStream:
         """The caller has gone. Where the provider bills anyway, read on for its meters, within `DRAIN_S`."""
         await self._read_on("client_left" if self._stopped is None else self._why, self._stopped)
 
-    def cut(self, error: RouterError) -> bytes:
-        """Last words to the caller, who gets no more of it. `abandon` must follow. Nothing where the end was there."""
+    def cut(self, error: RouterError) -> bytes | None:
+        """Last words to the caller, who gets no more of it. `abandon` must follow. Nothing where the end was there; None where
+        there is no place for words.
+        """
         if self._ended or self._stopped is not None:
             return b""
         self._stopped, self._why = error, "node_stopped"
-        return self._event(error)
+        return None if self._raw else self._event(error)
 
     async def _stop(self, error: RouterError) -> bytes:
         """A budget has no room for more of this: say so. Where the provider bills anyway, its meters are still wanted."""
@@ -178,11 +183,18 @@ class AnswerStream:
             return await self._break(RouterError("upstream_interrupted", message))
         error = self._reported() if scanner.failed else None
         cost = await self._settle("upstream_error" if error else "client_left" if self._gone() else "ok", error)
+        if self._raw:
+            if error:
+                raise error
+            return b""
         last = b": x-costrouter-cost-usd=" + cost.encode() + b"\n\n"
         return scanner.ending() + last + (self._event(error) if error else scanner.last)
 
     async def _break(self, error: RouterError) -> bytes:
         await self._settle("upstream_interrupted", error)
+        if self._raw:
+            # A connection that is cut is the only honest end of sound.
+            raise error
         return self._event(error)
 
     def _event(self, error: RouterError) -> bytes:

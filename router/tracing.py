@@ -13,8 +13,8 @@ from router.dialects.ways import INBOUND
 from router.pipeline import Pipeline
 
 if TYPE_CHECKING:
-    from router.attempt import Desk
     from router.core.deciding.snapshot import Snapshot
+    from router.desk import Desk
     from router.exchange import Reply
     from router.forward import Call, Forwarder
     from router.ports import Keys, UpstreamRequest

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from router.adapters.http.server import Handler
     from router.adapters.store.connection import StoreConnection
-    from router.attempt import Desk
+    from router.desk import Desk
     from router.pipeline import Pipeline
     from router.plan import Plan
     from router.ports import Upstream

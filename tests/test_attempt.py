@@ -5,10 +5,11 @@ from fakes import FakeBook, FakeClock, FakeCounter, FakeLedger, FakeListener, Fa
 from options import facts, option, plan
 from wired import TIMEOUTS, WHO, asked
 
-from router.attempt import Attempt, Desk
+from router.attempt import Attempt
 from router.core.deciding.decide import decide
 from router.core.errors import RouterError
 from router.core.values import Usage
+from router.desk import Desk
 from router.dialects.openai.chat import read_chat
 from router.dialects.orders import NONE
 from router.dialects.ways import way

@@ -20,6 +20,7 @@ PIPELINE = frozenset(
         "hedging",
         "queueing",
         "attempt",
+        "desk",
         "streaming",
         "tracing",
         "growth",

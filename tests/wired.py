@@ -12,7 +12,6 @@ import msgspec
 from catalogs import NOW, a_model, a_policy, compiled
 from fakes import FakeBook, FakeClock, FakeCounter, FakeKeys, FakeLedger, FakeListener, FakeUpstream, FakeWays
 
-from router.attempt import Desk
 from router.core.catalog.catalog import Catalog
 from router.core.deciding.snapshot import World, compile_snapshot
 from router.core.forwarding.forwarding import Forwarding
@@ -21,6 +20,7 @@ from router.core.policy.compile import compile_policy
 from router.core.policy.schema import PolicySchema
 from router.core.schema import validate
 from router.core.values import Identity
+from router.desk import Desk
 from router.exchange import Exchange
 from router.forward import Forwarder
 from router.pipeline import Call, Pipeline

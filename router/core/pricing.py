@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from router.core.meters import unit_rates, units_pico
-from router.core.values import Band, Price, Rates, Usage
+from router.core.values import Band, Price, Rates, Units, Usage
 
 if TYPE_CHECKING:
     from router.core.catalog.catalog import Model, PriceRow
@@ -203,7 +203,7 @@ def _rank(row: PriceRow) -> tuple[bool, dt.datetime]:
     return row.when is not None, row.valid_from
 
 
-def upper_cost(price: Price, prompt: int, output: int, *, an_hour: bool = False) -> int:
+def upper_cost(price: Price, prompt: int, output: int, *, an_hour: bool = False, units: Units = ()) -> int:
     """Pico-dollars for so many tokens and no more, at the dearest band that they may reach, caches written.
 
     Args:
@@ -211,6 +211,7 @@ def upper_cost(price: Price, prompt: int, output: int, *, an_hour: bool = False)
         prompt: tokens.
         output: tokens, of all answers together.
         an_hour: whether the caches may be written for an hour, which costs more than minutes.
+        units: what else may be metered.
     """
     most = 0
     for band in price.bands:
@@ -220,5 +221,6 @@ def upper_cost(price: Price, prompt: int, output: int, *, an_hour: bool = False)
         token = max(rates.input, rates.cache_write)
         if an_hour and hourly is not None:
             token = max(token, hourly)
-        most = max(most, rates.request + prompt * token + output * rates.output)
+        cost = rates.request + prompt * token + output * rates.output
+        most = max(most, cost + units_pico(band, units) if units else cost)
     return most

@@ -8,14 +8,17 @@ epoch (`*_ms` with `at`) or durations (`ttft_ms`, `total_ms`).
 from __future__ import annotations
 
 from enum import IntFlag
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import msgspec
 
 from router.core.access.rights import Role
 from router.core.budgets.budget import NO_TERMS, Terms
 
-Endpoint = Literal["chat", "embeddings"]
+Endpoint = Literal[
+    "chat", "embeddings", "moderation", "images", "image_edits", "transcription", "translation", "speech", "rerank",
+]  # fmt: skip  # a line a name would hide that it is one choice
+"""What a request asks for; but for chat, the capability that a model must have for it has the same name."""
 Certainty = Literal["metered", "counted", "estimated"]
 """metered: the provider's own usage; counted: our count of what was streamed; estimated: neither was to be had."""
 
@@ -56,10 +59,25 @@ class Needs(IntFlag):
     """A temperature, top_p or penalty of the caller's own; OpenAI's reasoning models refuse it."""
     THINKING_BUDGET = 32768
     """Anthropic's `thinking.budget_tokens`; its newer models take an effort only."""
+    MODERATION = 1 << 16
+    IMAGES = 1 << 17
+    """Makes images from words."""
+    IMAGE_EDITS = 1 << 18
+    """Makes images from images."""
+    TRANSCRIPTION = 1 << 19
+    # Bits from 20 on are `router.core.wire.Wire`'s, up to 41.
+    TRANSLATION = 1 << 42
+    """Of speech, into English words."""
+    SPEECH = 1 << 43
+    RERANK = 1 << 44
 
 
 CAPABILITIES: Final[dict[str, Needs]] = {need.name.lower(): need for need in Needs if need.name}
 """The catalog's spelling of each capability (``json_schema``) to its bit."""
+SERVED: Final[dict[str, int]] = {name: CAPABILITIES[name].value for name in get_args(Endpoint)}
+"""Each endpoint to the capability that it asks for."""
+IN_TEXT: Final = SERVED["chat"] | SERVED["embeddings"]
+"""The capabilities of models whose requests are texts and their answers tokens."""
 
 
 class Usage(msgspec.Struct, frozen=True):

@@ -17,7 +17,7 @@ from router.core.values import Needs
 
 
 class Wire(IntFlag):
-    """Features of a request, as bits above those of `Needs`."""
+    """Features of a request, as bits beside those of `Needs`."""
 
     CHAT_ONLY = 1 << 20
     """What only OpenAI's chat completions have a place for; the note says what."""
@@ -115,7 +115,7 @@ EXPRESSES: Final[dict[str, Wire]] = {
 """By dialect, as the catalog names it. What is not listed is not spoken."""
 NATIVE: Final = {"openai": 1 << 57, "anthropic": 1 << 58, "responses": 1 << 59}
 """By dialect that callers may speak: the bit of a provider that speaks it too, and of a request in it that was read wholly."""
-MODELS: Final = (1 << 20) - 1 | Wire.EFFORT.value
+MODELS: Final = sum(need.value for need in Needs) | Wire.EFFORT.value
 """What must be there whatever is spoken: what the model can do."""
 EFFORT_FOR_BUDGET: Final = frozenset({"openai", "responses", "gemini", "vertex"})
 """Dialects in which an effort takes the place of a budget of thinking tokens (`dialects/effort.py`): their models need

@@ -113,7 +113,7 @@ class Inbound(msgspec.Struct, frozen=True):
     api: str
     endpoint: Endpoint
     path: str
-    """As rules of policies see it; under ``/v1``."""
+    """As rules of policies see it; under `root`."""
     native: str
     """The provider's dialect into which it need not be translated."""
     read: Callable[[bytes, Mapping[str, str]], Request]
@@ -128,6 +128,9 @@ class Inbound(msgspec.Struct, frozen=True):
     """Begins the ids of its answers, where they are named by us; "" where they go by the provider's own ids."""
     hearing: Hearing | None = None
     """None where requests are never translated."""
+    outbound: Outbound | None = None
+    """How its answers are read, where not as its native dialect's."""
+    root: str = "/v1"
 
 
 class Outbound(msgspec.Struct, frozen=True):

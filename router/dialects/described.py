@@ -71,6 +71,7 @@ def facts_of(
         inputs=request.inputs,
         largest=_largest(request, count_now, known) if request.inputs > 1 else None,
         text_bytes=request.text_bytes,
+        work=request.work,
     )
 
 

@@ -10,8 +10,10 @@ from typing import Any, Final
 
 import msgspec
 
+from router.core.deciding.choices import Work
 from router.core.errors import RouterError
 from router.core.tokens import PromptShape
+from router.dialects.form import Form
 from router.dialects.json_object import TopLevel
 from router.dialects.neutral import Conversation
 
@@ -62,6 +64,12 @@ class Request(msgspec.Struct, frozen=True):
     """Whether either is the case, so that somebody must look after it."""
     background: bool = False
     """Whether its caller will ask for the answer later."""
+    work: Work | None = None
+    """What it orders beside text; None for nothing."""
+    form: Form | None = None
+    """A body that is a form; ``top`` is empty then."""
+    sound: str = ""
+    """The content type of an answer that is bytes of sound; "" for every other."""
     conversation: Conversation | None = None
     """The body in neutral form, once it has been read wholly because it is put into another dialect."""
 

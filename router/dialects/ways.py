@@ -18,6 +18,7 @@ from router.core.tokens import PromptShape
 from router.dialects.anthropic import ANTHROPIC, MESSAGES
 from router.dialects.bedrock import BEDROCK
 from router.dialects.contract import Asked, Cost, Hearing, Inbound, Ordering, Outbound, Scanner
+from router.dialects.endpoints import ENDPOINTS
 from router.dialects.gemini import GEMINI, VERTEX
 from router.dialects.json_object import TopLevel
 from router.dialects.neutral import Begun
@@ -26,7 +27,9 @@ from router.dialects.request import Request
 from router.dialects.responses import RESPONSES, RESPONSES_IN
 from router.dialects.translation import Translator, translated
 
-INBOUND: Final[dict[str, Inbound]] = {found.api: found for found in (CHAT, EMBEDDINGS, MESSAGES, RESPONSES_IN)}
+INBOUND: Final[dict[str, Inbound]] = {
+    found.api: found for found in (CHAT, EMBEDDINGS, MESSAGES, RESPONSES_IN, *ENDPOINTS)
+}
 """Our APIs by name."""
 
 OUTBOUND: Final[dict[str, Outbound]] = {
@@ -96,6 +99,6 @@ def way(api: str, dialects: tuple[str, ...]) -> Way:
     """From one of our APIs to a provider that speaks these dialects, its first one being what others are put into."""
     inbound = INBOUND[api]
     if inbound.hearing is None or inbound.native in dialects:
-        return Way(inbound, OUTBOUND[inbound.native], None, inbound.passed)
+        return Way(inbound, inbound.outbound or OUTBOUND[inbound.native], None, inbound.passed)
     outbound = OUTBOUND[dialects[0]]
     return Way(inbound, outbound, inbound.hearing, outbound.order)

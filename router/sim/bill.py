@@ -43,6 +43,8 @@ class Call(NamedTuple):
     meters: Meters
     complete: bool
     tier: str = REALTIME
+    units: tuple[tuple[str, Fraction], ...] = ()
+    """What is charged beside tokens as text, as `router.sim.catalog.PriceRow.units` names it."""
 
 
 @dataclass(slots=True)
@@ -115,13 +117,14 @@ class Bill:
                 "nano": _nano(dollars),
                 "complete": call.complete,
                 "tier": call.tier,
+                "units": {name: str(amount) for name, amount in call.units},
             }
             for call, dollars in ((call, price(call)) for call in self._calls)
         ]
 
 
 def price(call: Call) -> Fraction:
-    """Dollars of one call: fresh, cached and written input, output, and the request's fee. Exact."""
+    """Dollars of one call: fresh, cached and written input, output, the request's fee, and units. Exact."""
     meters = call.meters
     row = row_for(call.model, dt.datetime.fromtimestamp(call.at, dt.UTC), meters.prompt)
     if call.tier != REALTIME:
@@ -134,7 +137,20 @@ def price(call: Call) -> Fraction:
         + meters.cache_write_1h * row.cache_write_1h
         + meters.completion * row.output
         + row.request
+        + sum(amount * (row.units[name] - _as_text(row, name)) for name, amount in call.units)
     )
+
+
+def _as_text(row: PriceRow, name: str) -> Fraction:
+    """What the tokens among the units have been charged already."""
+    rates = {
+        "sound": row.input,
+        "picture": row.input,
+        "cached picture": row.cached_input,
+        "spoken": row.output,
+        "painted": row.output,
+    }
+    return rates.get(name, Fraction(0))
 
 
 def row_for(model: Model, instant: dt.datetime, prompt_tokens: int) -> PriceRow:

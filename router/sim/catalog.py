@@ -7,7 +7,7 @@ Belongs here: YAML to frozen facts, as far as a provider needs them. Does not be
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +54,9 @@ class PriceRow:
     """The row names a rate of its own for cached input."""
     tiers: dict[str, PriceRow]
     """What this row is in each tier that is sold besides."""
+    units: dict[str, Fraction] = field(default_factory=dict)
+    """Dollars by unit: ``web_search`` and other tools a call, ``search``, ``second``, ``character``, ``image`` or
+    ``image hd/1024x1024``; ``sound``, ``picture``, ``cached picture``, ``spoken`` and ``painted`` a token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,8 +216,33 @@ def _price(raw: dict[str, Any], model: str) -> PriceRow:
         output=rate("output", Fraction(-1)),
         request=request,
         caches="cached_input" in raw,
+        units=_units(raw),
         tiers={name: _price(_in_tier(raw, tier), model) for name, tier in (raw.get("tiers") or {}).items()},
     )
+
+
+def _units(raw: dict[str, Any]) -> dict[str, Fraction]:
+    def exact(value: Any) -> Fraction:
+        return Fraction(str(value))
+
+    audio, images = raw.get("audio") or {}, raw.get("images") or {}
+    found = {name: exact(value) for name, value in (raw.get("tools") or {}).items()}
+    tokens = (
+        ("sound", audio.get("input")),
+        ("spoken", audio.get("output")),
+        ("character", audio.get("characters")),
+        ("picture", images.get("input")),
+        ("cached picture", images.get("cached_input")),
+        ("painted", images.get("output")),
+    )
+    found |= {name: exact(value) / _MILLION for name, value in tokens if value is not None}
+    if "input_minute" in audio:
+        found["second"] = exact(audio["input_minute"]) / 60
+    if "output_each" in images:
+        found["image"] = exact(images["output_each"])
+    if raw.get("search") is not None:
+        found["search"] = exact(raw["search"])
+    return found | {f"image {kind}": exact(value) for kind, value in (images.get("each") or {}).items()}
 
 
 def _in_tier(raw: dict[str, Any], tier: dict[str, Any]) -> dict[str, Any]:

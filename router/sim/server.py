@@ -23,6 +23,8 @@ from router.sim.batch.shelf import SHELVES, Shelves
 from router.sim.bedrock.provider import converse
 from router.sim.catalog import load
 from router.sim.embeddings import embeddings
+from router.sim.endpoints import images, judging, sound
+from router.sim.endpoints.served import endpoint
 from router.sim.gemini.provider import generate
 from router.sim.provider import chat, models, nowhere, refused
 from router.sim.refusal import Refusal
@@ -81,6 +83,7 @@ def make_app(
     app.router.add_get("/{provider}/v1/models/{name:.+}", models)
     _add_responses(app)
     _add_batches(app)
+    _add_endpoints(app)
     app.router.add_get("/_sim/bill", _bill)
     app.router.add_delete("/_sim/bill", _bill_reset)
     app.router.add_get("/_sim/faults", _faults)
@@ -135,6 +138,22 @@ def _add_batches(app: web.Application) -> None:
     add("GET", "/_sim/batches", _batches)
     add("POST", "/_sim/batches", _batches_set)
     add("DELETE", "/_sim/batches", _batches_clear)
+
+
+def _add_endpoints(app: web.Application) -> None:
+    for path, capability, answering in (
+        ("moderations", "moderation", judging.moderated),
+        ("images/generations", "images", images.painted),
+        ("images/edits", "image_edits", images.painted),
+        ("images/variations", "image_edits", images.painted),
+        ("audio/transcriptions", "transcription", sound.transcribed),
+        ("audio/translations", "translation", sound.transcribed),
+        ("audio/speech", "speech", sound.spoken),
+        ("rerank", "rerank", judging.ranked),
+        ("v1/rerank", "rerank", judging.ranked),
+        ("v2/rerank", "rerank", judging.ranked),
+    ):
+        app.router.add_post(f"/{{provider}}/v1/{path}", endpoint(capability, answering))
 
 
 def run(

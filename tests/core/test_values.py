@@ -1,7 +1,10 @@
+from typing import get_args
+
 import msgspec
 import pytest
 
-from router.core.values import CAPABILITIES, Needs, Row, TokenRange, Usage
+from router.core.values import CAPABILITIES, SERVED, Endpoint, Needs, Row, TokenRange, Usage
+from router.core.wire import Wire
 
 
 def test_a_model_serves_what_leaves_no_need_open():
@@ -13,7 +16,9 @@ def test_a_model_serves_what_leaves_no_need_open():
 def test_each_capability_has_a_bit_of_its_own_and_a_name_in_the_catalog():
     assert CAPABILITIES["json_schema"] is Needs.JSON_SCHEMA
     assert len(CAPABILITIES) == len(Needs)
-    assert sum(Needs) == 2 ** len(Needs) - 1
+    assert all(need.value.bit_count() == 1 for need in Needs)
+    assert not sum(Needs) & sum(Wire)
+    assert set(SERVED) == set(get_args(Endpoint))
 
 
 def test_facts_cannot_be_changed():

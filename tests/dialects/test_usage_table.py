@@ -13,13 +13,20 @@ from pathlib import Path
 
 import pytest
 import yaml
+from options import option
 
 from router.adapters.policies.files import load_policies, packaged_policies_dir
+from router.core.deciding.choices import Work
+from router.core.deciding.work import as_priced, expected
+from router.core.meters import units_of
 from router.core.money import nano_ceil
 from router.core.pricing import cost_pico, price_at
+from router.core.tokens import PromptShape
 from router.core.values import Usage
 from router.dialects.bedrock.frames import frame
 from router.dialects.contract import Asked
+from router.dialects.endpoints.passing import NO_BODY
+from router.dialects.request import Request
 from router.dialects.served import served
 from router.dialects.ways import INBOUND, OUTBOUND, way
 
@@ -46,11 +53,36 @@ def stream_of(case):
 def wanted(case):
     if "meters" not in case:
         return None
-    return Usage(**{"prompt_tokens": 0} | {NAMES[name]: count for name, count in case["meters"].items()})
+    meters = dict(case["meters"])
+    units = units_of(meters.pop("units", {}))
+    return Usage(**{"prompt_tokens": 0} | {NAMES[name]: count for name, count in meters.items()}, units=units)
 
 
-def told(case, dialect):
+def told_beside(case, model):
+    """What is read of an endpoint beside chat, or known of the request where nothing is told."""
+    price = price_at(model, case["at"])
+    here, work = option(price=price), Work(**case.get("ordered", {}))
+    if "api" not in case:
+        return expected(here, work, 0, 0)
+    answers = INBOUND[case["api"]].outbound
+    if "plain" in case:
+        body = json.dumps(case["plain"]).encode()
+        assert answers.is_answer(body)
+        usage = answers.usage_of(body)
+    else:
+        request = Request(top=NO_BODY, model="m", needs=0, shape=PromptShape(texts=(), messages=0))
+        scanner = answers.scanner(request, lambda _: None)
+        assert scanner.feed(stream_of(case)) == stream_of(case)
+        assert scanner.finished
+        usage = scanner.usage
+    return None if usage is None else as_priced(here, work, usage)
+
+
+def told(case, dialect, model):
     """What is read of it: by the dialect, by a translating reader, and by whoever passes it on."""
+    if "api" in case or "ordered" in case:
+        yield told_beside(case, model)
+        return
     outbound, headers = OUTBOUND[dialect], case.get("headers", {})
     if "plain" in case:
         yield served(outbound.usage_of(json.dumps(case["plain"]).encode()), outbound, headers)
@@ -70,7 +102,7 @@ def told(case, dialect):
 def test_meters_and_what_they_cost(case):
     model, provider = entries()[case["model"]]
     dialect = case.get("dialect", provider.dialect)
-    for usage in told(case, dialect):
+    for usage in told(case, dialect, model):
         assert usage == wanted(case)
         if usage is not None:
             price = price_at(model, case["at"], usage.tier or "realtime", case.get("region", ""))

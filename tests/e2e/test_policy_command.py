@@ -21,7 +21,7 @@ def test_check_names_what_is_in_force(place):
     found = policy("check", place)
     assert (found.returncode, found.stderr) == (0, "")
     assert found.stdout.startswith("default@")
-    assert "live, 3 rules" in found.stdout
+    assert "live, 4 rules" in found.stdout
 
 
 def test_check_shows_a_fault_with_a_caret_under_its_place(place):
@@ -37,13 +37,13 @@ def test_check_shows_a_fault_with_a_caret_under_its_place(place):
 
 
 def test_test_says_which_case_failed_and_how(place):
-    assert policy("test", place).stdout == "3 passed, 0 failed\n"
+    assert policy("test", place).stdout == "4 passed, 0 failed\n"
     tests = place / "tests" / "default.yaml"
     tests.write_text(tests.read_text().replace("rule: everyday", "rule: everynight"))
     found = policy("test", place)
     assert found.returncode == 1
     assert "rule: expected everynight, found everyday" in found.stdout
-    assert found.stdout.endswith("2 passed, 1 failed\n")
+    assert found.stdout.endswith("3 passed, 1 failed\n")
 
 
 def test_without_tests_nothing_passes(place):

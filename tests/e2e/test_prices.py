@@ -48,7 +48,7 @@ def test_prices_of_a_day_are_those_of_that_day():
 
 
 def test_json_is_exact_and_has_tiers_and_tools():
-    (found,) = json.loads(prices("--model", "gpt-4o-mini", "--provider", "openai", "--json").stdout)["prices"]
+    found, *_ = json.loads(prices("--model", "gpt-4o-mini", "--provider", "openai", "--json").stdout)["prices"]
     assert found["usd"]["cached_input"] == "0.075"
     assert found["usd"]["batch.output"] == "0.30"
     assert found["usd"]["tool.web_search"] == "0.01"

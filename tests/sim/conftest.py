@@ -81,7 +81,7 @@ async def start():
 
         async def started(**options):
             options = {"seed": 1, "speed": 0, "now": lambda: NOON} | options
-            app = make_app(CATALOG, **options)
+            app = make_app(options.pop("catalog", CATALOG), **options)
             runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
             runners.append(runner)
             await runner.setup()

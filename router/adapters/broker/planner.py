@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from router.attempt import Attempt, Desk
+from router.attempt import Attempt
 from router.core.budgets.words import budget_refusal
 from router.core.catalog.self_hosted import SLACK_MILLI, marginal_usd, pico
 from router.core.deciding.decide import (
@@ -31,6 +31,7 @@ from router.core.jobs.tiers import IDLE, kind_of, word_of
 from router.core.pricing import REALTIME, price_at
 from router.core.values import Band, Price, Rates
 from router.core.wire import EXPRESSES
+from router.desk import Desk
 from router.dialects.described import wholly
 from router.dialects.ways import way
 from router.ports import BudgetExceeded, PeriodOver, StoreUnavailable

@@ -28,9 +28,10 @@ from router.adapters.reports.format import as_csv, as_table, json_text
 from router.adapters.reports.report import report
 from router.core.access.delegation import CLAIMS
 from router.core.errors import RouterError
-from router.core.values import Needs
+from router.core.values import SERVED, Needs
 from router.dialects.json_object import TopLevel
 from router.dialects.models_list import anthropic_models, openai_model, openai_models
+from router.dialects.ways import INBOUND
 from router.pipeline import Pipeline
 from router.ports import StoreUnavailable
 
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from router.core.values import Identity
 
 _log: Final = structlog.get_logger("router.api")
+_BESIDE: Final = {api: SERVED[INBOUND[api].endpoint] for api in ("moderations", "images", "speech", "rerank")}
+"""APIs beside chat whose bodies are JSON, and what models of theirs can do."""
 _EMBEDDINGS: Final = frozenset({"model", "input", "encoding_format", "dimensions", "user", "metadata"})
 """Fields of a request for embeddings."""
 READY_S: Final = 1.0
@@ -142,12 +145,15 @@ class Api:
             given = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return "chat"
+        name = bytes(given.get("model", b"")).strip(b'"').decode(errors="replace")
+        named = self._pipeline.snapshot.world.names.find(name)
+        for api, served in _BESIDE.items():
+            if named is not None and any(model.capabilities & served for model in named.entries):
+                return api
         if "messages" in given or not given.keys() & {"input", "previous_response_id"}:
             return "chat"
         if given.keys() - _EMBEDDINGS or bytes(given["input"]).lstrip(b"[ \t\r\n").startswith(b"{"):
             return "responses"
-        name = bytes(given.get("model", b"")).strip(b'"').decode(errors="replace")
-        named = self._pipeline.snapshot.world.names.find(name)
         embeds = named is None or any(model.capabilities & Needs.EMBEDDINGS for model in named.entries)
         return "embeddings" if embeds else "responses"
 

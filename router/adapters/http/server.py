@@ -42,7 +42,7 @@ KEEPALIVE_S: Final = 75.0
 CLIENT_LEFT: Final = 499
 """nginx's number for a client that closed the connection before it was answered."""
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-_PROMPTS: Final = frozenset(f"/v1{inbound.path}" for inbound in INBOUND.values())
+_PROMPTS: Final = frozenset(f"{inbound.root}{inbound.path}" for inbound in INBOUND.values())
 _log = structlog.get_logger("router.http")
 
 
@@ -73,7 +73,7 @@ class HttpServer:
         """Whether requests under way are told that they end here."""
         self._incarnation = f"req_{secrets.token_hex(6)}"
         prompts = {
-            ("POST", f"/v1{inbound.path}"): partial(self._serve, inbound=inbound)
+            ("POST", f"{inbound.root}{inbound.path}"): partial(self._serve, inbound=inbound)
             for inbound in (INBOUND.values() if serves else ())
         }
         self._direct_bytes = direct_bytes
@@ -218,7 +218,10 @@ class HttpServer:
             self._pipeline.abandon(stream)
         except BaseException as failure:
             if self.cuts and isinstance(failure, asyncio.CancelledError):
-                reply.end_with(stream.cut(stopping()))
+                words = stream.cut(stopping())
+                if words is None and request.transport is not None:
+                    request.transport.close()
+                reply.end_with(words or b"")
                 self._pipeline.abandon(stream)
                 return cast("web.StreamResponse", reply)
             self._pipeline.abandon(stream)

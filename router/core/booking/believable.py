@@ -6,13 +6,17 @@ Belongs here: bounds on a provider's meters, from what is known of the request. 
 
 from __future__ import annotations
 
-from router.core.deciding.decide import Facts, Option, prompt_tokens
+from router.core.deciding.decide import Facts, Option, Work, prompt_tokens
+from router.core.deciding.work import most
+from router.core.meters import PARTS
 from router.core.values import Needs, Usage
 
 UNSEEN_TOKENS = 1_024
 """What a provider may put before a prompt on its own: system text, frames of tools and schemas."""
 LIMIT_SLACK = 8
 """Tokens by which an answer may pass its limit: not every server counts the one that ends it."""
+SLACK_FACTOR = 10
+"""By how much a unit may pass what money was held for: that bound is for what is likely at worst, not for what can be."""
 # Plain integers: arithmetic on enum flags takes a microsecond a piece.
 _REASONS = Needs.REASONING_EFFORT.value
 _PREDICTS = Needs.PREDICTION.value
@@ -39,6 +43,8 @@ def believable(usage: Usage, option: Option, facts: Facts, *, answered: bool = F
     """
     if answered and not (usage.prompt_tokens and usage.completion_tokens):
         return False
+    if facts.work is not None and facts.endpoint != "chat":
+        return _ordered(usage, option, facts, facts.work)
     if usage.prompt_tokens > most_prompt(option, facts, facts.text_bytes):
         return False
     limit = max(option.max_output, 1)
@@ -49,3 +55,18 @@ def believable(usage: Usage, option: Option, facts: Facts, *, answered: bool = F
         return True
     answer = usage.completion_tokens - usage.reasoning_tokens
     return answer <= (min(facts.max_output, limit) + LIMIT_SLACK) * facts.choices
+
+
+def _ordered(usage: Usage, option: Option, facts: Facts, work: Work) -> bool:
+    """Whether that much can have been metered of what was ordered: tokens within the model's limits, other
+    units not far beyond what money was held for.
+    """
+    bound = most(option, work, most_prompt(option, facts, facts.text_bytes), option.max_output * facts.choices)
+    prompt = max(bound.prompt_tokens, option.context_window) + UNSEEN_TOKENS
+    if usage.prompt_tokens > prompt or usage.completion_tokens > max(bound.completion_tokens, option.max_output):
+        return False
+    limits = dict(bound.units)
+    return all(
+        0 <= amount <= (prompt if meter in PARTS else SLACK_FACTOR * limits.get(meter, 0))
+        for meter, amount in usage.units
+    )

@@ -10,8 +10,9 @@ from typing import Final
 
 from router.core.booking.believable import LIMIT_SLACK, most_prompt
 from router.core.deciding.decide import Facts, Option, prompt_tokens
+from router.core.deciding.work import most
 from router.core.pricing import REALTIME, upper_cost
-from router.core.values import Needs
+from router.core.values import Needs, Units
 
 _PREDICTS: Final = Needs.PREDICTION.value
 
@@ -28,12 +29,16 @@ def worst_case(option: Option, facts: Facts) -> int:
     limit = option.max_output if facts.needs & _PREDICTS else output_limit(option, facts)
     answer = min(limit + LIMIT_SLACK, option.max_output)
     prompt, output = most_prompt(option, facts, text), facts.choices * answer
-    most = upper_cost(option.price, prompt, output, an_hour=True)
+    units: Units = ()
+    if facts.work is not None:
+        ordered = most(option, facts.work, prompt, output)
+        prompt, output, units = ordered.prompt_tokens, ordered.completion_tokens, ordered.units
+    upper = upper_cost(option.price, prompt, output, an_hour=True, units=units)
     # A provider that has no room in a lesser tier may serve, and bill, the usual one.
     usual = option.prices.get(REALTIME)
-    return (
-        most if usual is None or usual is option.price else max(most, upper_cost(usual, prompt, output, an_hour=True))
-    )
+    if usual is None or usual is option.price:
+        return upper
+    return max(upper, upper_cost(usual, prompt, output, an_hour=True, units=units))
 
 
 def grown_cost(option: Option, facts: Facts, output: int) -> int:

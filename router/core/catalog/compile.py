@@ -27,7 +27,7 @@ from router.core.catalog.columns_schema import derived_row, machine, meters, pro
 from router.core.catalog.schema import Day
 from router.core.schema import Path, Problem, SchemaError
 from router.core.statistics.quality import Score
-from router.core.values import CAPABILITIES, Needs, Rates
+from router.core.values import CAPABILITIES, SERVED, Needs, Rates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,8 +99,9 @@ def _model(file: CatalogSchema, entry: ModelSchema, path: Path) -> tuple[Model, 
         capabilities |= CAPABILITIES.get(name, Needs(0))
     if not entry.fixed_sampling:
         capabilities |= Needs.SAMPLING
-    if not wrong and not capabilities & (Needs.CHAT | Needs.EMBEDDINGS):
-        wrong.append(Problem((*path, "capabilities"), f"{entry.id}: capabilities must name chat or embeddings"))
+    if not wrong and not any(capabilities & bit for bit in SERVED.values()):
+        message = f"{entry.id}: capabilities must name one of {', '.join(SERVED)}"
+        wrong.append(Problem((*path, "capabilities"), message))
     wrong += _unspoken(file, entry, path)
     for task in entry.quality:
         if task not in TASKS:

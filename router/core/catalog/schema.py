@@ -37,11 +37,18 @@ from router.core.values import CAPABILITIES
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 Quirk = Literal[
-    "azure", "vertex", "max_tokens_name", "max_completion_tokens_name", "no_stream_options", "reasoning_content"
+    "azure",
+    "vertex",
+    "max_tokens_name",
+    "max_completion_tokens_name",
+    "no_stream_options",
+    "reasoning_content",
+    "versioned_rerank",
 ]
 """azure: Azure's deployments, versions and keys; vertex: Anthropic's dialect by Google's paths and tokens (docs/clouds.md). max_tokens_name: knows max_tokens only; max_completion_tokens_name: the other way round.
 no_stream_options: answers 400 to it, and sends usage by itself. reasoning_content: wants what its model thought back,
-between a call of a tool and the answer that follows (DeepSeek's guide to thinking)."""
+between a call of a tool and the answer that follows (DeepSeek's guide to thinking). versioned_rerank: its address has no
+version, the path has (Cohere)."""
 
 Quantization = Literal["fp32", "bf16", "fp16", "fp8", "int8", "mxfp4", "nvfp4", "fp4", "int4", "int3", "int2"]
 Dialect = Literal["openai", "anthropic", "bedrock", "gemini", "responses", "vertex", "other"]

@@ -15,7 +15,7 @@ from router.core.forwarding.forwarding import Forwarding
 from router.core.images import Image, ImageFormula
 from router.core.pricing import REALTIME
 from router.core.statistics.stats import Summary
-from router.core.values import Price, TokenRange
+from router.core.values import Price, TokenRange, Units
 
 PPM = 1_000_000
 
@@ -150,6 +150,30 @@ USUAL_PROMPT: Final = 500
 """Tokens by which options are put in order of cost: any order gives the same choice, this one mostly gives it soon."""
 
 
+class Work(msgspec.Struct, frozen=True):
+    """What a request orders beside text, as far as its body tells. What is bounded has a likely amount and the most."""
+
+    images: int = 0
+    """To be made."""
+    quality: str = ""
+    size: str = ""
+    """``1024x1536``; empty, as the quality is, where the model is to choose."""
+    pictures: int = 0
+    """Images that come with it."""
+    sound_ms: int = 0
+    sound_most_ms: int = 0
+    sound_read: bool = False
+    """Whether the length stands in the file's own head; otherwise it is guessed by its size."""
+    characters: int = 0
+    """To be spoken."""
+    documents: int = 0
+    """To be ranked."""
+    repeated: int = 0
+    """Bytes of the query, once more for each document but the first: some rerankers bill it with each."""
+    tools: tuple[tuple[str, int, int], ...] = ()
+    """Meters of tools that the provider runs: likely calls, and the most that money is held for."""
+
+
 class Facts(msgspec.Struct, frozen=True):
     """What the decision may know of a request."""
 
@@ -188,6 +212,8 @@ class Facts(msgspec.Struct, frozen=True):
     """None where no provider would keep a prompt as short as this."""
     native: int = 0
     """The bit of the dialect that it came in (`router.core.wire.NATIVE`), once it has been read wholly."""
+    work: Work | None = None
+    """None where it orders text for text and nothing else."""
 
 
 class Level(msgspec.Struct, frozen=True):
@@ -312,6 +338,8 @@ class Decision(msgspec.Struct, frozen=True):
     """Up to where breakpoints are to be set: tools and the first message, or all of the prompt."""
     cache_key: str = ""
     """What to send as ``prompt_cache_key`` where the caller sends none."""
+    units: Units = ()
+    """What is expected to be metered beside tokens."""
 
 
 def at_most(plan: Plan, entries: Collection[str]) -> Plan:

@@ -15,12 +15,26 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from router.core.deciding.choices import PPM, Decision, Facts, Fault, Figures, Hint, Level, Option, Plan, Prefix, level
+from router.core.deciding.choices import (
+    PPM,
+    Decision,
+    Facts,
+    Fault,
+    Figures,
+    Hint,
+    Level,
+    Option,
+    Plan,
+    Prefix,
+    Work,
+    level,
+)
 from router.core.deciding.prefixes import added_cost, breakpoints, warm_tokens
+from router.core.deciding.work import expected, lacks_price
 from router.core.images import image_tokens_of
-from router.core.pricing import rates_for, upper_cost
+from router.core.pricing import cost_pico, rates_for, upper_cost
 from router.core.values import Needs
-from router.core.wire import MODELS
+from router.core.wire import MODELS, lacking
 
 __all__ = [
     "PPM",
@@ -32,11 +46,13 @@ __all__ = [
     "Level",
     "Option",
     "Plan",
+    "Work",
     "cheapest",
     "cost_of",
     "decide",
     "expected_cost",
     "expected_output",
+    "has_window",
     "highest_cost",
     "hold",
     "level",
@@ -80,8 +96,17 @@ def decide(plan: Plan, facts: Facts, baseline: Option | None) -> Decision | None
             certain=certain,
             hint=plan.hint,
         )
+        if facts.work is not None:
+            made = _worked(made, facts, facts.work)
         return made if facts.prefix is None else _kept(made, facts.prefix)
     return None
+
+
+def _worked(made: Decision, facts: Facts, work: Work) -> Decision:
+    """The decision with the meters of what is ordered beside text."""
+    usage = expected(made.option, work, made.prompt_tokens, facts.choices * made.output_tokens)
+    output = -(-usage.completion_tokens // facts.choices)
+    return msgspec.structs.replace(made, prompt_tokens=usage.prompt_tokens, output_tokens=output, units=usage.units)
 
 
 def _kept(made: Decision, prefix: Prefix) -> Decision:
@@ -110,6 +135,8 @@ def cheapest(  # noqa: C901, PLR0912 - one loop without calls: every request run
     The rows come by `cheapest_first`: once all that follow must be dearer than the second, they are not looked at. What
     caches take away has no such floor. At equal cost the order of preference decides.
     """
+    if facts.work is not None:
+        return _cheapest_at_work(figures, facts, tokens, cap)
     needs, limit, choices, native = facts.needs, facts.max_output, facts.choices, facts.native
     fixed, messages, images = facts.fixed_tokens, facts.messages, facts.images
     largest = None if facts.largest is None else facts.largest.expected
@@ -156,6 +183,44 @@ def cheapest(  # noqa: C901, PLR0912 - one loop without calls: every request run
         elif second < 0 or cost < second:
             second = cost
     return best, max(best_cost, 0), max(second, 0)
+
+
+def _cheapest_at_work(
+    figures: Iterable[Figures], facts: Facts, tokens: int, cap: int | None
+) -> tuple[Option | None, int, int]:
+    """The same where more is ordered than text: by meters instead of tokens, so the rows' floors say nothing."""
+    best: Option | None = None
+    best_cost = second = preferred = -1
+    for row in figures:
+        option, rank, least = row[0], row[12], row[-1]
+        if lacking(facts.needs, facts.native, option.capabilities) or not _fits(option, facts, tokens, least):
+            continue
+        if facts.work is not None and lacks_price(option, facts.work):
+            continue
+        cost = expected_cost(option, facts, tokens)
+        if cap is not None and cost > cap:
+            continue
+        if best is None or cost < best_cost or (cost == best_cost and rank < preferred):
+            second = best_cost
+            best, best_cost, preferred = option, cost, rank
+        elif second < 0 or cost < second:
+            second = cost
+    return best, max(best_cost, 0), max(second, 0)
+
+
+def _fits(option: Option, facts: Facts, tokens: int, least: int) -> bool:
+    """Whether prompt and answer fit into the window, and the answer's limit is one that the model can keep."""
+    if not has_window(facts):
+        return True
+    limit, prompt = facts.max_output, prompt_tokens(option, facts, tokens)
+    if limit is None:
+        return prompt < option.context_window
+    return least <= limit <= option.max_output and prompt + limit <= option.context_window
+
+
+def has_window(facts: Facts) -> bool:
+    """Whether a model's window bounds the request. Of what is no conversation, providers cut or divide what is too long."""
+    return facts.work is None or facts.endpoint == "chat"
 
 
 def highest_cost(plan: Plan, facts: Facts, tokens: int) -> int | None:
@@ -260,7 +325,10 @@ def cost_of(option: Option, facts: Facts, tokens: int, output: int) -> int:
     """What one try costs with a prompt of so many tokens (in the reference encoding) and answers of so many each."""
     prompt = prompt_tokens(option, facts, tokens)
     rates = rates_for(option.price, prompt)
-    cost = rates.request + prompt * rates.input + facts.choices * output * rates.output
+    if facts.work is None:
+        cost = rates.request + prompt * rates.input + facts.choices * output * rates.output
+    else:
+        cost = cost_pico(option.price, expected(option, facts.work, prompt, facts.choices * output))
     if facts.prefix is not None:
         cost += added_cost(option, facts.prefix, prompt, rates)
     return cost
@@ -276,6 +344,9 @@ def hold(option: Option, facts: Facts) -> int:
     output = max(option.output_p90, option.output_mean)
     if facts.max_output is not None:
         output = min(output, facts.max_output)
+    if facts.work is not None:
+        usage = expected(option, facts.work, prompt, facts.choices * output)
+        return upper_cost(option.price, usage.prompt_tokens, usage.completion_tokens, units=usage.units)
     return upper_cost(option.price, prompt, facts.choices * output)
 
 

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from router.core.deciding.decide import PPM, Facts, Option, Plan, expected_cost, highest_cost, missing, window_tokens
+from router.core.deciding.decide import (
+    PPM,
+    Facts,
+    Option,
+    Plan,
+    expected_cost,
+    has_window,
+    highest_cost,
+    missing,
+    window_tokens,
+)
+from router.core.deciding.work import lacks_price
 from router.core.errors import RouterError
 from router.core.money import nano_ceil, usd
 from router.core.wire import lacking
@@ -135,9 +146,12 @@ def _obstacles(plan: Plan, option: Option, facts: Facts) -> list[Reason]:
         change = f"max_tokens {limit} → {option.headroom}"
         found.append(Reason(text, change, (option.headroom - limit) * PPM // max(limit, 1)))
     wanted = window_tokens(option, facts) + (1 if limit is None else limit)
-    if wanted > window:
+    if wanted > window and has_window(facts):
         text = f"window of {window} tokens is less than {wanted}"
         found.append(Reason(text, f"{wanted - window} tokens less", (wanted - window) * PPM // wanted))
+    if facts.work is not None and (unpriced := lacks_price(option, facts.work)):
+        text = f"has no price for {', '.join(unpriced)}"
+        found.append(Reason(text, "another order", PPM))
     cost = expected_cost(option, facts, facts.tokens.expected)
     for cap in (plan.max_cost_pico, facts.max_cost_pico):
         if cap is not None and cost > cap:

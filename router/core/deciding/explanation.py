@@ -117,6 +117,7 @@ def _chosen(decision: Decision, facts: Facts) -> dict[str, Any]:
         "price": option.price.version,
         "warm_tokens": decision.warm_tokens,
         "breakpoints": decision.keeps or None,
+        "units": dict(decision.units),
     }
 
 

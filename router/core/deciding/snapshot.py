@@ -39,9 +39,8 @@ from router.core.policy.binding import Binds
 from router.core.policy.governing import Governing, Wish, in_share, probing
 from router.core.policy.policy import Policy, Rule
 from router.core.pricing import REALTIME
-from router.core.values import Needs
+from router.core.values import IN_TEXT, SERVED
 
-ENDPOINTS: Final = {"chat": Needs.CHAT.value, "embeddings": Needs.EMBEDDINGS.value}
 _RELAX: Final = {"relax ttft": "ttft", "relax tpot": "tpot", "relax total": "total", "relax quality": "quality"}
 
 
@@ -74,8 +73,9 @@ class World(msgspec.Struct, frozen=True):
     """The provider whose own key the callers bring: the only one that is offered; empty for callers with keys of ours."""
 
 
-_Key = tuple[str, str, str, int | None, str, str, bool]
-"""Policy, rule, task, quality ordered, entries asked for, tier ordered, whether the effort is the caller's."""
+_Key = tuple[str, str, str, int | None, str, str, bool, int]
+"""Policy, rule, task, quality ordered, entries asked for, tier ordered, whether the effort is the caller's, capabilities of
+which a candidate has one."""
 
 
 _Options = Mapping[str, Option]
@@ -137,10 +137,10 @@ class Snapshot:
                 f"not {order}."
             )
             raise RouterError("model_not_allowed", message, param="service_tier")
-        quality = wish.quality_milli
-        key: _Key = (policy.variant, rule.name, facts.task, quality, "", order, own)
+        quality, endpoint = wish.quality_milli, SERVED[facts.endpoint]
+        served = IN_TEXT if endpoint & IN_TEXT else endpoint
+        key: _Key = (policy.variant, rule.name, facts.task, quality, "", order, own, served)
         plan = self._kept(key, lambda: self._compile(policy, rule, facts.task, quality, self._ways(policy, rule, key)))
-        endpoint = ENDPOINTS[facts.endpoint]
         reference = plan.reference if plan.reference and plan.reference.capabilities & endpoint else None
         if facts.asked_model == AUTO or facts.asked_model in self.world.policies:
             return Route(plan=plan, baseline=reference, doubtful=doubtful)
@@ -159,11 +159,11 @@ class Snapshot:
         entries = " ".join(model.name for model in named.entries)
         if substitutable and quality is None:
             # Whoever orders a quality of their own wants that, whatever the model's name.
-            cheap: _Key = (policy.variant, rule.name, facts.task, None, entries, order, own)
+            cheap: _Key = (policy.variant, rule.name, facts.task, None, entries, order, own, served)
             plan = self._kept(cheap, partial(at_most, plan.whole or plan, {model.name for model in named.entries}))
         if substitutable and (policy.mode == "live" or in_share(policy.canary_milli, wish.draw, "canary")):
             return Route(plan=plan, baseline=baseline, doubtful=doubtful)
-        only: _Key = (policy.variant, rule.name, "", None, f"{facts.task} {entries}", order, own)
+        only: _Key = (policy.variant, rule.name, "", None, f"{facts.task} {entries}", order, own, served)
         pinned = self._kept(
             only, lambda: self._pinned(policy, rule, named.entries, facts, self._ways(policy, rule, only))
         )
@@ -208,12 +208,14 @@ class Snapshot:
 
     def _ways(self, policy: Policy, rule: Rule, key: _Key) -> Callable[[Model], list[Option]]:
         """What lists the options of a model that can be called here and that the rule, and the caller, leave open."""
-        order, own = key[-2:]
+        order, own, served = key[-3:]
         tiers = (order,) if order else rule.tiers
         efforts = () if own else policy.efforts
 
         return lambda model: [
-            o for o in self.ways_of(model) if o.tier in tiers and (not o.effort or o.effort in efforts)
+            o
+            for o in self.ways_of(model)
+            if o.capabilities & served and o.tier in tiers and (not o.effort or o.effort in efforts)
         ]
 
     def _kept(self, key: _Key, make: Callable[[], Plan]) -> Plan:

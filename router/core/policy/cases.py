@@ -24,7 +24,7 @@ from router.core.pricing import REALTIME
 from router.core.statistics.busy import series_of, told
 from router.core.statistics.stats import PERCENTILES, Series, Summary
 from router.core.tokens import exactly
-from router.core.values import CAPABILITIES, Identity, Needs
+from router.core.values import CAPABILITIES, SERVED, Identity, Needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -119,7 +119,7 @@ def _loaded(given: GivenSchema, catalog: Catalog) -> dict[Series, Summary]:
 
 
 def _facts(given: GivenSchema, request: RequestSchema, catalog: Catalog, task: str) -> Facts:
-    needs = Needs.EMBEDDINGS if request.endpoint == "embeddings" else Needs.CHAT
+    needs = Needs(SERVED[request.endpoint])
     for name in request.capability:
         needs |= CAPABILITIES[name]
     return Facts(

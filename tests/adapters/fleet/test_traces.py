@@ -16,9 +16,9 @@ from wired import EVENTS, SECRET, Wired, answer, ends, says
 
 from router.adapters.fleet.otlp import Otlp, installed
 from router.adapters.fleet.traces import MOST_OPEN, Traces
-from router.attempt import Desk
 from router.core.errors import RouterError
 from router.core.trace_context import read_traceparent
+from router.desk import Desk
 from router.tracing import Traced
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

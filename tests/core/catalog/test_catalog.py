@@ -124,7 +124,7 @@ def without(key):
 
 WRONG = [
     (a_model(capabilities=["chat", "json_shema"]), ("models", 0, "capabilities", 1), "did you mean json_schema"),
-    (a_model(capabilities=["tools"]), ("models", 0, "capabilities"), "must name chat or embeddings"),
+    (a_model(capabilities=["tools"]), ("models", 0, "capabilities"), "must name one of chat, embeddings, moderation"),
     (a_model(quality={"math": a_score()}), ("models", 0, "quality", "math"), "did you mean maths"),
     (
         a_model(quality={"chat": a_score("1.2")}),
@@ -307,7 +307,7 @@ def test_providers_of_one_s_own_exist_only_where_an_address_is_set():
 def test_at_least_150_shipped_entries_are_served_today_by_everybody_who_matters():
     served = [model for model in shipped().catalog.models if not model.retired_at(TODAY)]
     assert len(served) >= 150
-    hosts = "openai anthropic google google-openai vertex vertex-anthropic deepseek together groq mistral xai perplexity cerebras azure bedrock"
+    hosts = "openai anthropic google google-openai vertex vertex-anthropic deepseek together groq mistral xai perplexity cerebras azure bedrock cohere jina"
     own = "vllm sglang nim ollama"
     assert {model.provider for model in served} == {*hosts.split(), *own.split()}
     assert any(model.accelerator.startswith("trainium") for model in served)
@@ -317,7 +317,8 @@ def test_what_is_merely_listed_is_no_candidate_of_the_default_policy():
     # Its quality is a prior that nobody has measured; whoever wants it includes tag:listed, or the model.
     candidates = shipped().policies["default"].candidates(shipped().catalog)
     assert not [model.name for model in candidates if "listed" in model.tags]
-    assert all(model.tags & {"chat", "embeddings", "listed"} for model in shipped().catalog.models)
+    beside = {"moderation", "images", "transcription", "speech", "rerank"}
+    assert all(model.tags & {"chat", "embeddings", "listed", *beside} for model in shipped().catalog.models)
 
 
 def test_every_shipped_provider_s_dialect_is_spoken():

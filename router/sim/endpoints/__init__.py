@@ -1,0 +1,1 @@
+"""The endpoints beside chat and embeddings: moderation, images, sound, reranking."""
