@@ -31,7 +31,7 @@ from router.adapters.fleet.budget_alerts import alerts_by
 from router.adapters.fleet.decisions import StoreDecisions
 from router.adapters.fleet.gathered import Gathered
 from router.adapters.fleet.learning import Learning
-from router.adapters.fleet.metrics import Metrics, TimeLimits, limits_in, ways_told
+from router.adapters.fleet.metrics import Metrics, TimeLimits, limits_in, machines_told, ways_told
 from router.adapters.fleet.otlp import Otlp, to
 from router.adapters.fleet.request_log import RequestLog
 from router.adapters.fleet.statistics import Fleet, Observations
@@ -176,6 +176,7 @@ class _Worker:
             gauges=lambda: (
                 self._gauges(ledger, journal)
                 | ways_told(breakers.shut(), breakers.states())
+                | machines_told(self._observations.loads)
                 | {
                     "costrouter_lines_taken": jobs.broker.depth,
                     "costrouter_lines_queued": jobs.broker.queued,

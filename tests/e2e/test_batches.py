@@ -215,6 +215,7 @@ async def test_files_and_batches_are_listed_page_by_page_for_who_owns_them(tenan
         ({"completion_window": "90d"}, "30 days"),
         ({"endpoint": "/v1/poems"}, "endpoint must be one of"),
         ({"metadata": {"costrouter.budget_usd": "much"}}, "budget_usd"),
+        ({"output_expires_after": {"anchor": "created_at", "seconds": 60}}, "output_expires_after"),
     ],
 )
 async def test_a_batch_that_cannot_be_is_refused_in_words(sdk, fields, words):
@@ -222,6 +223,19 @@ async def test_a_batch_that_cannot_be_is_refused_in_words(sdk, fields, words):
     asked = {"input_file_id": file.id, "endpoint": "/v1/chat/completions", "completion_window": "24h"} | fields
     with pytest.raises(openai.BadRequestError, match=words):
         await sdk.batches.create(**asked)
+
+
+async def test_files_and_outputs_go_when_their_owner_says(sdk):
+    hour = {"anchor": "created_at", "seconds": 3600}
+    file = await sdk.files.create(file=("in.jsonl", jsonl(line("a"))), purpose="batch", expires_after=hour)
+    assert file.expires_at == file.created_at + 3600
+    asked = {"endpoint": "/v1/chat/completions", "completion_window": "24h", "output_expires_after": hour}
+    batch = await over(sdk, await sdk.batches.create(input_file_id=file.id, **asked))
+    output = await sdk.files.retrieve(batch.output_file_id)
+    assert output.expires_at == output.created_at + 3600
+    for wrong in ({"anchor": "created_at", "seconds": 10}, {"anchor": "last_active_at", "seconds": 3600}):
+        with pytest.raises(openai.BadRequestError, match="expires_after"):
+            await sdk.files.create(file=("in.jsonl", b"x"), purpose="batch", expires_after=wrong)
 
 
 async def test_an_empty_file_fails_and_no_file_is_not_found(sdk):

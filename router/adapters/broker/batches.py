@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MOST_LINES: Final = 50_000
 MOST_LINE_BYTES: Final = 8 << 20
+OUTPUT_KEPT: Final = "output_kept_ms"
+"""What a batch's creator said of how long its output is to be kept."""
 MESSAGES: Final = "messages_batch"
 """Kind of a job that is a Message Batch."""
 CANCELLED: Final = "cancelled"
@@ -201,9 +203,10 @@ class Batches:
 
     def _file(self, job: Job, writer: FileWriter, suffix: str) -> File:
         now_ms = self._yard.now_ms()
+        kept_ms = int(job.given.get(OUTPUT_KEPT, KEPT_MS))
         return File(
             writer.id, job.tenant, job.key, f"{job.id}_{suffix}.jsonl", "batch_output", writer.size, now_ms,
-            now_ms + KEPT_MS, writer.blob,
+            now_ms + kept_ms, writer.blob,
         )  # fmt: skip  # its fields in their order
 
     async def _told(self, job: Job, number: int, line: Line) -> bytes:

@@ -51,10 +51,15 @@ GAUGES: Final[dict[str, str]] = {
     "costrouter_degraded": "1 where /readyz of the worker that answered gives reasons.",
 }
 STATES: Final = "costrouter_breaker_state"
+MACHINES: Final = "costrouter_machine_busy_percent"
 LABELLED: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     STATES: (
         "1 for each way to a model that is not closed, as the worker that answered knows; model * for all of a key's.",
         ("provider", "model", "key", "phase"),
+    ),
+    MACHINES: (
+        "How busy machines of one's own are, in per cent of what they serve at their goodput point.",
+        ("machine",),
     ),
 }
 """Gauges with labels: those of breakers come from the catalog and from the names of keys in the configuration."""
@@ -234,6 +239,11 @@ def ways_told(shut: Sized, states: Mapping[Way, State]) -> dict[str, int]:
         total(STATES, provider, model or "*", key, state.phase): 1 for (provider, model, key), state in states.items()
     }
     return {"costrouter_ways_shut": len(shut), **dict(list(told.items())[:MOST_STATES])}
+
+
+def machines_told(loads: Mapping[str, int]) -> dict[str, int]:
+    """Gauges of machines of one's own, from their loads in thousandths: by pool, or by catalog entry."""
+    return {total(MACHINES, machine): milli // 10 for machine, milli in loads.items()}
 
 
 def exposed() -> dict[str, frozenset[str]]:

@@ -85,6 +85,11 @@ class Observations:
         """The fleet's figures as of the last `refresh`."""
         return self._summaries.get(series)
 
+    @property
+    def loads(self) -> dict[str, int]:
+        """How busy each machine of one's own is, in thousandths, as of the last `refresh`."""
+        return {series[1]: self._summaries[series].mean for series in self._loads if series in self._summaries}
+
     def take(self, now_ms: int) -> tuple[list[tuple[Series, Delta]], list[tuple[Series, Delta]], int]:
         """(what was not told yet, all of this minute, the minute's start), folded into this worker's own histories.
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from router.adapters.broker.batches import OUTPUT_KEPT
 from router.adapters.broker.ends import cancel
 from router.adapters.broker.yard import encode_identity
 from router.adapters.http.admin import json_reply, silent_store
 from router.adapters.http.defer import KEEP_MS, MOST_DEADLINE_MS, carried, webhook_of
-from router.adapters.http.files import sees
+from router.adapters.http.files import kept_ms, sees
 from router.adapters.http.jobs import may_see
 from router.adapters.http.server import read_body
 from router.core.errors import RouterError
@@ -45,6 +46,7 @@ class _Asked(msgspec.Struct):
     endpoint: str
     completion_window: str = "24h"
     metadata: dict[str, str] | None = None
+    output_expires_after: dict[str, Any] | None = None
 
 
 class BatchesApi:
@@ -73,7 +75,7 @@ class BatchesApi:
             message = f"endpoint must be one of {', '.join(LINES)}, not {asked.endpoint[:80]}."
             raise RouterError("invalid_request", message, param="endpoint")
         window_ms = _window(asked.completion_window)
-        metadata = asked.metadata or {}
+        metadata, expires = asked.metadata or {}, asked.output_expires_after
         now_ms = self._yard.now_ms()
         job = Job(
             id=f"batch_{secrets.token_hex(12)}",
@@ -93,7 +95,8 @@ class BatchesApi:
                 "window": asked.completion_window,
                 "url": asked.endpoint,
                 "metadata": msgspec.json.encode(metadata).decode(),
-            },
+            }
+            | ({} if expires is None else {OUTPUT_KEPT: str(kept_ms("output_expires_after", expires))}),
             cap_nano=_cap(metadata),
         )
         try:

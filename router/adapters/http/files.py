@@ -17,6 +17,8 @@ from router.core.errors import RouterError
 from router.ports import BlobMissing, BlobsUnavailable, StoreUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from router.adapters.broker.yard import Yard
     from router.adapters.http.server import Handler
     from router.adapters.jobs.files import FileStore, FileWriter
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 
 PURPOSES: Final = ("batch",)
 MOST_BYTES: Final = 512 * 2**20
+LEAST_S: Final = 3_600
+MOST_S: Final = KEPT_MS // 1000
+"""For how long a caller may have a file kept, in seconds: OpenAI's bounds."""
+_EXPIRES: Final = {"expires_after[anchor]": "anchor", "expires_after[seconds]": "seconds"}
 _PIECE: Final = 256 * 1024
 
 
@@ -52,7 +58,7 @@ class FilesApi:
             raise RouterError("invalid_request", "Send the file as multipart/form-data, with purpose and file.")
         try:
             async with await self._files.writer(identity.tenant) as writer:
-                purpose, name = await _read_form(request, writer)
+                purpose, name, kept_ms = await _read_form(request, writer)
             now_ms = self._yard.now_ms()
             file = File(
                 id=writer.id,
@@ -62,7 +68,7 @@ class FilesApi:
                 purpose=purpose,
                 size=writer.size,
                 created_ms=now_ms,
-                expires_ms=now_ms + KEPT_MS,
+                expires_ms=now_ms + kept_ms,
                 blob=writer.blob,
             )
             await self._files.keep(file)
@@ -130,8 +136,10 @@ class FilesApi:
         return file
 
 
-async def _read_form(request: web.BaseRequest, writer: FileWriter) -> tuple[str, str]:
+async def _read_form(request: web.BaseRequest, writer: FileWriter) -> tuple[str, str, int]:
+    """Purpose and name of a file, and how long it is to be kept, in milliseconds; its bytes go to the writer."""
     purpose, name = "", ""
+    expires: dict[str, str] = {}
     form: Any = await request.multipart()
     async for part in form:
         if not isinstance(part, BodyPartReader):
@@ -144,13 +152,33 @@ async def _read_form(request: web.BaseRequest, writer: FileWriter) -> tuple[str,
                     raise RouterError("request_too_large", f"A file has at most {MOST_BYTES} bytes.", param="file")
         elif part.name == "purpose":
             purpose = (await part.read(decode=True)).decode("utf-8", "replace")[:64]
+        elif part.name in _EXPIRES:
+            expires[_EXPIRES[part.name]] = (await part.read(decode=True)).decode("utf-8", "replace")[:64]
         else:
             await part.release()
     if purpose not in PURPOSES:
         raise RouterError("invalid_request", f"purpose must be batch, not {purpose or 'missing'!r}.", param="purpose")
     if not name:
         raise RouterError("invalid_request", "The form has no file.", param="file")
-    return purpose, name
+    return purpose, name, kept_ms("expires_after", expires) if expires else KEPT_MS
+
+
+def kept_ms(param: str, asked: Mapping[str, object]) -> int:
+    """How long a file is to be kept, as ``expires_after`` says.
+
+    Raises:
+        RouterError: ``invalid_request``.
+    """
+    text = str(asked.get("seconds", ""))
+    if (
+        asked.get("anchor") != "created_at"
+        or not text.isascii()
+        or not text.isdigit()
+        or not LEAST_S <= int(text) <= MOST_S
+    ):
+        message = f"{param}: give anchor created_at and seconds from {LEAST_S} to {MOST_S}."
+        raise RouterError("invalid_request", message, param=param)
+    return int(text) * 1000
 
 
 def sees(identity: Identity, file: File) -> bool:

@@ -36,6 +36,7 @@ async def test_a_machines_load_is_that_of_all_workers(connection):
     assert seen.summary(machine).mean == pytest.approx(500, abs=20)
     assert heard.summary(machine).mean == pytest.approx(500, abs=20)
     assert heard.version > version
+    assert heard.loads == {"gpu-1": heard.summary(machine).mean}
     heard.refresh(now_ms() + 600_000)
     assert heard.summary(machine).mean == 0, "it falls idle where nothing more comes"
 
