@@ -18,10 +18,11 @@ import msgspec
 import structlog
 
 from router.adapters.store.resp import Script
-from router.adapters.upstream.packed_ways import field_of, outcomes, pack, unpack, way_of
+from router.adapters.upstream.packed_ways import aged, field_of, outcomes, pack, unpack, way_of
+from router.adapters.upstream.weights import drawn
 from router.core.forwarding.allowance import Allowance, allowance, speaks_of_limits
-from router.core.forwarding.breaker import CLOSED, Happening, Rules, State, Way, shut, step, too_many, words
-from router.core.forwarding.forwarding import FINAL, REACTIONS
+from router.core.forwarding.breaker import CLOSED, Happening, Rules, State, Way, due, keeps, shut, step, too_many, words
+from router.core.forwarding.forwarding import verdict
 from router.ports import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ class Breakers:
         self._dirty: set[Way] = set()
         self._probes: set[Way] = set()
         """Half-open ways whose next attempt is this worker's."""
+        self._claims: dict[Way, int] = {}
+        """Half-open ways with a probe of this worker's under way, to when it set out."""
         self._runs: dict[Way, int] = {}
         self._fresh: dict[Way, list[int]] = {}
         self._fleet: dict[Way, tuple[int, int]] = {}
@@ -92,12 +95,12 @@ class Breakers:
         """The key to use for a model, or None where none may be used now. Takes a probe's turn where there is one."""
         keys = self.links[provider]
         if not self._states and not self._allowances:
-            return keys[0] if len(keys) == 1 else self._drawn(keys)
+            return keys[0] if len(keys) == 1 else drawn(keys, self._draw())
         now_ms = self._now_ms()
         usable = [key for key in keys if self._usable((provider, model, key.key), tokens, now_ms)]
         if not usable:
             return None
-        chosen = usable[0] if len(usable) == 1 else self._drawn(usable)
+        chosen = usable[0] if len(usable) == 1 else drawn(usable, self._draw())
         way = (provider, model, chosen.key)
         self._take_turn(way)
         left = self._allowances.get(way)
@@ -123,6 +126,7 @@ class Breakers:
         for one in (way, (way[0], "", way[2])):
             if one in self._probes:
                 self._probes.discard(one)
+                self._claims[one] = self._now_ms()
                 self._changed()
 
     def probing(self, link: ProviderLink, model: str) -> bool:
@@ -143,7 +147,7 @@ class Breakers:
         """In how many ms a way to a model is worth trying again, where there is one that is shut."""
         now_ms = self._now_ms()
         waits = [
-            state.until_ms - now_ms
+            due(state, now_ms)
             for (name, of, _), state in self._states.items()
             if name == provider and of in (model, "") and shut(state, now_ms)
         ]
@@ -168,22 +172,20 @@ class Breakers:
         if not self._on:
             return
         way: Way = (link.name, model, link.key)
+        self._claims.pop(way, None)
         if error is None:
             if outcome == "ok":
                 self._well(way)
             return
-        reaction = REACTIONS.get(error.code, FINAL)
         wait_ms = None if error.retry_after_s is None else round(error.retry_after_s * 1000)
-        if reaction.blame == "caller":
-            if error.code in REACTIONS:
-                self._well(way)  # it was read and judged, so the provider is well
-        elif link.brought and reaction.blame != "model":
-            pass  # it is the caller's key, credit or rate, and nobody else's
-        elif reaction.blame in ("key", "account"):
+        told = verdict(error.code, brought=link.brought)
+        if told == "well":
+            self._well(way)
+        elif told == "account":
             self._happens((link.name, "", link.key), Happening("trip", error.code, account=True))
-        elif reaction.blame == "load":
+        elif told == "load":
             self._happens(way, Happening("limit", "429", for_ms=wait_ms))
-        else:
+        elif told == "fault":
             self._faulty(way, error.code)
 
     def shut(self) -> dict[tuple[str, str], str]:
@@ -222,14 +224,6 @@ class Breakers:
             return False
         left = self._allowances.get(way)
         return left is None or left.fits(tokens, now_ms)
-
-    def _drawn(self, keys: Sequence[ProviderLink]) -> ProviderLink:
-        mark = self._draw() * sum(key.weight for key in keys)
-        for key in keys:
-            mark -= key.weight
-            if mark < 0:
-                return key
-        return keys[-1]
 
     def _well(self, way: Way) -> None:
         self._count(way, 0)
@@ -313,6 +307,10 @@ class Breakers:
         """
         before = self.shut()
         self._end_limits()
+        held = keeps(self._claims, self._states, self._now_ms(), self._rules)
+        self._claims = {way: self._claims[way] for way in held}
+        self._states |= held
+        self._dirty |= held.keys()
         claimed = self._claim()
         won = set(claimed)
         try:
@@ -354,7 +352,7 @@ class Breakers:
         fresh, self._fresh = self._fresh, {}
         if self._connection is None:
             self._stored = {way: pack(state) for way, state in self._states.items()}
-            self._add(fresh)
+            self._fleet = aged(self._fleet, fresh)  # this worker's counts are all there is
             return
         args: list[Any] = [SLICES_KEPT * self._rules.window_ms, len(changes)]
         for way in changes:
@@ -368,7 +366,7 @@ class Breakers:
             now_ms, states, counts, earlier = await self._connection.script(_EXCHANGE, keys, args)
         except StoreUnavailable:
             self._dirty |= changes
-            self._add(fresh)
+            self._fleet = aged(self._fleet, fresh)
             raise
         self._ahead_ms = now_ms - self._clock.now_ms()
         before = set(self._states)
@@ -377,13 +375,6 @@ class Breakers:
         self._forgiven = {way: upto for way, upto in self._forgiven.items() if upto >= number}
         self._forgiven |= dict.fromkeys(before - set(self._states), number + 1)
         self._heed(counts, earlier)
-
-    def _add(self, fresh: Mapping[Way, list[int]]) -> None:
-        """Without a store, this worker's counts are all there is; they age by halves."""
-        self._fleet = {way: (ok // 2, faults // 2) for way, (ok, faults) in self._fleet.items() if ok + faults > 1}
-        for way, (ok, faults) in fresh.items():
-            had = self._fleet.get(way, _NO_COUNTS)
-            self._fleet[way] = (had[0] + ok, had[1] + faults)
 
     def _hear(self, flat: list[bytes]) -> None:
         stored = {way_of(key): packed for key, packed in zip(flat[::2], flat[1::2], strict=True)}

@@ -12,7 +12,7 @@ import msgspec
 from router.core.forwarding.breaker import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from router.core.forwarding.breaker import Way
 
@@ -44,4 +44,13 @@ def outcomes(slices: Iterable[Sequence[bytes]]) -> dict[Way, tuple[int, int]]:
             ok, faults = found.get((provider, model, key), _NONE)
             count = int(value)
             found[provider, model, key] = (ok + count, faults) if kind == "o" else (ok, faults + count)
+    return found
+
+
+def aged(fleet: Mapping[Way, tuple[int, int]], fresh: Mapping[Way, list[int]]) -> dict[Way, tuple[int, int]]:
+    """Counts by halves, as time passes, and what was counted since."""
+    found = {way: (ok // 2, faults // 2) for way, (ok, faults) in fleet.items() if ok + faults > 1}
+    for way, (ok, faults) in fresh.items():
+        had = found.get(way, (0, 0))
+        found[way] = (had[0] + ok, had[1] + faults)
     return found

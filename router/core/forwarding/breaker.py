@@ -14,14 +14,20 @@ whole account has the model ``""``. Does not belong here: counting and telling t
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Phase = Literal["closed", "open", "half_open", "limited"]
 Event = Literal["trip", "limit", "claim", "ok", "fault"]
 Way = tuple[str, str, str]
 """Provider, model (``""`` for all of an account's), id of the key."""
+
+
+SOON_MS: Final = 1_000
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -38,8 +44,11 @@ class Rules(msgspec.Struct, frozen=True):
     most_open_ms: int = 60_000
     account_ms: int = 60_000
     """For an account without credit or with a wrong key."""
-    probe_ms: int = 30_000
-    """A probe that has not ended after this is taken for lost."""
+    claim_ms: int = 2_000
+    """How long a claim to probe holds without a probe: a worker that dies with one, or has no request for it, leaves it to the
+    others then."""
+    probe_ms: int = 10_000
+    """How long a probe under way keeps the claim: one that has not ended after this is taken for lost."""
     limit_ms: int = 1_000
     """For a 429 that does not say when to come back."""
     most_limit_ms: int = 30_000
@@ -93,7 +102,7 @@ def step(state: State, happening: Happening, now_ms: int, rules: Rules) -> State
     if phase == "closed":
         return CLOSED
     if phase == "half_open":
-        return State("half_open", now_ms + rules.probe_ms, state.trips, state.why)
+        return State("half_open", now_ms + rules.claim_ms, state.trips, state.why)
     trips = state.trips + 1
     first, most = (
         (rules.limit_ms, rules.most_limit_ms)
@@ -107,9 +116,30 @@ def step(state: State, happening: Happening, now_ms: int, rules: Rules) -> State
     return State(phase, until_ms, trips, happening.why or state.why)
 
 
+def keeps(claims: Mapping[Way, int], states: Mapping[Way, State], now_ms: int, rules: Rules) -> dict[Way, State]:
+    """What a worker holds on to: ways that it still probes, for a while longer each.
+
+    Args:
+        claims: ways with a probe of its own under way, to when that set out.
+        states: of all ways.
+        now_ms: the store's time.
+        rules: the bounds.
+    """
+    return {
+        way: State("half_open", now_ms + rules.claim_ms, state.trips, state.why)
+        for way, since_ms in claims.items()
+        if (state := states.get(way, CLOSED)).phase == "half_open" and now_ms < since_ms + rules.probe_ms
+    }
+
+
 def shut(state: State, now_ms: int) -> bool:
     """Whether nothing but a probe may go this way."""
     return state.phase in ("open", "half_open") or (state.phase == "limited" and now_ms < state.until_ms)
+
+
+def due(state: State, now_ms: int) -> int:
+    """In how many ms a way that is shut is worth another try: that of a probe under way is mostly known within a second."""
+    return min(state.until_ms - now_ms, SOON_MS) if state.phase == "half_open" else state.until_ms - now_ms
 
 
 def too_many(ok: int, faults: int, in_a_row: int, rules: Rules) -> str:

@@ -50,6 +50,27 @@ REACTIONS: Final[dict[str, Reaction]] = {
 ``invalid_request``. A code that is not here is our own, and final."""
 FINAL: Final = Reaction("stop", "caller")
 
+Verdict = Literal["", "well", "account", "load", "fault"]
+"""What an attempt's end says of the way it went: nothing; it is well; the account is not, the rate is used up, or it is at fault."""
+
+
+def verdict(code: str, *, brought: bool) -> Verdict:
+    """What an error says of the way it came by.
+
+    Args:
+        code: ours.
+        brought: whether the key is the caller's own: its credit and rate are nobody else's.
+    """
+    reaction = REACTIONS.get(code, FINAL)
+    if reaction.blame == "caller":
+        return "well" if code in REACTIONS else ""  # it was read and judged, so the provider is well
+    if reaction.blame == "model":
+        return "fault"
+    if brought:
+        return ""
+    return "load" if reaction.blame == "load" else "account"
+
+
 PATIENCE_MS: Final = 1_000
 """Longest pause for the candidate that failed while another one could serve at once."""
 AGAIN: Final = 2

@@ -269,6 +269,25 @@ async def test_one_probe_for_the_whole_fleet(connection, clock):
     assert all(worker.link() is ONE for worker in workers)
 
 
+async def test_a_claim_is_kept_while_its_probe_is_under_way_and_lapses_with_its_worker(connection, clock):
+    dead, living = (Worker(clock, connection, draw=iter([draw] * 99).__next__) for draw in (0.0, 0.5))
+    dead.fails(5)
+    await dead.tick()
+    await living.tick()
+    clock.advance(2.1)
+    await dead.tick()
+    assert dead.link() is ONE, "its probe sets out"
+    for _ in range(4):
+        clock.advance(1)
+        await dead.tick()
+        await living.tick()
+        assert living.link() is None
+        assert living.breakers.wait_ms("acme", "m") <= 1_000, "what the probe finds is known soon"
+    clock.advance(4)  # beyond what it has claimed last, by the store's time; it is heard of no more
+    await living.tick()
+    assert living.link() is ONE
+
+
 async def test_a_store_that_is_away_takes_no_counts_and_every_worker_goes_by_its_own(clock):
     class Away:
         async def script(self, *_):

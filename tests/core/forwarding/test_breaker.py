@@ -1,6 +1,18 @@
 import pytest
 
-from router.core.forwarding.breaker import CLOSED, TABLE, Happening, Rules, State, shut, step, too_many, words
+from router.core.forwarding.breaker import (
+    CLOSED,
+    TABLE,
+    Happening,
+    Rules,
+    State,
+    due,
+    keeps,
+    shut,
+    step,
+    too_many,
+    words,
+)
 
 RULES = Rules()
 NOW = 1_000_000
@@ -30,7 +42,7 @@ def test_what_is_not_in_the_table_changes_nothing(phase, event):
 def test_it_opens_is_probed_and_closes():
     assert State("open", NOW + 2_000, 1, "5 faults in a row") == OPEN
     assert after(OPEN, "claim", now_ms=NOW + 1_999) is OPEN, "its time is not over"
-    assert State("half_open", NOW + 32_000, 1, "5 faults in a row") == HALF
+    assert State("half_open", NOW + 4_000, 1, "5 faults in a row") == HALF
     assert after(HALF, "ok") is CLOSED
 
 
@@ -43,7 +55,22 @@ def test_a_probe_that_fails_opens_it_for_twice_as_long_up_to_a_minute():
 
 
 def test_a_probe_that_is_lost_is_claimed_again():
-    assert after(HALF, "claim", now_ms=NOW + 32_000).until_ms == NOW + 62_000
+    assert after(HALF, "claim", now_ms=NOW + 4_000).until_ms == NOW + 6_000
+
+
+def test_a_probe_under_way_keeps_its_claim_for_ten_seconds():
+    way, other = ("acme", "m", "A"), ("acme", "n", "A")
+    states = {way: HALF, other: OPEN}
+    claims = dict.fromkeys([way, other, ("gone", "m", "A")], NOW)
+    held = keeps(claims, states, NOW + 9_999, Rules())
+    assert held == {way: State("half_open", NOW + 11_999, 1, "5 faults in a row")}
+    assert keeps(claims, states, NOW + 10_000, Rules()) == {}
+
+
+def test_what_a_probe_under_way_finds_is_known_soon():
+    assert due(HALF, NOW + 2_000) == 1_000
+    assert due(HALF, NOW + 3_500) == 500
+    assert due(OPEN, NOW) == 2_000
 
 
 def test_what_was_sent_before_it_opened_closes_nothing():

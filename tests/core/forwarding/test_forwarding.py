@@ -12,6 +12,7 @@ from router.core.forwarding.forwarding import (
     Trial,
     after,
     pause_ms,
+    verdict,
     without,
 )
 
@@ -112,3 +113,15 @@ def test_who_has_failed_again_and_again_is_left_for_another_at_once():
     assert after(trial, Forwarding(), 0.5) == Step("other")
     alone = msgspec.structs.replace(trial, others=False)
     assert after(alone, Forwarding(), 0.5).act == "same"
+
+
+@pytest.mark.parametrize(
+    ("code", "brought", "said"),
+    [
+        ("upstream_error", False, "fault"), ("upstream_timeout", True, "fault"), ("rate_limited", False, "load"),
+        ("rate_limited", True, ""), ("upstream_billing", False, "account"), ("upstream_refused_credentials", True, ""),
+        ("upstream_refused_credentials", False, "account"), ("invalid_request", True, "well"), ("journal_unavailable", False, ""),
+    ],
+)  # fmt: skip
+def test_what_an_error_says_of_its_way(code, brought, said):
+    assert verdict(code, brought=brought) == said
