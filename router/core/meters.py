@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 MINUTE_MS: Final = 60_000
 SEARCH: Final = "search"
+WEB_SEARCH: Final = "tool.web_search"
+FILE_SEARCH: Final = "tool.file_search"
+CODE_INTERPRETER: Final = "tool.code_interpreter"
+"""Containers: one serves all calls of an answer."""
 CHARACTERS: Final = "audio.characters"
 SOUND_IN: Final = "audio.input_minute"
 IMAGES: Final = "image.output_each"

@@ -21,6 +21,7 @@ from router.sim.personality import usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from fractions import Fraction
 
     from router.sim.catalog import Model, Provider
     from router.sim.faults import Rule
@@ -91,6 +92,8 @@ class Exchange:
     form: Form = OPENAI
     tier: str = REALTIME
     """What is served and billed."""
+    units: tuple[tuple[str, Fraction], ...] = ()
+    """What is charged beside tokens, once the answer is whole or as good as that."""
     told: dict[str, str] = field(default_factory=dict)
     """Headers of this answer, beside those that every one has."""
     shown: int = 0
@@ -276,7 +279,7 @@ class Exchange:
             completion, reasoning = self.answer.partial(self.model, self.shown, self.shown_reasoning)
         meters = self.prompt._replace(completion=completion, reasoning=reasoning)
         self.world.bill.add(
-            Call(self.provider.name, self.model, self.request_id, self.at, meters, self.complete, self.tier)
+            Call(self.provider.name, self.model, self.request_id, self.at, meters, self.complete, self.tier, self.units)
         )
 
 

@@ -17,6 +17,8 @@ LIMIT_SLACK = 8
 """Tokens by which an answer may pass its limit: not every server counts the one that ends it."""
 SLACK_FACTOR = 10
 """By how much a unit may pass what money was held for: that bound is for what is likely at worst, not for what can be."""
+MOST_CALLS = 10_000
+"""Calls of tools in one answer."""
 # Plain integers: arithmetic on enum flags takes a microsecond a piece.
 _REASONS = Needs.REASONING_EFFORT.value
 _PREDICTS = Needs.PREDICTION.value
@@ -45,6 +47,8 @@ def believable(usage: Usage, option: Option, facts: Facts, *, answered: bool = F
         return False
     if facts.work is not None and facts.endpoint != "chat":
         return _ordered(usage, option, facts, facts.work)
+    if any(not 0 <= amount <= MOST_CALLS for _, amount in usage.units):
+        return False
     if usage.prompt_tokens > most_prompt(option, facts, facts.text_bytes):
         return False
     limit = max(option.max_output, 1)

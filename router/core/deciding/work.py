@@ -20,6 +20,9 @@ from router.core.values import Usage
 if TYPE_CHECKING:
     from router.core.deciding.choices import Option, Work
 
+LIKELY_CALLS: Final = 1
+MOST_CALLS: Final = 10
+"""Of a tool that the provider runs, where the request sets no bound: what money is held for."""
 SECOND_MS: Final = 1_000
 """What is sold by the minute is billed to the second, up."""
 SOUND_MS_A_TOKEN: Final = 100

@@ -7,14 +7,16 @@ through untouched. Does not belong here: the whole conversation (conversation.py
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from router.core.deciding.decide import Decision
+from router.core.deciding.decide import Decision, Work
+from router.core.deciding.work import LIKELY_CALLS, MOST_CALLS
 from router.core.errors import RouterError
 from router.core.images import Image, base64_dimensions
+from router.core.meters import WEB_SEARCH
 from router.core.tokens import PromptShape
 from router.core.values import Needs
 from router.core.wire import Wire
@@ -33,6 +35,7 @@ _ELSEWHERE: Final = frozenset({"url", "file"})
 _SERVER_TOOLS: Final = ("web_search_", "web_fetch_", "code_execution_", "tool_search_tool_", "mcp_toolset")
 """Tools that Anthropic runs itself."""
 _UNPRICED: Final = ("code_execution_",)
+_SEARCHES: Final = "web_search_"
 
 
 class _Source(msgspec.Struct):
@@ -189,11 +192,27 @@ def read_messages(body: bytes, headers: Mapping[str, str]) -> Request:
         wants_usage=True,
         max_output=asked.max_tokens,
         user=_user(metadata),
-        text_bytes=len(body) if seen.closed and not needs & Needs.WEB_SEARCH.value else None,
+        text_bytes=len(body) if seen.closed and not any(_looks_around(tool) for tool in tools) else None,
         own=own_metadata(metadata) if metadata else {},
         passed=_passed(headers),
         strange=seen.strange,
+        work=_work(tools),
     )
+
+
+def _looks_around(tool: dict[str, Any]) -> bool:
+    """Whether what it finds is billed as a part of the prompt that nobody has seen."""
+    return str(tool.get("type", "")).startswith((_SEARCHES, "web_fetch_"))
+
+
+def _work(tools: Sequence[dict[str, Any]]) -> Work | None:
+    """The searches of the web that the request allows."""
+    searching = [tool for tool in tools if str(tool.get("type", "")).startswith(_SEARCHES)]
+    if not searching:
+        return None
+    limits = [tool.get("max_uses") for tool in searching]
+    most = sum(MOST_CALLS if not isinstance(limit, int) else max(limit, 0) for limit in limits)
+    return Work(tools=((WEB_SEARCH, min(LIKELY_CALLS, most), most),))
 
 
 def pass_messages(request: Request, decision: Decision, quirks: frozenset[str]) -> Order:  # noqa: ARG001 - one shape for all
@@ -219,8 +238,6 @@ def _needs(asked: _Messages) -> int:
     needs = Needs.CHAT.value
     if asked.tools:
         needs |= Needs.TOOLS.value
-        if any(str(tool.get("type", "")).startswith(("web_search_", "web_fetch_")) for tool in asked.tools):
-            needs |= Needs.WEB_SEARCH.value
     if asked.temperature not in (None, 1) or asked.top_p not in (None, 1) or asked.top_k is not None:
         needs |= Needs.SAMPLING.value
     thinking, output = asked.thinking, asked.output_config

@@ -5,7 +5,8 @@ Belongs here: what each field means. Does not belong here: prices.
 Rules, with their sources: ``input_tokens`` leaves out what was read from or written to the prompt cache, so the prompt
 is the sum of the three; ``output_tokens`` is inclusive and authoritative (Anthropic API reference, usage object, as its
 SDK's types state it). In a stream the figures are cumulative: each report replaces what it repeats. Of ``iterations``,
-only ``compaction`` entries are not in the totals (the same, beta types).
+only ``compaction`` entries are not in the totals (the same, beta types). ``server_tool_use.web_search_requests`` are billed
+each; fetching pages costs nothing but tokens (Anthropic pricing).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from router.core.meters import WEB_SEARCH, added
 from router.core.values import Usage
 from router.dialects.openai.usage import a_count
 
@@ -26,6 +28,7 @@ _FIELDS: Final = (
     "output_tokens_details",
     "iterations",
     "service_tier",
+    "server_tool_use",
 )
 
 
@@ -76,6 +79,8 @@ def _plain(given: dict[str, Any]) -> Usage | None:
     thought = a_count(details.get("thinking_tokens")) if isinstance(details, dict) else 0
     split = given.get("cache_creation")
     hour = a_count(split.get("ephemeral_1h_input_tokens")) if isinstance(split, dict) else 0
+    used = given.get("server_tool_use")
+    searches = a_count(used.get("web_search_requests")) if isinstance(used, dict) else 0
     return Usage(
         prompt_tokens=fresh + written + read,
         completion_tokens=output,
@@ -84,12 +89,14 @@ def _plain(given: dict[str, Any]) -> Usage | None:
         reasoning_tokens=min(thought or 0, output),
         cache_write_1h_tokens=min(hour or 0, written),
         tier=_TIERS.get(str(given.get("service_tier")), ""),
+        units=((WEB_SEARCH, searches),) if searches else (),
     )
 
 
 def _sum(one: Usage, other: Usage) -> Usage:
-    fields = (name for name in Usage.__struct_fields__ if name != "tier")
-    return Usage(**{name: getattr(one, name) + getattr(other, name) for name in fields}, tier=one.tier)
+    fields = (name for name in Usage.__struct_fields__ if name not in ("tier", "units"))
+    sums = {name: getattr(one, name) + getattr(other, name) for name in fields}
+    return Usage(**sums, tier=one.tier, units=added(one.units, other.units))
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from router.dialects.neutral import (
     Turning,
 )
 from router.dialects.responses.answer import Written, a_part, finish_of, status_of
-from router.dialects.responses.usage import normal, usage_object
+from router.dialects.responses.usage import usage_in, usage_object
 from router.dialects.sse import EventReader, named_event
 
 _Kind = Literal["text", "thought", "tool"]
@@ -149,7 +149,7 @@ class ResponsesReader(EventReader):
             self._open = None
 
     def _end(self, kind: str, response: dict[str, Any], found: list[Event]) -> None:
-        self.usage = normal(response.get("usage"), response.get("service_tier")) or self.usage
+        self.usage = usage_in(response) or self.usage
         if kind == "response.failed":
             self.failed = True
             self.error = msgspec.json.encode({"error": response.get("error")})

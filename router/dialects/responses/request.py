@@ -11,9 +11,11 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from router.core.deciding.decide import Decision
+from router.core.deciding.decide import Decision, Work
+from router.core.deciding.work import LIKELY_CALLS, MOST_CALLS
 from router.core.errors import RouterError
 from router.core.images import Detail, Image, data_url_dimensions
+from router.core.meters import CODE_INTERPRETER, FILE_SEARCH, WEB_SEARCH
 from router.core.tokens import PromptShape
 from router.core.values import Needs
 from router.dialects.json_object import TopLevel
@@ -66,6 +68,7 @@ class _Responses(msgspec.Struct):
     stream: bool | None = None
     max_output_tokens: int | None = None
     tools: list[dict[str, Any]] | None = None
+    max_tool_calls: int | None = None
     temperature: float | None = None
     top_p: float | None = None
     top_logprobs: int | None = None
@@ -96,9 +99,12 @@ _DETAILS: Final[dict[Any, Detail]] = {"low": "low", "high": "high"}
 _USUAL_SAMPLING: Final = (None, 1)
 _LOGPROBS: Final = "message.output_text.logprobs"
 _ORDERS: Final = {"auto": "", "default": "realtime", "flex": "flex", "priority": "priority", "fast": "priority"}
-_SEARCHES: Final = ("web_search", "web_search_preview")
-_FEES: Final = ("file_search", "code_interpreter", "image_generation")
+_FEES: Final = ("image_generation",)
 """Beginnings of the types of tools that the provider runs for fees that are not known here."""
+_METERS: Final = {"web_search": WEB_SEARCH, "file_search": FILE_SEARCH, "code_interpreter": CODE_INTERPRETER}
+"""By the beginning of a tool's type: the meter of its calls."""
+_PLAIN_CONTAINER: Final = {"type", "file_ids"}
+"""Members of a container of the usual size; larger ones cost more (OpenAI pricing)."""
 
 
 class _Seen:
@@ -181,7 +187,8 @@ def read_responses(body: bytes, headers: Mapping[str, str]) -> Request:  # noqa:
     if needs & Needs.JSON_SCHEMA.value:
         # What was skipped has not been checked for being UTF-8.
         seen.texts.append((top.get("text") or b"").decode(errors="replace"))
-    closed = seen.closed and not asked.previous_response_id and not needs & Needs.WEB_SEARCH.value
+    work = _work(asked)
+    closed = seen.closed and not asked.previous_response_id and work is None
     messages = len(items) + isinstance(asked.input, str) + bool(asked.instructions)
     return Request(
         top=top,
@@ -198,6 +205,7 @@ def read_responses(body: bytes, headers: Mapping[str, str]) -> Request:  # noqa:
         wants_usage=True,
         max_output=asked.max_output_tokens,
         user=(asked.user or "")[:USER_CHARS],
+        work=work,
         text_bytes=len(body) if closed else None,
         tier=_ORDERS[asked.service_tier] if asked.service_tier else "",
         own=own_metadata(asked.metadata) if asked.metadata else {},
@@ -241,8 +249,6 @@ def _needs(asked: _Responses) -> int:
     needs = Needs.CHAT.value
     if asked.tools:
         needs |= Needs.TOOLS.value
-        if any(str(tool.get("type", "")).startswith(_SEARCHES) for tool in asked.tools):
-            needs |= Needs.WEB_SEARCH.value
     if asked.text is not None and asked.text.format is not None:
         needs |= _FORMATS.get(asked.text.format.type, 0)
     if asked.top_logprobs or _LOGPROBS in (asked.include or ()):
@@ -252,6 +258,19 @@ def _needs(asked: _Responses) -> int:
     if asked.temperature not in _USUAL_SAMPLING or asked.top_p not in _USUAL_SAMPLING:
         needs |= Needs.SAMPLING.value
     return needs
+
+
+def _work(asked: _Responses) -> Work | None:
+    """The tools among those allowed that the provider runs for a fee."""
+    if not asked.tools:
+        return None
+    kinds = [str(tool.get("type", "")) for tool in asked.tools]
+    meters = sorted({meter for kind in kinds for head, meter in _METERS.items() if kind.startswith(head)})
+    if not meters:
+        return None
+    limit = asked.max_tool_calls
+    most = MOST_CALLS if limit is None else max(limit, 0)
+    return Work(tools=tuple((meter, min(LIKELY_CALLS, most), most) for meter in meters))
 
 
 def _refuse(asked: _Responses) -> None:
@@ -281,6 +300,9 @@ def _refuse(asked: _Responses) -> None:
         kind = str(tool.get("type", ""))
         where = tool.get("environment")
         elsewhere = kind == "shell" and not (isinstance(where, dict) and where.get("type") == "local")
+        if kind.startswith("code_interpreter"):
+            container = tool.get("container")
+            elsewhere = not isinstance(container, dict) or bool(container.keys() - _PLAIN_CONTAINER)
         if kind.startswith(_FEES) or elsewhere:
             message = f"The tool {kind[:60]!r} runs at the provider for a fee that is not known here."
             raise RouterError("invalid_request", message, param="tools")

@@ -18,7 +18,7 @@ import msgspec
 from router.core.values import Usage
 from router.dialects.passing import PassingScanner
 from router.dialects.responses.answer import said_in
-from router.dialects.responses.usage import normal
+from router.dialects.responses.usage import usage_in
 from router.dialects.sse import datas, named_event
 
 _SAID: Final = re.compile(rb'"delta"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)', re.DOTALL)
@@ -70,13 +70,13 @@ class ResponsesScanner(PassingScanner):
             self.failed, self.error = True, data
             return False
         if said.type == "response.failed":
-            self.usage = normal(said.response.get("usage"), said.response.get("service_tier"))
+            self.usage = usage_in(said.response)
             self.failed = True
             self.error = msgspec.json.encode({"error": said.response.get("error")})
             return False
         if said.type not in _ENDS:
             return True
-        self.usage = normal(said.response.get("usage"), said.response.get("service_tier"))
+        self.usage = usage_in(said.response)
         self.done = self.finished = True
         cost = None if self.usage is None else self._cost(self.usage)
         self.last = event if cost is None else _with_cost(data, said.type, cost)

@@ -4,7 +4,9 @@ Belongs here: what each field means. Does not belong here: prices.
 
 Rules, with their sources: ``input_tokens`` include cached and cache-written tokens, ``output_tokens`` include reasoning
 (OpenAI API reference, ResponseUsage); output that only the total shows is billed output too, as in chat completions
-(`router.dialects.openai.usage`). In a stream only the last event has meters, in its ``response``.
+(`router.dialects.openai.usage`). In a stream only the last event has meters, in its ``response``. Calls of tools that the
+provider runs for a fee are items of the output: searches of the web but for pages that are opened, searches of files, and
+the containers that code ran in (OpenAI pricing, built-in tools).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from router.core.meters import CODE_INTERPRETER, FILE_SEARCH, WEB_SEARCH, units_of
 from router.core.values import Usage
 from router.dialects.openai.usage import TIERS, a_count
 
@@ -23,7 +26,12 @@ class _Response(msgspec.Struct):
     response: Any = None
 
 
+class _WithOutput(msgspec.Struct):
+    output: Any = None
+
+
 _RESPONSE: Final = msgspec.json.Decoder(_Response)
+_OUTPUT: Final = msgspec.json.Decoder(_WithOutput)
 
 
 def usage_of(document: bytes) -> Usage | None:
@@ -33,8 +41,35 @@ def usage_of(document: bytes) -> Usage | None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if isinstance(found.response, dict):
-        return normal(found.response.get("usage"), found.response.get("service_tier"))
-    return normal(found.usage, found.service_tier)
+        return usage_in(found.response)
+    usage = normal(found.usage, found.service_tier)
+    return _with_calls(usage, _OUTPUT.decode(document).output) if _called(document) else usage
+
+
+def _called(document: bytes) -> bool:
+    """Whether some tool of the provider's may have been called; a look that costs next to nothing."""
+    return b'search_call"' in document or b'interpreter_call"' in document
+
+
+def _with_calls(usage: Usage | None, output: object) -> Usage | None:
+    items = [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
+    calls = {WEB_SEARCH: 0, FILE_SEARCH: 0}
+    containers: set[str] = set()
+    for item in items:
+        kind, action = item.get("type"), item.get("action")
+        if kind == "web_search_call":
+            calls[WEB_SEARCH] += not isinstance(action, dict) or action.get("type", "search") == "search"
+        elif kind == "file_search_call":
+            calls[FILE_SEARCH] += 1
+        elif kind == "code_interpreter_call":
+            containers.add(str(item.get("container_id")))
+    units = units_of(calls | {CODE_INTERPRETER: len(containers)})
+    return usage if usage is None or not units else msgspec.structs.replace(usage, units=units)
+
+
+def usage_in(response: dict[str, Any]) -> Usage | None:
+    """The meters of a response that has been decoded, as a stream's last event has it."""
+    return _with_calls(normal(response.get("usage"), response.get("service_tier")), response.get("output"))
 
 
 def normal(given: object, tier: object = None) -> Usage | None:

@@ -132,10 +132,19 @@ def _thinking(body: dict[str, Any], model: Model) -> None:
         raise Refusal(400, "Thinking may not be enabled when tool_choice forces tool use.")
 
 
+def _searches(tool: dict[str, Any], at: str) -> bool:
+    """Whether it is a search of the web that runs here."""
+    if not str(tool.get("type")).startswith("web_search_"):
+        return False
+    if tool.get("name") != "web_search":
+        raise wrong(f"{at}.web_search_20250305.name", "Input should be 'web_search'")
+    return True
+
+
 def _tools(body: dict[str, Any]) -> None:
     names = set()
-    for number, tool in enumerate(body.get("tools") or ()):
-        at = f"tools.{number}"
+    own = [(f"tools.{number}", tool) for number, tool in enumerate(body.get("tools") or ())]
+    for at, tool in (entry for entry in own if not _searches(entry[1], entry[0])):
         if tool.get("type") not in (None, "custom"):
             raise wrong(f"{at}.type", "this tool is not simulated")
         if not isinstance(tool.get("name"), str) or not 1 <= len(tool["name"]) <= 128:

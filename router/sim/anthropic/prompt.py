@@ -36,10 +36,11 @@ def as_chat(body: dict[str, Any]) -> dict[str, Any]:
         chat["messages"].append({"role": "system", "content": text})
     for message in body["messages"]:
         chat["messages"] += _messages(message)
-    if body.get("tools"):
+    if any("input_schema" in tool for tool in body.get("tools") or ()):
         chat["tools"] = [
             {"type": "function", "function": {"name": tool["name"], "parameters": tool["input_schema"]}}
             for tool in body["tools"]
+            if "input_schema" in tool
         ]
         choice = body.get("tool_choice") or {"type": "auto"}
         named = {"type": "function", "function": {"name": choice.get("name")}}

@@ -20,6 +20,7 @@ from router.sim.anthropic.check import check
 from router.sim.anthropic.prompt import Caches, as_chat
 from router.sim.anthropic.refusal import refused, wrong
 from router.sim.bill import Meters
+from router.sim.called import billed, called
 from router.sim.deliver import Exchange, Form
 from router.sim.faults import wrong_key
 from router.sim.gemini.refusal import refused as google_refused
@@ -137,12 +138,14 @@ async def _admit(
     known = request.app[CACHES].setdefault((provider.name, model.upstream), Caches())
     hit = known.use(body, model, prompt.tokens, world.now())
     meters = Meters(prompt.tokens, cached=hit.read, cache_write=hit.written, cache_write_1h=hit.written_1h)
+    calls = called(body.get("tools") or (), prompt.digest, None)
     envelope = wire.Envelope(
         id=f"msg_{request_id[4:]}",
         model=model.upstream,
         prompt=meters,
         stops=tuple(body.get("stop_sequences") or ()),
         shows_thinking=shows,
+        searches=calls.get("web_search", 0),
     )
     return Exchange(
         request=request,
@@ -158,6 +161,7 @@ async def _admit(
         pace=draw_pace(model.latency, world.rng, world.speed),
         fault=fault,
         caches=row.caches,
+        units=billed(calls),
         form=Form(
             last=wire.STOP,
             error=wire.ERROR,

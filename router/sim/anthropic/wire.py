@@ -36,6 +36,8 @@ class Envelope:
     prompt: Meters
     stops: tuple[str, ...]
     shows_thinking: bool
+    searches: int = 0
+    """Of the web, run by the provider."""
 
 
 def usage(meters: Meters) -> dict[str, Any]:
@@ -80,7 +82,14 @@ def message(envelope: Envelope, answer: Answer, told: dict[str, Any] | None) -> 
     for call, arguments in choice.calls:
         content.append(_tool_use(call.id, call.name) | {"input": _parsed("".join(arguments))})
     body = _head(envelope) | {"content": content, **_end(envelope, choice)}
-    return orjson.dumps(body if told is None else body | {"usage": told})
+    return orjson.dumps(body if told is None else body | {"usage": _searched(told, envelope)})
+
+
+def _searched(told: dict[str, Any], envelope: Envelope) -> dict[str, Any]:
+    """The usage object with the searches that were made."""
+    if not envelope.searches:
+        return told
+    return told | {"server_tool_use": {"web_search_requests": envelope.searches, "web_fetch_requests": 0}}
 
 
 def stream(envelope: Envelope, answer: Answer, told: dict[str, object] | None, rng: random.Random) -> Iterator[Event]:
@@ -119,6 +128,7 @@ def stream(envelope: Envelope, answer: Answer, told: dict[str, object] | None, r
         at += 1
     end: dict[str, Any] = {"delta": _end(envelope, choice)}
     if told is not None:
+        told = _searched(told, envelope)
         end["usage"] = {name: value for name, value in told.items() if name not in ("service_tier", "inference_geo")}
     yield _event("message_delta", end)._replace(finishes=True)
     yield Event(STOP, finishes=True)

@@ -32,7 +32,7 @@ _PARTS: Final = {
     "assistant": ("output_text", "refusal"),
 }
 _ITEMS: Final = ("message", "function_call", "function_call_output", "reasoning")
-_TOOLS: Final = ("function", "web_search", "web_search_preview", "file_search")
+_TOOLS: Final = ("function", "web_search", "web_search_preview", "file_search", "code_interpreter")
 _KEYS: Final = {
     "message": {"type", "id", "role", "content", "status", "phase"},
     "function_call": {"type", "id", "call_id", "name", "arguments", "status", "namespace", "caller", "async"},

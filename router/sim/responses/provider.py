@@ -17,6 +17,7 @@ from aiohttp import web
 from router.sim import prompt as metering
 from router.sim import wire as openai_wire
 from router.sim.bill import Meters
+from router.sim.called import billed, called
 from router.sim.deliver import Exchange, Form, headers
 from router.sim.plan import draw_answer, draw_pace
 from router.sim.provider import body_of, check_key, fault_of, model_of, price_row, provider_of, refused
@@ -156,6 +157,7 @@ async def _admit(
         written = max(0, prompt.tokens // metering.STEP * metering.STEP - cached)
     options = body.get("stream_options") or {}
     meters = Meters(prompt=prompt.tokens, cached=cached, cache_write=written)
+    calls = called(body.get("tools") or (), prompt.digest, body.get("max_tool_calls"))
     envelope = wire.Envelope(
         id=f"resp_{request_id[4:]}",
         created=int(world.now()),
@@ -163,6 +165,7 @@ async def _admit(
         body=body,
         reasons=model.reasoning,
         obfuscate=who.obfuscation and options.get("include_obfuscation") is not False,
+        called=calls,
     )
     if body.get("store") is not False:
         told = wire.usage(meters._replace(completion=answer.completion, reasoning=answer.reasoning))
@@ -190,6 +193,7 @@ async def _admit(
         pace=draw_pace(model.latency, world.rng, world.speed),
         fault=fault,
         caches=caches,
+        units=billed(calls),
         form=Form(
             last=b"",
             error=wire.ERROR,

@@ -5,7 +5,7 @@ Belongs here: the shape of an answer. Does not belong here: what it says and whe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -43,6 +43,8 @@ class Envelope:
     reasons: bool
     """Whether the model thinks first, so that its answer begins with a reasoning item."""
     obfuscate: bool
+    called: dict[str, int] = field(default_factory=dict)
+    """Calls of tools that the provider runs."""
 
 
 def usage(meters: Meters) -> dict[str, Any]:
@@ -125,8 +127,9 @@ def stream(envelope: Envelope, answer: Answer, told: dict[str, Any] | None, rng:
             done = where | {"arguments": item["arguments"], "name": item["name"]}
             yield event("response.function_call_arguments.done", done)
         else:
-            yield event("response.output_item.added", {"output_index": at, "item": item | {"summary": []}})
-            for index, summary in enumerate(item["summary"]):
+            begun = {"summary": []} if "summary" in item else {"status": "in_progress"}
+            yield event("response.output_item.added", {"output_index": at, "item": item | begun})
+            for index, summary in enumerate(item.get("summary", ())):
                 within = where | {"summary_index": index}
                 yield event("response.reasoning_summary_part.added", within | {"part": summary | {"text": ""}})
                 yield event("response.reasoning_summary_text.delta", padded(within | {"delta": summary["text"]}))
@@ -143,6 +146,7 @@ def _items(envelope: Envelope, answer: Answer) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     if envelope.reasons:
         found.append(_reasoning(envelope, f"rs_{suffix}"))
+    found += _run(envelope, suffix)
     if choice.content:
         part = {"type": "output_text", "annotations": [], "logprobs": [], "text": "".join(choice.content)}
         message = {"id": f"msg_{suffix}", "type": "message", "status": status, "role": "assistant"}
@@ -150,6 +154,24 @@ def _items(envelope: Envelope, answer: Answer) -> list[dict[str, Any]]:
     for place, (call, arguments) in enumerate(choice.calls):
         item = {"id": f"fc_{suffix}{place}", "type": "function_call", "status": status, "call_id": call.id}
         found.append(item | {"name": call.name, "arguments": "".join(arguments)})
+    return found
+
+
+def _run(envelope: Envelope, suffix: str) -> list[dict[str, Any]]:
+    """Items of tools that ran here. A page that is opened after a search is an item too, and costs nothing."""
+    found: list[dict[str, Any]] = []
+    for name, count in envelope.called.items():
+        for number in range(count):
+            head = {"id": f"{name[:2]}_{suffix}{number}", "type": f"{name}_call", "status": "completed"}
+            if name == "web_search":
+                found.append(head | {"action": {"type": "search", "query": "a plan", "queries": ["a plan"]}})
+                opened = {"type": "open_page", "url": "https://example.com/"}
+                found.append(head | {"id": f"op_{suffix}{number}", "action": opened})
+            elif name == "file_search":
+                found.append(head | {"queries": ["a plan"], "results": None})
+            else:
+                code = {"container_id": f"cntr_{suffix}", "code": "1 + 1", "outputs": None}
+                found.append(head | code)
     return found
 
 

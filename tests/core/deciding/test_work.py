@@ -150,3 +150,9 @@ def test_meters_beyond_what_was_ordered_are_not_believed():
     assert believable(Usage(2024, 50, units=(("audio.input", 2024),)), here, seen)
     assert not believable(Usage(2025), here, seen)
     assert not believable(Usage(5, 51), here, seen)
+
+
+def test_of_a_chat_calls_beyond_all_bounds_are_not_believed():
+    here, seen = at({}, max_output=50), asked(Work(tools=(("tool.x", 1, 2),)), "chat", Needs.CHAT)
+    assert believable(Usage(5, 5, units=(("tool.x", 10_000),)), here, seen)
+    assert not believable(Usage(5, 5, units=(("tool.x", 10_001),)), here, seen)

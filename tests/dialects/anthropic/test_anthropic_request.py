@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from options import decision
 
+from router.core.deciding.choices import Work
 from router.core.errors import RouterError
 from router.core.images import Image
 from router.core.values import Needs
@@ -63,8 +64,8 @@ def test_a_plain_request_needs_nothing_but_chat():
     [
         ({"tools": [TOOL]}, Needs.TOOLS),
         ({"tools": []}, 0),
-        ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, Needs.TOOLS | Needs.WEB_SEARCH),
-        ({"tools": [{"type": "web_fetch_20250910", "name": "web_fetch"}]}, Needs.TOOLS | Needs.WEB_SEARCH),
+        ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, Needs.TOOLS),
+        ({"tools": [{"type": "web_fetch_20250910", "name": "web_fetch"}]}, Needs.TOOLS),
         ({"temperature": 0.5}, Needs.SAMPLING),
         ({"top_p": 0.5}, Needs.SAMPLING),
         ({"top_k": 5}, Needs.SAMPLING),
@@ -309,3 +310,21 @@ def test_thoughts_that_nobody_signed_stay_here():
         {"role": "assistant", "content": [own, said]},
         {"role": "user", "content": []},
     ]
+
+
+SEARCH = {"type": "web_search_20250305", "name": "web_search"}
+
+
+@pytest.mark.parametrize(
+    ("tools", "work"),
+    [
+        ([], None),
+        ([{"type": "web_fetch_20250910", "name": "web_fetch"}], None),
+        ([SEARCH], Work(tools=(("tool.web_search", 1, 10),))),
+        ([SEARCH | {"max_uses": 3}], Work(tools=(("tool.web_search", 1, 3),))),
+        ([SEARCH | {"max_uses": 0}], Work(tools=(("tool.web_search", 0, 0),))),
+        ([SEARCH | {"max_uses": "3"}], Work(tools=(("tool.web_search", 1, 10),))),
+    ],
+)
+def test_searches_that_are_allowed_are_paid_for(tools, work):
+    assert read(tools=tools).work == work

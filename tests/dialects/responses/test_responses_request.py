@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from options import decision
 
+from router.core.deciding.choices import Work
 from router.core.errors import RouterError
 from router.core.images import Image
 from router.core.values import Needs
@@ -93,7 +94,7 @@ def test_pictures_and_sound_are_measured():
     [
         ({}, 0),
         ({"tools": [{"type": "function"}]}, Needs.TOOLS),
-        ({"tools": [{"type": "web_search"}]}, Needs.TOOLS | Needs.WEB_SEARCH),
+        ({"tools": [{"type": "web_search"}]}, Needs.TOOLS),
         ({"tools": [{"type": "shell", "environment": {"type": "local"}}]}, Needs.TOOLS),
         ({"text": {"format": {"type": "json_object"}}}, Needs.JSON_OBJECT),
         ({"text": {"format": {"type": "json_schema"}}}, Needs.JSON_SCHEMA),
@@ -190,3 +191,37 @@ def test_what_others_signed_is_left_out():
         {**call, "extra_content": {"google": {"thought_signature": "s"}}},
     ]
     assert sent(read(input=items))["input"] == [items[0], call]
+
+
+CODE = {"type": "code_interpreter", "container": {"type": "auto"}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "tools"),
+    [
+        ({"tools": [{"type": "web_search_preview"}]}, (("tool.web_search", 1, 10),)),
+        ({"tools": [{"type": "file_search"}, CODE]}, (("tool.code_interpreter", 1, 10), ("tool.file_search", 1, 10))),
+        ({"tools": [{"type": "web_search"}], "max_tool_calls": 2}, (("tool.web_search", 1, 2),)),
+        ({"tools": [{"type": "web_search"}], "max_tool_calls": 0}, (("tool.web_search", 0, 0),)),
+    ],
+)
+def test_tools_that_the_provider_runs_are_paid_for(fields, tools):
+    seen = read(**fields)
+    assert (seen.work, seen.text_bytes) == (Work(tools=tools), None)
+
+
+def test_tools_that_the_caller_runs_are_not():
+    assert read(tools=[{"type": "function", "name": "f"}]).work is None
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"type": "image_generation"},
+        CODE | {"container": {"type": "auto", "memory_limit": "4g"}},
+        CODE | {"container": "c"},
+    ],
+)
+def test_what_has_a_fee_that_is_not_known_is_refused(tool):
+    with pytest.raises(RouterError, match="fee that is not known"):
+        read(tools=[tool])
