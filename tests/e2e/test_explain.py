@@ -86,6 +86,19 @@ def test_the_command_explains_a_file_of_several(node, tmp_path):
     assert node.bill() == []
 
 
+def test_the_command_shows_what_each_tier_bids_under_a_deadline(node):
+    body = json.dumps({"model": "gpt-4.1-mini", "messages": HI})
+    told = node.run("explain", "-", "--deadline", "4h", stdin=body).stdout
+    bids = told.partition("Bids, for an answer within 4 h 0 min:")[2].partition("Would flip")[0].splitlines()
+    shown = [line for line in bids if "@" in line]
+    assert shown[0].startswith("✓"), "the least expected cost first"
+    assert " batch " in shown[0]
+    assert any(" batch " not in line for line in shown), "real time bids, too"
+    assert "Bids" not in node.run("explain", "-", stdin=body).stdout
+    refused = node.run("explain", "req_0123456789ab00000001", "--deadline", "4h")
+    assert (refused.returncode, "--deadline are for files" in refused.stderr) == (1, True)
+
+
 def test_the_command_says_what_it_cannot_explain(node, tmp_path):
     for what, why in (("req_0123456789ab", "No decision"), ("req_1", "20 hexadecimal"), (str(tmp_path), "directory")):
         told = node.run("explain", what)

@@ -13,7 +13,6 @@ import msgspec
 
 from router.attempt import Attempt
 from router.core.budgets.words import budget_refusal
-from router.core.catalog.self_hosted import SLACK_MILLI, marginal_usd, pico
 from router.core.deciding.decide import (
     Decision,
     Option,
@@ -26,10 +25,11 @@ from router.core.deciding.decide import (
 )
 from router.core.errors import RouterError
 from router.core.jobs.deadlines import ON_TIME_PPM, PPM, Bid, Chosen, Reserve, choose, judged, reserve_for
+from router.core.jobs.idle import has_room, marginal_price
 from router.core.jobs.jobs import attempt_name
 from router.core.jobs.tiers import IDLE, kind_of, word_of
 from router.core.pricing import REALTIME, price_at
-from router.core.values import Band, Price, Rates
+from router.core.values import Price
 from router.core.wire import EXPRESSES
 from router.desk import Desk
 from router.dialects.described import wholly
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from router.adapters.jobs.waits import JobWaits
     from router.considered import Considered
     from router.core.catalog.catalog import Model
-    from router.core.catalog.self_hosted import SelfHosted
     from router.core.deciding.snapshot import Snapshot
     from router.core.policy.policy import Policy, Rule
     from router.core.values import Row
@@ -323,10 +322,8 @@ class Planner:
 
     def _left_over(self, seen: Considered, option: Option, cap: int | None) -> Iterator[tuple[Option, int, int]]:
         """The same option on a machine of one's own that has room now, at what one more token costs there."""
-        if option.busy_milli is None or option.busy_milli >= SLACK_MILLI:
-            return
         model = self._model(seen.snapshot, option.entry)
-        if model is None or model.self_hosted is None:
+        if model is None or model.self_hosted is None or not has_room(model, option):
             return
         other = msgspec.structs.replace(option, tier=IDLE, price=marginal_price(option, model.self_hosted))
         fits, pico, _ = cheapest((other.figures(headroom=False),), seen.facts, seen.facts.tokens.expected, cap)
@@ -357,7 +354,7 @@ class Planner:
         """Whether a machine of one's own has room now."""
         model = self._model(snapshot, entry)
         option = None if model is None else snapshot.option(model)
-        return option is not None and option.busy_milli is not None and option.busy_milli < SLACK_MILLI
+        return model is not None and option is not None and has_room(model, option)
 
     def _model(self, snapshot: Snapshot, entry: str) -> Model | None:
         catalog = snapshot.world.catalog
@@ -367,15 +364,6 @@ class Planner:
 
     def _now(self) -> dt.datetime:
         return dt.datetime.fromtimestamp(self._desk.clock.now_ms() / 1000, dt.UTC)
-
-
-def marginal_price(option: Option, machine: SelfHosted) -> Price:
-    """What a token costs at the margin, at the machine's load."""
-    busy = option.busy_milli or 0
-    fresh, spoken = (
-        pico(marginal_usd(machine, speed, busy)) for speed in (machine.prefill_tok_s, machine.decode_tok_s)
-    )
-    return Price(f"{option.price.version}/{IDLE}", (Band(0, Rates(fresh, spoken, fresh, fresh)),))
 
 
 def policy_of(seen: Considered) -> Policy | None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from catalogs import NOW, a_model, a_price, compiled
+from catalogs import NOW, a_model, a_price
 from fakes import FakeClock
 from tiers import a_snapshot, rules
 from wired import SECRET, WHO, Wired, asked
 
-from router.adapters.broker.planner import Planner, marginal_price
+from router.adapters.broker.planner import Planner
 from router.core.catalog.self_hosted import SLACK_MILLI
 from router.core.jobs.deadlines import prior_of, waits
 from router.core.statistics.busy import told
+from router.core.statistics.stats import Summary
 
 HOUR = 3_600_000
 TIERS = {"batch": {"factor": "0.5"}, "window-2h": {"factor": "0.7"}, "window-8h": {"factor": "0.6"}}
@@ -102,11 +103,11 @@ async def test_a_busy_machine_does_not_bid(milli, bids):
     assert found.planner.has_room(found.world, "acme/large@acme") is ("idle" in bids)
 
 
-def test_the_margin_is_energy_until_a_machine_fills():
-    file = compiled(OWN)
-    machine = file.models[0].self_hosted
-    option = a_snapshot(OWN).option(file.models[0])
-    idle = marginal_price(option, machine)
-    assert idle.bands[0].rates.output == 13_223, "700 W at $0.17 a kWh over 2,500 tokens a second, in pico-dollars"
-    assert idle.bands[0].rates.output < option.price.bands[0].rates.output
-    assert idle.version.endswith("/idle")
+@pytest.mark.parametrize(("p95_ms", "bids"), [(1_800, ["idle", "realtime"]), (1_900, ["realtime"])])
+async def test_nor_does_one_whose_first_tokens_come_late(p95_ms, bids):
+    where = ("acme/large", "acme", "realtime")
+    micro = (500_000, 600_000, 700_000, p95_ms * 1000, 2_500_000)
+    seen = {("ttft", *where): Summary(99, 600_000, micro), ("tpot", *where): Summary(99, 7_500, (7_500,) * 5)}
+    found = await planned(OWN, tiers=("realtime",), seen=seen)
+    assert found.bids == bids
+    assert found.planner.has_room(found.world, "acme/large@acme") is ("idle" in bids)

@@ -195,6 +195,21 @@ def test_what_may_wait_is_batched_where_the_rule_and_the_provider_have_batches()
     )
 
 
+def test_a_window_is_chosen_where_nothing_cheaper_is_on_time_and_may_be_expected_by_either_name():
+    tiers = {"batch": {"factor": "0.5"}, "window-2h": {"factor": "0.7"}, "window-8h": {"factor": "0.6"}}
+    catalog = a_catalog(a_model("acme/sold", prices=[a_price(tiers=tiers)]))
+    rules = [{"name": "all", "tiers": ["realtime", "window"]}]
+    policy = the_policy(catalog, policy="default", rules=rules, candidates={"include": ["*"]}).policy
+    world = World(catalog=catalog, policies={"default": policy}, names=Names(catalog), offered=frozenset({"acme"}),
+                  later=frozenset({("acme", "window"), ("acme", "batch")}))  # fmt: skip
+    day = {"input_tokens": 20_000, "async": True, "deadline": "24h"}
+    assert failures({"tier": "window"}, day, world) == ()
+    assert failures({"tier": "window-8h"}, day, world) == ()
+    assert failures({"tier": "window-2h"}, day | {"deadline": "3h"}, world) == ()
+    (said,) = failures({"tier": "batch"}, day, world)
+    assert said == "tier: expected batch, found window-8h"
+
+
 def test_models_of_a_busy_pool_are_slow():
     machine = {"gpu_usd_per_hour": "2.50", "load": "0.40", "prefill_tok_s": 20000, "decode_tok_s": 2500, "source": "a page",
                "checked": NOW.date()}  # fmt: skip
