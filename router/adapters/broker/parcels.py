@@ -26,6 +26,7 @@ from router.core.jobs.jobs import (
     pause_ms,
     poll_ms,
 )
+from router.core.jobs.tiers import word_of
 from router.dialects.batch_files import Remote
 from router.ports import BlobMissing, BlobsUnavailable
 
@@ -144,7 +145,8 @@ class Parcels:
         if parcel.pauses:
             wait = pause_ms(parcel.pauses - 1) / min(self._yard.pace, 20)
         else:
-            wait = poll_ms(now_ms - (parcel.sent_ms or now_ms), left_ms, self._yard.pace)
+            waited_ms = now_ms - (parcel.sent_ms or now_ms)
+            wait = poll_ms(waited_ms, left_ms, self._yard.pace, word_of(parcel.tier))
         if left_ms > 0 and state not in ("ended", "booked"):
             wait = min(wait, left_ms + 10)
         return now_ms + max(50, round(wait))

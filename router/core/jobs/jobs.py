@@ -318,9 +318,13 @@ def again_ms(code: str, tries: int, left_ms: int, told_ms: int | None) -> int | 
     return pause if pause < left_ms else None
 
 
-def poll_ms(waited_ms: int, left_ms: int, pace: float) -> int:
-    """When to ask again for something that has taken so long: often at first, never rarer than every two minutes, and
+LAST_POLL_MS: Final[dict[str, int]] = {"batch": LAST_PAUSE_MS, "window": 5 * LAST_PAUSE_MS}
+"""By kind of tier, how rarely it is asked for at last: a window holds one request each, so there are many to ask for."""
+
+
+def poll_ms(waited_ms: int, left_ms: int, pace: float, kind: str = "batch") -> int:
+    """When to ask again for something that has taken so long: often at first, never rarer than `LAST_POLL_MS` says, and
     soon where the end of the wait is near. Milliseconds, at least 50.
     """
     usual = max(waited_ms // 12, 2_000 / max(pace / 4, 1))
-    return max(50, round(min(usual, LAST_PAUSE_MS, max(left_ms, 0) / 4 + 50)))
+    return max(50, round(min(usual, LAST_POLL_MS[kind], max(left_ms, 0) / 4 + 50)))

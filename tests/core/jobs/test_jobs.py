@@ -101,6 +101,8 @@ def test_polls_are_rarer_the_longer_it_takes_and_sooner_near_the_end():
     assert poll_ms(0, 3_600_000, 1.0) == 2_000
     assert poll_ms(600_000, 3_600_000, 1.0) == 50_000
     assert poll_ms(36_000_000, 3_600_000, 1.0) == LAST_PAUSE_MS
+    assert poll_ms(36_000_000, 3_600_000, 1.0, "window") == 5 * LAST_PAUSE_MS
+    assert poll_ms(600_000, 3_600_000, 1.0, "window") == 50_000
     assert poll_ms(600_000, 1_000, 1.0) == 300
     assert poll_ms(0, 60_000, 600.0) == 50
 
