@@ -124,7 +124,7 @@ class _Worker:
         self._world = plan.world
         self._snapshots = 0
         self._compiled = (-1, -1)
-        self._last: Snapshot | None = None
+        self._last = plan.snapshot
         self._closed: dict[tuple[str, str], str] = {}
         self._otlp: Otlp | None = None
         self._traces: Traces | None = None
@@ -256,8 +256,7 @@ class _Worker:
         return [keep_archived(reader, self._name, url, *to)] if settings.archives else []
 
     def _limits_of(self, policy: str, rule: str) -> TimeLimits:
-        policies = {} if self._last is None else self._last.world.policies
-        return limits_in(policies.values(), policy, rule)
+        return limits_in(self._last.world.policies.values(), policy, rule)
 
     def _gauges(self, ledger: RedisLedger, journal: Journal) -> dict[str, int]:
         return {

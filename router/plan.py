@@ -79,7 +79,10 @@ class Plan(msgspec.Struct):
     admin_key: str
     built_in_budgets: tuple[Budget, ...]
     """Of the keys that the node generated."""
+    snapshot: Snapshot
+    """Of the world as it was prepared; what holds on is taken from it."""
     encoders: Encoders
+    """To be preloaded before workers are forked."""
 
     @property
     def sim_url(self) -> str:
@@ -97,7 +100,7 @@ def renewed(plan: Plan) -> Plan:
 
 
 def prepare(settings: Settings, port: int, former: Plan | None = None) -> Plan:
-    """Read everything that workers share: policies, keys, providers, encoders.
+    """Read everything that workers share: policies, keys, providers. The encoders it leaves to be preloaded.
 
     Args:
         settings: the node's.
@@ -131,10 +134,8 @@ def prepare(settings: Settings, port: int, former: Plan | None = None) -> Plan:
     sim_port = 0 if sim_socket is None else sim_socket.getsockname()[1]
     links = _links(offered, settings, sim_port, environment)
     dev_key, admin_key = _keys(settings)
-    example, why = _example(world)
-    encoders = Encoders() if former is None else former.encoders
-    if former is None:
-        encoders.preload()
+    snapshot = compile_snapshot("start", world, dt.datetime.now(dt.UTC), lambda _: None)
+    example, why = _example(snapshot)
     return Plan(
         settings=settings,
         store_url=(settings.redis_url or "") if former is None else former.store_url,
@@ -154,7 +155,8 @@ def prepare(settings: Settings, port: int, former: Plan | None = None) -> Plan:
         dev_key=dev_key,
         admin_key=admin_key,
         built_in_budgets=tuple(generated_budget(HOME, key) for key in _generated(settings, dev_key)),
-        encoders=encoders,
+        snapshot=snapshot,
+        encoders=Encoders() if former is None else former.encoders,
     )
 
 
@@ -297,9 +299,8 @@ def brought_keys(catalog: Catalog, links: Mapping[str, ProviderLink]) -> Brought
     return BroughtKeys(taking) if taking else None
 
 
-def _example(world: World) -> tuple[str, str]:
+def _example(snapshot: Snapshot) -> tuple[str, str]:
     """(a model name that a small prompt can be sent to, why it is not ``auto``)."""
-    snapshot = compile_snapshot("start", world, dt.datetime.now(dt.UTC), lambda _: None)
     why = _obstacle(snapshot, AUTO)
     if not why:
         return AUTO, ""

@@ -96,12 +96,14 @@ class Supervisor:
                 self._store = EmbeddedStore(settings.data_dir, _path(settings.store_binary))
                 self._store.begin()
             plan = prepare(settings, place.getsockname()[1])
-            if self._store is not None:
-                plan.store_url = f"unix://{self._store.start()}"
-                self._owns_store = self._store.owner
             signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
             if plan.sim_socket is not None:
                 self._start_sim(plan)
+            # The longest step by far; the store and the simulators come up meanwhile.
+            plan.encoders.preload()
+            if self._store is not None:
+                plan.store_url = f"unix://{self._store.start(self._unwanted)}"
+                self._owns_store = self._store.owner
             for number in range(settings.worker_count):
                 self._start_worker(plan, number)
             with contextlib.ExitStack() as stack:
@@ -200,6 +202,10 @@ class Supervisor:
         if self._store is not None and self._store_due <= time.monotonic() and self._is_storeless(self._store):
             self._revive_store(self._store)
 
+    def _unwanted(self) -> bool:
+        """Whether a signal to stop is pending, for `_watch` to find."""
+        return bool(signal.sigpending() & self._stopping)
+
     def _is_storeless(self, store: EmbeddedStore) -> bool:
         return store.pid is None if self._owns_store else store.abandoned()
 
@@ -207,8 +213,7 @@ class Supervisor:
         # Ours has died, or the node that shared its own with us has stopped: either way somebody must run it.
         _log.error("store_died", action="restart" if self._owns_store else "take over")
         try:
-            # A signal to stop stays pending meanwhile, for `_watch` to find.
-            store.start(unwanted=lambda: bool(signal.sigpending() & self._stopping))
+            store.start(self._unwanted)
             self._owns_store = store.owner
         except (OSError, EmbeddedStoreError) as error:
             self._store_due = time.monotonic() + RESTART_PAUSES_S[-1]
