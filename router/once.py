@@ -18,6 +18,7 @@ import msgspec
 import structlog
 
 from router.core.errors import RouterError
+from router.dialects.form import without_boundary
 from router.kept import KeptReply, WrittenDown, headers_again, packed, unpacked
 from router.pipeline import Call, Pipeline, Reply
 from router.ports import StoreUnavailable
@@ -69,6 +70,7 @@ class Once:
             raise RouterError("invalid_request", message, param="Idempotency-Key")
         identity, _ = await self._pipeline.caller(call.headers)
         body = await call.read()
+        meant = without_boundary(body, call.headers.get("content-type", ""))
 
         async def read() -> bytes:
             return body
@@ -77,9 +79,9 @@ class Once:
         name = self._store.digest(b"once", identity.key.encode(), key.encode())
         parts = (call.api.encode(), *_meant(call.headers))
         if len(body) > LONG_BYTES:
-            request = await asyncio.to_thread(self._digest, parts, body)
+            request = await asyncio.to_thread(self._digest, parts, meant)
         else:
-            request = self._digest(parts, body)
+            request = self._digest(parts, meant)
         kept = await self._claimed(call, identity, name, request)
         if kept is not None:
             _log.info("request_replayed", request_id=call.request_id, original=kept.request_id, tenant=identity.tenant)

@@ -115,6 +115,12 @@ class Form:
         return tuple(parts)
 
 
+def without_boundary(body: bytes, content_type: str) -> bytes:
+    """A form less its boundary, which clients draw anew for each try; other bodies as they are."""
+    found = _BOUNDARY.search(content_type)
+    return body if found is None else body.replace((found[1] or found[2]).encode("latin-1", "replace"), b"")
+
+
 def _part(head: bytes, start: int, end: int) -> Part:
     for line in head.split(b"\r\n"):
         key, _, value = line.partition(b":")

@@ -1,7 +1,7 @@
 import pytest
 
 from router.core.errors import RouterError
-from router.dialects.form import MOST_PARTS, Form
+from router.dialects.form import MOST_PARTS, Form, without_boundary
 
 KIND = "multipart/form-data; boundary=xyz"
 
@@ -75,3 +75,9 @@ def test_a_field_that_cannot_be_read_is_named(parts, message):
     with pytest.raises(RouterError, match=message) as refused:
         a_form(*parts).text("model")
     assert refused.value.param == "model"
+
+
+def test_two_tries_of_a_form_differ_in_their_boundary_alone():
+    one, other = part("model", b"a") + b"--xyz--", part("model", b"a").replace(b"xyz", b"w-7") + b"--w-7--"
+    assert without_boundary(one, KIND) == without_boundary(other, 'multipart/form-data; boundary="w-7"')
+    assert without_boundary(b"{}", "application/json") == b"{}"

@@ -288,3 +288,15 @@ async def test_where_there_is_no_place_for_an_explanation_the_answer_stays_as_it
     form = {"model": "whisper-1", "response_format": "text"}
     url = f"{node.url}/v1/audio/transcriptions"
     assert node.http.post(url, data=form, files=files, headers=headers).text == "word0 word1 word2\n"
+
+
+async def test_what_is_tried_again_under_one_key_is_served_once(node, sdk, tenant):
+    for _ in range(2):
+        said = await sdk.audio.transcriptions.create(
+            model="whisper-1", file=("talk.wav", recording(1)), extra_headers={"Idempotency-Key": "talk"}
+        )
+        sound = await sdk.audio.speech.create(
+            model="tts-1", voice="alloy", input="Hi", extra_headers={"Idempotency-Key": "speech"}
+        )
+        assert (said.text, len(sound.content)) == ("word0 word1 word2", 48)
+    assert len(await tenant.rows(2)) == len(node.bill()) == 2

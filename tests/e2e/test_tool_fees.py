@@ -22,7 +22,7 @@ async def billed(node, tenant):
 @pytest.mark.parametrize("stream", [False, True])
 async def test_calls_of_openais_tools_are_paid_one_by_one(node, sdk, tenant, stream):
     answer = await sdk.responses.create(
-        model="gpt-4.1-mini", input="What is new?", tools=[SEARCH, FILES, CODE], stream=stream
+        model="gpt-4.1-mini", input="What is new?", tools=[SEARCH, FILES, CODE], stream=stream, max_output_tokens=16
     )
     if stream:
         answer = [event async for event in answer][-1].response
@@ -42,7 +42,7 @@ async def test_calls_of_openais_tools_are_paid_one_by_one(node, sdk, tenant, str
 async def test_searches_of_anthropics_are_paid_one_by_one(node, tenant, stream):
     async with anthropic.AsyncAnthropic(api_key=tenant.key, base_url=node.url, max_retries=0) as sdk:
         answer = await sdk.messages.create(
-            model="claude-haiku-4.5", max_tokens=100, tools=[ANTHROPICS], stream=stream,
+            model="claude-haiku-4.5", max_tokens=20, tools=[ANTHROPICS], stream=stream,
             messages=[{"role": "user", "content": "What is new?"}],
         )  # fmt: skip
         if stream:
