@@ -34,8 +34,9 @@ LEAST: Final = 512
 MOST_UNDER_WAY: Final = 4_096
 _UNSEEN: Final = (Needs.VISION | Needs.AUDIO_IN | Needs.FILES).value
 _FORM: Final = Needs.JSON_SCHEMA.value
-_MARK: Final = b'"cache_control"'
-_MARKED: Final = ("cache_control", "tools", "system", "messages")
+_MARKS: Final = (b'"cache_control"', b'"prompt_cache_breakpoint"')
+_MARKED: Final = ("cache_control", "tools", "system", "messages", "input")
+_TOLD: Final = "prompt_cache_options"
 _HOUR_MS: Final = 3_600_000
 
 
@@ -76,7 +77,8 @@ class Prefixes:
             return facts
         shape, members = request.shape, request.top.members
         found = chain(self._key(wish.who.tenant), shape.texts, shape.tools + bool(facts.needs & _FORM))
-        marked = any(_MARK in bytes(members[name]) for name in _MARKED if name in members)
+        said = [bytes(members[name]) for name in _MARKED if name in members]
+        marked = _TOLD in members or any(mark in text for text in said for mark in _MARKS)
         asker = (wish.who.tenant, wish.who.app)
         prefix, asked = self.memory.asks(
             found, facts.tokens.expected, asker, self._clock.now_ms(), session=wish.session, marked=marked
@@ -99,7 +101,7 @@ class Prefixes:
         ttl_ms, kept_ppm, on_request = 0, PPM, False
         if cache is not None and row.prompt_tokens >= cache.least:
             ttl_ms = _HOUR_MS if row.cache_write_1h_tokens else cache.ttl_s * 1000
-            if cache.asked:
+            if cache.asked or cache.chosen:
                 kept_ppm = min((row.cached_tokens + row.cache_write_tokens) * PPM // row.prompt_tokens, PPM)
                 on_request = True
         self.memory.answered(asked, entry, self._clock.now_ms(), ttl_ms, kept_ppm=kept_ppm, on_request=on_request)

@@ -83,6 +83,27 @@ async def test_on_request_only_what_the_meters_say_is_kept():
     assert (await desk.considers(GOES_ON)).facts.prefix.warm == {}
 
 
+@pytest.mark.parametrize(("written", "warm"), [(0, False), (2_390, True)])
+async def test_who_was_told_to_keep_nothing_has_nothing(written, warm):
+    desk = Desk(cache={**CACHE, "kept": "unless told"})
+    await desk.answered(LONG, 1, cache_write_tokens=written)
+    assert bool((await desk.considers(GOES_ON)).facts.prefix.warm) is warm
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"prompt_cache_options": {"mode": "implicit"}},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "Answer briefly. " * 600, "prompt_cache_breakpoint": {"mode": "explicit"}}]}]},
+    ],
+)  # fmt: skip  # one body a line
+async def test_a_caller_who_says_what_is_kept_is_heard(more):
+    desk = Desk(cache={**CACHE, "kept": "unless told"})
+    who = await desk.keys.identify(SECRET)
+    seen = await desk.pipeline.consider("chat", who, {}, asked(**{"messages": LONG, **more}), request_id="r1")
+    assert seen.facts.prefix.marked
+
+
 async def test_an_attempt_that_failed_is_followed_by_one_that_did_not():
     desk = Desk()
     await desk.answered(LONG, 1, outcome="upstream_error")

@@ -218,7 +218,7 @@ def upper_cost(price: Price, prompt: int, output: int, *, an_hour: bool = False,
         if band.above and band.above >= prompt:
             continue
         rates, hourly = band.rates, band.cache_write_1h
-        token = max(rates.input, rates.cache_write)
+        token = max(rates.input, rates.cached_input, rates.cache_write)
         if an_hour and hourly is not None:
             token = max(token, hourly)
         cost = rates.request + prompt * token + output * rates.output

@@ -65,6 +65,23 @@ async def read(body: dict[str, Any], model: Model) -> Prompt:
     return Prompt(tokens=tokens, digest=hasher.digest(), prefixes=tuple(prefixes))
 
 
+async def kept(body: dict[str, Any], prompt: Prompt, model: Model) -> Prompt | None:
+    """What of a prompt may be kept: all, or where the request says `explicit` what stands before its last breakpoint; None
+    where it has none (OpenAI's SDK, ``PromptCacheOptions``).
+    """
+    if (body.get("prompt_cache_options") or {}).get("mode") != "explicit":
+        return prompt
+    messages = body["messages"]
+    for index in reversed(range(len(messages))):
+        content = messages[index].get("content")
+        parts = content if isinstance(content, list) else []
+        for number in reversed(range(len(parts))):
+            if "prompt_cache_breakpoint" in parts[number]:
+                cut = {**messages[index], "content": parts[: number + 1]}
+                return await read(body | {"messages": [*messages[:index], cut]}, model)
+    return None
+
+
 def metered(count: int, model: Model) -> int:
     """Our pieces as this provider meters them."""
     return -(-count * model.ratio.numerator // model.ratio.denominator)

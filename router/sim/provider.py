@@ -189,10 +189,11 @@ async def _admit_chat(request: web.Request, world: World, request_id: str) -> tu
     row = price_row(world, model, prompt.tokens)
     answer = draw_answer(body, model, prompt, world.prose, seed=world.seed, shows_reasoning=who.shows_reasoning)
     caches = who.caches and row.caches
-    cached = world.caches[provider.name, model.upstream].use(prompt, model, world.now()) if caches else 0
-    written = 0
-    if caches and row.cache_write != row.input and prompt.tokens >= metering.MINIMUM:
-        written = max(0, prompt.tokens // metering.STEP * metering.STEP - cached)
+    cached, written = (
+        await cache_of(body, prompt, model, row, world.caches[provider.name, model.upstream], world.now())
+        if caches
+        else (0, 0)
+    )
     options = body.get("stream_options") or {}
     # Where a tier is not sold for a model, the standard one is served; what was fast is told as priority.
     asked = "priority" if body.get("service_tier") == "fast" else body.get("service_tier")
@@ -224,6 +225,27 @@ async def _admit_chat(request: web.Request, world: World, request_id: str) -> tu
         tier=tier,
     )
     return exchange, bool(body.get("stream"))
+
+
+async def cache_of(  # noqa: PLR0917 - all that a cache goes by
+    body: dict[str, Any], prompt: metering.Prompt, model: Model, row: PriceRow, cache: metering.PrefixCache, now: float
+) -> tuple[int, int]:
+    """Tokens that were read from a cache, and written to it where that is billed.
+
+    Raises:
+        Refusal: 400: the model cannot be told what to keep.
+    """
+    billed = row.cache_write != row.input
+    if body.get("prompt_cache_options") and not billed:
+        message = "Unsupported parameter: 'prompt_cache_options' is not supported with this model."
+        raise Refusal(400, message, param="prompt_cache_options", code="unsupported_parameter")
+    kept = await metering.kept(body, prompt, model)
+    if kept is None:
+        return 0, 0
+    cached = cache.use(kept, model, now)
+    if not billed or kept.tokens < metering.MINIMUM:
+        return cached, 0
+    return cached, max(0, kept.tokens // metering.STEP * metering.STEP - cached)
 
 
 def _retired(model: Model, world: World) -> bool:

@@ -184,3 +184,30 @@ async def test_an_image_goes_to_a_model_that_sees(node, sdk, tenant):
     answer = await sdk.chat.completions.create(model="auto", messages=asked)
     assert answer.choices[0].message.content
     assert (await tenant.row()).cost_nano == node.bill()[0]["nano"]
+
+
+async def test_openai_is_told_to_keep_only_what_is_expected_to_be_read(node, tenant, sdk):
+    about = f"Answer {tenant.name} from this page. " + "Plans cost money, and every plan has a name and a price. " * 200
+    said = [{"role": "system", "content": about}, {"role": "user", "content": "Which plans are there?"}]
+    for question in ("What do they cost?", "Which is the cheapest?", ""):
+        answer = await sdk.chat.completions.create(model="openai/gpt-6-luna", max_completion_tokens=200, messages=said)
+        said += [
+            {"role": "assistant", "content": answer.choices[0].message.content},
+            {"role": "user", "content": question},
+        ]
+    first, second, third = rows = await tenant.rows(3)
+    # By itself OpenAI would have kept the first as well, for a quarter more. It goes on: then it pays.
+    assert (first.cached_tokens, first.cache_write_tokens) == (0, 0)
+    assert second.cache_write_tokens > 0.9 * second.prompt_tokens
+    assert third.cached_tokens > 0.8 * third.prompt_tokens
+    assert third.warm_tokens > 0.8 * third.prompt_tokens
+    assert [row.cost_nano for row in rows] == [line["nano"] for line in node.bill()]
+    own = {"prompt_cache_options": {"mode": "implicit"}}
+    await sdk.chat.completions.create(
+        model="openai/gpt-6-luna",
+        max_completion_tokens=200,
+        messages=[{"role": "user", "content": about}],
+        extra_body=own,
+    )
+    *_, callers = await tenant.rows(4)
+    assert callers.cache_write_tokens > 0.9 * callers.prompt_tokens, "a caller's own wish is left alone"

@@ -111,3 +111,23 @@ async def test_the_cache_is_bounded():
 )
 def test_images_cost_what_the_formula_says(url, detail, image, tokens):
     assert image_tokens(url, detail, image) == tokens
+
+
+async def test_what_is_kept_is_what_the_request_says(sim):
+    long = [{"type": "text", "text": "All work and no play makes a dull day. " * 300}]
+    marked = [{**long[0], "prompt_cache_breakpoint": {"mode": "explicit"}}, {"type": "text", "text": "Briefly."}]
+    explicit = {"prompt_cache_options": {"mode": "explicit"}}
+    for content, more in ((long, explicit), (marked, explicit), (marked, explicit), (long, {})):
+        messages = [{"role": "system", "content": content}, {"role": "user", "content": "Tell me about plans."}]
+        assert (await sim.chat("openai", "gpt-thinker", messages=messages, **more))[0] == 200
+    lines = [(line["cached"], line["cache_write"]) for line in await sim.bill()]
+    nothing, written, read, all_of_it = lines
+    assert nothing == (0, 0)
+    assert written[1] > 1_024 > written[0] == 0
+    assert read == (written[1], 0)
+    assert all_of_it[0] == written[1]
+
+
+async def test_older_models_cannot_be_told(sim):
+    status, _, told = await sim.chat("openai", "gpt-small", prompt_cache_options={"mode": "explicit"})
+    assert (status, told["error"]["param"]) == (400, "prompt_cache_options")

@@ -122,6 +122,8 @@ class PromptCache(msgspec.Struct, frozen=True):
     """Prior: how much of a prefix that should be there is read, in parts per million."""
     keyed: bool
     """Whether it takes ``prompt_cache_key``, by which requests of one prefix come to one machine."""
+    chosen: bool
+    """All are kept by themselves, unless a request says otherwise (OpenAI's ``prompt_cache_options``)."""
     source: str
     date: dt.date
 

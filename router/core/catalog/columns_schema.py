@@ -118,11 +118,16 @@ def _seconds(text: object) -> int:
 _Seconds = Annotated[int, BeforeValidator(_seconds), WithJsonSchema({"type": "string"})]
 
 
+Kept = Literal["by itself", "on request", "unless told"]
+
+
 class PromptCacheSchema(Strict):
     """``prompt_cache``: how a provider keeps the beginnings of prompts."""
 
-    kept: Literal["by itself", "on request"]
-    """``on request``: only prompts that carry breakpoints."""
+    kept: Kept
+    """``on request``: only prompts that carry breakpoints. ``unless told``: all by themselves, but where a request's
+    ``prompt_cache_options`` say otherwise.
+    """
     min_tokens: int = Field(ge=0)
     ttl: _Seconds = Field(ge=1)
     """For how long from the last use, such as 5m."""
@@ -137,6 +142,7 @@ class PromptCacheSchema(Strict):
 class PromptCacheChangeSchema(Strict):
     """``prompt_cache`` of a model: what is different from its provider's."""
 
+    kept: Kept | None = None
     min_tokens: int | None = Field(default=None, ge=0)
     ttl: _Seconds | None = None
     hit_rate: Millionths | None = Field(default=None, le=1_000_000)
@@ -207,6 +213,7 @@ def prompt_cache(provider: PromptCacheSchema | None, model: PromptCacheChangeSch
     said = provider.model_copy(update={} if model is None else model.model_dump(exclude_none=True))
     return PromptCache(
         asked=said.kept == "on request",
+        chosen=said.kept == "unless told",
         least=said.min_tokens,
         ttl_s=said.ttl,
         hit_ppm=said.hit_rate,

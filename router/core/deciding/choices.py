@@ -39,6 +39,10 @@ class Cache(msgspec.Struct, frozen=True):
     hit_ppm: int
     """How much of what should be there is read: the catalog's prior, moved by what was observed."""
     keyed: bool = False
+    chosen: bool = False
+    """All by itself, unless a request says otherwise."""
+    late: bool = False
+    """For half an hour or more."""
 
 
 class Prefix(msgspec.Struct, frozen=True):
@@ -51,13 +55,19 @@ class Prefix(msgspec.Struct, frozen=True):
     warm: dict[str, int] = {}
     """By catalog entry: how much of it a provider should have, because it was sent there lately."""
     again_ppm: int = 0
-    """How likely it is that another request soon begins with all of it, in parts per million."""
+    """How likely it is that another request begins with all of it within five minutes, in parts per million."""
+    late_ppm: int = 0
+    """The same within half an hour."""
     head_ppm: int = 0
     """How much of it are tools and the first message."""
     head_again_ppm: int = 0
-    """How likely it is that another request soon begins with those."""
+    """How likely it is that another request begins with those within five minutes."""
+    head_late_ppm: int = 0
+    """The same within half an hour."""
     marked: bool = False
     """Whether the caller has set breakpoints."""
+    left: bool = False
+    """Whether nothing is to be asked of caches, by the policy."""
     key: str = ""
     """Requests that share a beginning share this, too; no text can be told from it."""
 
@@ -334,8 +344,10 @@ class Decision(msgspec.Struct, frozen=True):
     """The plan's."""
     warm_tokens: int = 0
     """Of the prompt: what the provider should have already, as it meters."""
-    keeps: Literal["", "head", "all"] = ""
-    """Up to where breakpoints are to be set: tools and the first message, or all of the prompt."""
+    keeps: Literal["", "none", "head", "all"] = ""
+    """Up to where breakpoints are to be set: tools and the first message, or all of the prompt. ``none``: the provider is to
+    be told that it must keep nothing.
+    """
     cache_key: str = ""
     """What to send as ``prompt_cache_key`` where the caller sends none."""
     units: Units = ()

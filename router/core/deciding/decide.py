@@ -123,8 +123,8 @@ def _kept(made: Decision, prefix: Prefix) -> Decision:
 
 
 def _unasked(facts: Facts, prefix: Prefix) -> Facts:
-    """The facts where nothing may be asked of caches: no use is likely enough for that."""
-    return msgspec.structs.replace(facts, prefix=msgspec.structs.replace(prefix, again_ppm=0, head_again_ppm=0, key=""))
+    """The facts where nothing may be asked of caches."""
+    return msgspec.structs.replace(facts, prefix=msgspec.structs.replace(prefix, left=True, key=""))
 
 
 def cheapest(  # noqa: C901, PLR0912 - one loop without calls: every request runs it over every option

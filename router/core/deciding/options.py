@@ -14,6 +14,7 @@ from router.core.deciding.variants import ENOUGH, Summaries, blend, flat, prior_
 from router.core.pricing import REALTIME
 from router.core.statistics.busy import series_of
 from router.core.statistics.latency import tries_ppm
+from router.core.statistics.warmth import LATE_MS
 from router.core.wire import able
 
 if TYPE_CHECKING:
@@ -70,4 +71,5 @@ def base_option(model: Model, provider: Provider, sold: dict[str, Price], summar
 
 def _cache(known: PromptCache, seen: Summary | None) -> Cache:
     hits = blend(known.hit_ppm, seen.mean, seen.n) if seen else known.hit_ppm
-    return Cache(asked=known.asked, least=known.least, hit_ppm=hits, keyed=known.keyed)
+    late = known.ttl_s * 1000 >= LATE_MS
+    return Cache(asked=known.asked, least=known.least, hit_ppm=hits, keyed=known.keyed, chosen=known.chosen, late=late)

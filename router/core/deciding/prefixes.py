@@ -48,12 +48,15 @@ def added_cost(option: Option, prefix: Prefix, prompt: int, rates: Rates) -> int
 
 def written_ppm(option: Option, prefix: Prefix, rates: Rates) -> int:
     """How much of a prompt is put into the cache: all of it, as far as breakpoints go, or nothing."""
-    if option.cache is None:
+    cache = option.cache
+    if cache is None:
         return 0
-    if not option.cache.asked or prefix.marked:
+    if prefix.marked:
         return PPM
     keeps = breakpoints(option, prefix, rates)
-    return PPM if keeps == "all" else prefix.head_ppm if keeps else 0
+    if not keeps:
+        return 0 if cache.asked else PPM
+    return PPM if keeps == "all" else prefix.head_ppm if keeps == "head" else 0
 
 
 def _kept(option: Option, prefix: Prefix, share: int) -> bool:
@@ -64,13 +67,21 @@ def _kept(option: Option, prefix: Prefix, share: int) -> bool:
     return cache is not None and share > 0 and share * prefix.tokens // PPM * option.ratio_ppm // PPM >= cache.least
 
 
-def breakpoints(option: Option, prefix: Prefix, rates: Rates) -> Literal["", "head", "all"]:
-    """Up to where breakpoints pay that the caller has not set."""
-    if option.cache is None or not option.cache.asked or prefix.marked:
+def breakpoints(option: Option, prefix: Prefix, rates: Rates) -> Literal["", "none", "head", "all"]:
+    """Up to where breakpoints pay that the caller has not set; "" where the provider keeps what it keeps."""
+    cache = option.cache
+    if cache is None or prefix.marked or prefix.left or not (cache.asked or cache.chosen):
         return ""
-    if pays(prefix.again_ppm, rates):
+    if cache.chosen and (
+        rates.cache_write <= rates.input or prefix.warm.get(option.entry) or not _kept(option, prefix, PPM)
+    ):
+        # Writing costs nothing, something is there to be read, or it is too short: the provider's own way is the best.
+        return ""
+    if pays(prefix.late_ppm if cache.late else prefix.again_ppm, rates):
         return "all"
-    return "head" if pays(prefix.head_again_ppm, rates) else ""
+    if pays(prefix.head_late_ppm if cache.late else prefix.head_again_ppm, rates):
+        return "head"
+    return "none" if cache.chosen else ""
 
 
 def pays(again_ppm: int, rates: Rates) -> bool:

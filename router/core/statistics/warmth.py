@@ -37,7 +37,9 @@ LINKS: Final = 16_384
 ASKERS: Final = 4_096
 """Applications whose habits are known, and heads whose rate is."""
 USUAL_MS: Final = 300_000
-"""Within so long another use counts as one that a cache would have served."""
+LATE_MS: Final = 1_800_000
+WINDOWS: Final = (USUAL_MS, LATE_MS)
+"""Within so long another use counts as one that a cache would have served: most caches', and those that keep for half an hour."""
 FADES_AT: Final = 1_000
 """Observations from which older ones count half."""
 WORTH_PPM: Final = 850_000
@@ -119,23 +121,25 @@ class Habits:
 
     def __init__(self) -> None:
         self._asked = [0] * len(_PRIORS)
-        self._again = [0] * len(_PRIORS)
+        self._again = [[0] * len(WINDOWS) for _ in _PRIORS]
 
     def asked(self, habit: int) -> None:
         """One more request of that kind."""
         self._asked[habit] += 1
         if self._asked[habit] > FADES_AT:
             self._asked[habit] //= 2
-            self._again[habit] //= 2
+            self._again[habit] = [count // 2 for count in self._again[habit]]
 
-    def again(self, habit: int) -> None:
-        """One of them has been gone on with."""
-        self._again[habit] += 1
+    def again(self, habit: int, after_ms: int) -> None:
+        """One of them has been gone on with, so long after it."""
+        counts = self._again[habit]
+        for number, window in enumerate(WINDOWS):
+            counts[number] += after_ms <= window
 
-    def chance_ppm(self, habit: int) -> int:
-        """How likely the next one is to be, in parts per million."""
+    def chance_ppm(self, habit: int, window: int = 0) -> int:
+        """How likely the next one is to be, in parts per million, within one of `WINDOWS`."""
         of, number = _PRIORS[habit]
-        found = (self._again[habit] + of) * PPM // (self._asked[habit] + number)
+        found = (self._again[habit][window] + of) * PPM // (self._asked[habit] + number)
         return min(found, PPM)
 
 
@@ -213,8 +217,10 @@ class Warmth:
             tokens=tokens,
             warm=warm,
             again_ppm=habits.chance_ppm(asked.habit),
+            late_ppm=habits.chance_ppm(asked.habit, 1),
             head_ppm=head_ppm,
             head_again_ppm=habits.chance_ppm(asked.head_habit) if head else 0,
+            head_late_ppm=habits.chance_ppm(asked.head_habit, 1) if head else 0,
             marked=marked,
             key=self._key(found, now_ms),
         )
@@ -234,7 +240,7 @@ class Warmth:
             on_request: whether only breakpoints are kept: then nothing is where no turn ends.
         """
         habits = self._habits_of(asked.asker)
-        most, since = PPM if kept_ppm >= WORTH_PPM else kept_ppm, now_ms - USUAL_MS
+        most = PPM if kept_ppm >= WORTH_PPM else kept_ppm
         last, until_ms = asked.chain.links[-1][0], now_ms + ttl_ms
         told = []
         for link, share, kind in asked.chain.links:
@@ -246,12 +252,11 @@ class Warmth:
             known = self._known(link)
             if known is not None and known.waits:
                 known.waits = False
-                if known.ended_ms >= since:
-                    habits.again(known.habit)
+                habits.again(known.habit, now_ms - known.ended_ms)
             if kind == HEAD:
                 known = self._touched(link)
-                if known.headed_ms >= since:
-                    habits.again(known.head_habit)
+                if known.headed_ms:
+                    habits.again(known.head_habit, now_ms - known.headed_ms)
                 habits.asked(asked.head_habit)
                 known.headed_ms, known.head_habit = now_ms, asked.head_habit
             if link == last:

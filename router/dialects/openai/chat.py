@@ -21,6 +21,7 @@ from router.core.tokens import PromptShape
 from router.core.values import Needs
 from router.dialects.json_object import TopLevel
 from router.dialects.neutral import Order
+from router.dialects.openai.breakpoints import in_members
 from router.dialects.openai.extra import EXTRA, without_extra
 from router.dialects.reading import whole
 from router.dialects.request import USER_CHARS, Request, decode, foreign_metadata, own_metadata
@@ -219,7 +220,15 @@ def pass_chat(request: Request, decision: Decision, quirks: frozenset[str]) -> O
     """A chat completion request on its way to a provider that speaks the same."""
     option = decision.option
     key = decision.cache_key
-    body = outgoing(request, option.upstream_model, quirks, tier=option.tier_word, effort=option.effort, cache_key=key)
+    body = outgoing(
+        request,
+        option.upstream_model,
+        quirks,
+        tier=option.tier_word,
+        effort=option.effort,
+        cache_key=key,
+        keeps=decision.keeps,
+    )
     return Order("/chat/completions", body)
 
 
@@ -236,6 +245,7 @@ def outgoing(
     tier: str = "",
     effort: str = "",
     cache_key: str = "",
+    keeps: str = "",
 ) -> bytes:
     """The body for the chosen provider: its name for the model, usage asked for in streams, our metadata taken out.
 
@@ -246,6 +256,7 @@ def outgoing(
         tier: the provider's word for the chosen tier; empty leaves the caller's.
         effort: the chosen reasoning effort; empty leaves the caller's.
         cache_key: what brings requests of one prefix to one machine, where the caller has no such key.
+        keeps: of the decision: what the provider is told to keep.
     """
     changes: dict[str, bytes | None] = {"model": msgspec.json.encode(upstream_model)}
     members = request.top.members
@@ -265,11 +276,18 @@ def outgoing(
             # The limit that was decided and held by, whichever of the two names it came under.
             changes[wanted] = msgspec.json.encode(request.max_output) if request.max_output else None
             changes[other] = None
-    if request.strange:
-        changes["messages"] = without_extra(request.top.get("messages") or b"[]")
+    if request.strange or keeps:
+        changes |= _anew(request, keeps)
     if "no_stream_options" in quirks and "stream_options" in members:
         changes["stream_options"] = None
     return request.top.edited(changes)
+
+
+def _anew(request: Request, keeps: str) -> dict[str, bytes]:
+    """What of the messages is no longer the caller's to the letter, and what belongs to it."""
+    messages = request.top.get("messages") or b"[]"
+    bare = {"messages": without_extra(messages)} if request.strange else {}
+    return bare | in_members(bare.get("messages", messages), keeps)
 
 
 def _chat_needs(chat: _Chat) -> int:

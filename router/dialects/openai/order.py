@@ -3,7 +3,7 @@
 Belongs here: writing every field that a conversation can have. Does not belong here: bodies that are passed on
 (chat.py). What has no place in it never gets here: `router.core.wire.EXPRESSES` keeps it away.
 
-Left out on purpose: breakpoints of prompt caches, because such providers cache by themselves; and what a model thought
+Left out on purpose: a caller's breakpoints of prompt caches, because such providers cache by themselves; and what a model thought
 before, which only those want back that have the quirk ``reasoning_content``.
 """
 
@@ -15,6 +15,7 @@ import msgspec
 
 from router.core.deciding.decide import Decision
 from router.dialects.neutral import Conversation, Format, Media, Order, Text, Thought, Tool, ToolResult, ToolUse, Turn
+from router.dialects.openai.breakpoints import in_body
 from router.dialects.request import Request
 
 _CHOICES: Final = {"auto": "auto", "none": "none", "required": "required"}
@@ -56,7 +57,7 @@ def order(request: Request, decision: Decision, quirks: frozenset[str]) -> Order
         body["stream"] = True
         if "no_stream_options" not in quirks:
             body["stream_options"] = {"include_usage": True}
-    return Order("/chat/completions", msgspec.json.encode(body))
+    return Order("/chat/completions", msgspec.json.encode(in_body(body, decision.keeps)))
 
 
 def _messages(said: Conversation, quirks: frozenset[str]) -> list[dict[str, Any]]:

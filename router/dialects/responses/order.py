@@ -16,6 +16,7 @@ import msgspec
 
 from router.core.deciding.decide import Decision
 from router.dialects.neutral import Conversation, Format, Media, Order, Text, Tool, ToolResult, ToolUse, Turn
+from router.dialects.openai.breakpoints import EXPLICIT
 from router.dialects.openai.order import FAILED
 from router.dialects.request import Request
 
@@ -57,6 +58,7 @@ def order(request: Request, decision: Decision, quirks: frozenset[str]) -> Order
         "service_tier": option.tier_word or None,
         "user": said.user or None,
         "prompt_cache_key": said.cache_key or decision.cache_key or None,
+        "prompt_cache_options": EXPLICIT if decision.keeps == "none" else None,
         "stream": request.stream or None,
     }
     body |= {name: value for name, value in more.items() if value is not None}

@@ -20,6 +20,7 @@ from router.core.tokens import PromptShape
 from router.core.values import Needs
 from router.dialects.json_object import TopLevel
 from router.dialects.neutral import Order
+from router.dialects.openai.breakpoints import OPTIONS
 from router.dialects.reading import whole
 from router.dialects.request import USER_CHARS, Request, decode, foreign_metadata, own_metadata, with_effort
 from router.dialects.signatures import foreign
@@ -227,6 +228,9 @@ def pass_responses(request: Request, decision: Decision, quirks: frozenset[str])
         changes["reasoning"] = with_effort(request.top.get("reasoning"), option.effort)
     if decision.cache_key and "prompt_cache_key" not in request.top.members:
         changes["prompt_cache_key"] = msgspec.json.encode(decision.cache_key)
+    if decision.keeps == "none":
+        # Instructions can have no breakpoint behind them, so what is kept of others is what OpenAI keeps by itself.
+        changes["prompt_cache_options"] = OPTIONS
     if request.own:
         changes["metadata"] = foreign_metadata(request.top.get("metadata"))
     if request.clamped:

@@ -61,7 +61,9 @@ def check(body: dict[str, Any], provider: Provider, model: Model, *, strict: boo
         chat["tools"] = functions
         chat["tool_choice"] = _choice(body.get("tool_choice"))
     same = ("temperature", "top_p", "user", "metadata", "service_tier", "stream", "store", "safety_identifier")
-    chat |= {name: body[name] for name in (*same, "prompt_cache_key") if body.get(name) is not None}
+    chat |= {
+        name: body[name] for name in (*same, "prompt_cache_key", "prompt_cache_options") if body.get(name) is not None
+    }
     reasoning, text = body.get("reasoning") or {}, body.get("text") or {}
     more = {
         "max_completion_tokens": limit,

@@ -20,7 +20,7 @@ from router.sim.bill import Meters
 from router.sim.called import billed, called
 from router.sim.deliver import Exchange, Form, headers
 from router.sim.plan import draw_answer, draw_pace
-from router.sim.provider import body_of, check_key, fault_of, model_of, price_row, provider_of, refused
+from router.sim.provider import body_of, cache_of, check_key, fault_of, model_of, price_row, provider_of, refused
 from router.sim.refusal import Refusal
 from router.sim.responses import background, wire
 from router.sim.responses.check import check
@@ -151,10 +151,11 @@ async def _admit(
     row = price_row(world, model, prompt.tokens)
     answer = draw_answer(chat, model, prompt, world.prose, seed=world.seed, shows_reasoning=False)
     caches = who.caches and row.caches
-    cached = world.caches[provider.name, model.upstream].use(prompt, model, world.now()) if caches else 0
-    written = 0
-    if caches and row.cache_write != row.input and prompt.tokens >= metering.MINIMUM:
-        written = max(0, prompt.tokens // metering.STEP * metering.STEP - cached)
+    cached, written = (
+        await cache_of(chat, prompt, model, row, world.caches[provider.name, model.upstream], world.now())
+        if caches
+        else (0, 0)
+    )
     options = body.get("stream_options") or {}
     meters = Meters(prompt=prompt.tokens, cached=cached, cache_write=written)
     calls = called(body.get("tools") or (), prompt.digest, body.get("max_tool_calls"))

@@ -186,6 +186,8 @@ def test_a_model_keeps_prompts_as_its_provider_does_but_for_what_it_says():
     assert (plain.prompt_cache.hit_ppm, plain.prompt_cache.keyed) == (900_000, False)
     assert (other.prompt_cache.least, other.prompt_cache.ttl_s, other.prompt_cache.asked) == (512, 3_600, True)
     assert the_model().prompt_cache is None
+    told = compiled(a_model(prompt_cache={"kept": "unless told"}), prompt_cache=CACHE).models[0].prompt_cache
+    assert (told.asked, told.chosen, plain.prompt_cache.chosen) == (False, True, False)
 
 
 def test_a_model_alone_cannot_say_how_prompts_are_kept():

@@ -10,6 +10,7 @@ from router.core.deciding.prefixes import PPM, added_cost, breakpoints, pays, wa
 
 BY_ITSELF = Cache(asked=False, least=1_024, hit_ppm=PPM)
 ON_REQUEST = Cache(asked=True, least=1_024, hit_ppm=PPM)
+UNLESS_TOLD = Cache(asked=False, least=1_024, hit_ppm=PPM, chosen=True)
 RATES = rates()  # fresh 100, cached 10, written 125
 
 
@@ -64,6 +65,26 @@ def test_breakpoints_are_set_as_far_as_they_pay_and_never_beside_the_callers():
     assert breakpoints(at(ON_REQUEST), msgspec.structs.replace(sure, marked=True), RATES) == ""
     assert breakpoints(at(BY_ITSELF), sure, RATES) == ""
     assert breakpoints(at(None), sure, RATES) == ""
+
+
+def test_a_provider_that_keeps_by_itself_is_told_what_does_not_pay():
+    one, sure = at(UNLESS_TOLD), known(again_ppm=PPM, head_ppm=300_000, head_again_ppm=PPM)
+    assert (breakpoints(one, known(), RATES), written_ppm(one, known(), RATES)) == ("none", 0)
+    assert (breakpoints(one, sure, RATES), written_ppm(one, sure, RATES)) == ("all", PPM)
+    head = msgspec.structs.replace(sure, again_ppm=0)
+    assert (breakpoints(one, head, RATES), written_ppm(one, head, RATES)) == ("head", 300_000)
+    for left in (known(left=True), known(marked=True), warm(name="acme/large"), known(tokens=1_000)):
+        assert (breakpoints(one, left, RATES), written_ppm(one, left, RATES)) == ("", PPM)
+    assert breakpoints(one, known(), rates(cache_write=100)) == "", "writing costs nothing"
+
+
+def test_who_keeps_for_half_an_hour_goes_by_who_comes_again_in_that_time():
+    late = known(late_ppm=PPM, head_late_ppm=PPM)
+    for kind, otherwise in ((ON_REQUEST, ""), (UNLESS_TOLD, "none")):
+        long = msgspec.structs.replace(kind, late=True)
+        assert (breakpoints(at(kind), late, RATES), breakpoints(at(long), late, RATES)) == (otherwise, "all")
+        assert breakpoints(at(long), msgspec.structs.replace(late, late_ppm=0), RATES) == "head"
+        assert breakpoints(at(long), known(again_ppm=PPM, head_again_ppm=PPM), RATES) == otherwise
 
 
 def test_break_even_is_where_the_facts_say():

@@ -8,6 +8,7 @@ from router.core.statistics.warmth import (
     FIRST,
     HEAD,
     KEY_RATE,
+    LATE_MS,
     MOST_TOLD,
     PLACE,
     PLACES,
@@ -276,11 +277,23 @@ def test_old_habits_fade():
     habits = Habits()
     for _ in range(FADES_AT):
         habits.asked(0)
-        habits.again(0)
-    assert habits.chance_ppm(0) > 980_000
+        habits.again(0, USUAL_MS)
+    assert habits.chance_ppm(0) == habits.chance_ppm(0, 1) > 980_000
     for _ in range(4 * FADES_AT):
         habits.asked(0)
     assert habits.chance_ppm(0) < 100_000
+
+
+def test_who_comes_again_later_is_expected_only_where_a_cache_lasts_so_long():
+    shop = Shop()
+    for number in range(20):
+        shop.asks(SYSTEM, f"question {number}")
+        shop.now += USUAL_MS + 1
+        shop.asks(SYSTEM, f"question {number}", ANSWER, MORE)
+        shop.now += LATE_MS + 1
+    found = shop.looks(SYSTEM, "another question")[0]
+    assert (found.again_ppm, found.head_again_ppm) == (0, 0)
+    assert found.late_ppm == found.head_late_ppm == 20 * PPM // 50
 
 
 def test_applications_are_bounded():
