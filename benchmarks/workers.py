@@ -3,7 +3,8 @@
     .venv/bin/python benchmarks/workers.py [--seconds 3] [--alternations 5]
 
 Throughput grows with the workers as long as three things hold: an answer costs the workers no more processor time than with one, it
-costs the store no more, and nobody waits while there is work. All three can be measured on two cores, though load, upstream
+costs the store no more, and nobody waits while there is work (what workers cost while idle is told apart: it does not grow with
+what they serve). All three can be measured on two cores, though load, upstream
 and store take much of both there: the first two as they are, the third as the rate that was reached over the rate that all
 processes together have time for (2 cores over what an answer costs everybody). What more cores would give is worked out from
 that, and said to be. Ratios are taken within one alternation, whose windows lie seconds apart, and their median is shown.
@@ -27,7 +28,7 @@ from pathlib import Path
 from parts import proxies
 from parts.costrouter import ADMIN_KEY, KEY, Node, serve
 from parts.generator import Generator
-from parts.processes import BenchError, machine, two_cores
+from parts.processes import BenchError, cpu_ms, machine, two_cores
 from parts.proxies import Place
 
 COUNTS = (1, 2, 4)
@@ -40,6 +41,7 @@ LIMIT = 500
 """Requests that a limit allows."""
 BUDGET_NANO = 1_000_000
 MOST_ASKED = 2_000
+IDLE_S = 5.0
 FRESH_S = 1.0
 """Within this every worker goes by a new limit, and every row is booked."""
 
@@ -72,7 +74,16 @@ def main() -> int:
                     seconds=options.seconds,
                 )
                 runs[count].append(generator.finish(_watched(node, upstream), cores[0]))
+        idle = {count: _idle(node) for count, node in nodes.items()}
+        for count, found in runs.items():
+            for run in found:
+                # What workers cost with nobody to serve is theirs whatever they serve.
+                run["cpu"]["proxy"] -= idle[count] * count / run["per_second"]
         admitted = {count: (_limited(node.port), *_budgeted(node.port)) for count, node in nodes.items()}
+    print(
+        "ms of processor time a second of an idle worker: "
+        + ", ".join(f"{idle[count]:.1f} of {count}" for count in COUNTS)
+    )
     missed = [_judged(count, runs, admitted[count]) for count in COUNTS]
     _worked_out(runs)
     return int(any(missed))
@@ -114,6 +125,13 @@ def _worked_out(runs: dict[int, list[dict]]) -> None:
 
 def _cost(runs: list[dict], name: str) -> float:
     return statistics.median(run["cpu"][name] for run in runs)
+
+
+def _idle(node: Node) -> float:
+    """Processor time that each worker takes in a second with nobody to serve, in ms."""
+    began, before = time.perf_counter(), cpu_ms(node.workers)
+    time.sleep(IDLE_S)
+    return (cpu_ms(node.workers) - before) / len(node.workers) / (time.perf_counter() - began)
 
 
 def _watched(node: Node, upstream: int) -> dict[str, list[int]]:
