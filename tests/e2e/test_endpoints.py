@@ -274,9 +274,14 @@ async def test_a_hard_budget_holds_the_most_that_there_can_be(node, tenant):
 async def test_a_decision_is_explained_in_units(node, tenant):
     body = {"model": "gpt-image-2", "prompt": "a fox", "n": 2}
     headers = tenant.headers | {"x-costrouter-explain": "true"}
-    answer = node.http.post(f"{node.url}/v1/images/generations", json=body, headers=headers).json()
+    told = node.http.post(f"{node.url}/v1/images/generations", json=body, headers=headers)
+    answer = told.json()
     units = answer["costrouter"]["chosen"]["units"]
     assert (units["image.output_each"], units["image.output"] > 2 * 272) == (2, True)
+    made = f"{node.url}/costrouter/v1/decisions/{told.headers['x-costrouter-request-id']}"
+    assert node.http.get(made, headers=tenant.headers).json()["chosen"]["units"] == units
+    found = node.http.post(f"{node.url}/costrouter/v1/estimate", json=body, headers=tenant.headers).json()
+    assert found["chosen"]["units"]["image.output_each"] == 2
     assert len(answer["data"]) == 2
 
 
