@@ -6,7 +6,7 @@ pytest_plugins = ["store", "store_modes", "uvloop_factory"]
 
 # `make test` tries fewer examples of each property than `make check`, which asks for the other profile.
 settings.register_profile("thorough", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("everyday", settings.get_profile("thorough"), max_examples=40)
+settings.register_profile("everyday", settings.get_profile("thorough"), max_examples=25)
 settings.load_profile("everyday")
 
 

@@ -90,14 +90,16 @@ def test_no_wait_for_swallows_a_cancelling():
 def test_no_file_holds(what):
     found = []
     for path in OURS if what != "work left undone" else (path for path in OURS if path.suffix in CODE):
-        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+        text = path.read_text(errors="replace")
+        for number, line in enumerate(text.splitlines() if FORBIDDEN[what].search(text) else (), 1):
             if FORBIDDEN[what].search(line):
                 found.append(f"{shown(path)}:{number}: {line.strip()[:100]}")
     assert found == []
 
 
 def test_a_check_that_is_switched_off_says_which_and_why():
-    found = [f"{shown(path)}:{one.start[0]}" for path in PYTHON for one in comments(path) if unexplained(one.string)]
+    some = [path for path in PYTHON if NOQA.search(text := path.read_text()) or IGNORE.search(text)]
+    found = [f"{shown(path)}:{one.start[0]}" for path in some for one in comments(path) if unexplained(one.string)]
     assert found == []
 
 

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 @click.command()
 def serve() -> None:
     """Serve until interrupted. Settings come from COSTROUTER_* variables."""
-    load_libraries()
     from router.settings import SettingsError, read_settings  # noqa: PLC0415 - `--help` should not load the server
 
     try:
         settings = read_settings(os.environ)
     except SettingsError as error:
         sys.exit(_cannot_start(error))
+    load_libraries()
     from router.adapters.store.embedded import EmbeddedStoreError  # noqa: PLC0415 - nor should a slip in a setting
     from router.supervisor import Supervisor  # noqa: PLC0415 - as above
 
