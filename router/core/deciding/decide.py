@@ -12,6 +12,7 @@ and of a long prompt what caches add to that or take away (prefixes.py).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 
 import msgspec
 
@@ -189,8 +190,7 @@ def _cheapest_at_work(
     figures: Iterable[Figures], facts: Facts, tokens: int, cap: int | None
 ) -> tuple[Option | None, int, int]:
     """The same where more is ordered than text: by meters instead of tokens, so the rows' floors say nothing."""
-    best: Option | None = None
-    best_cost = second = preferred = -1
+    able = []
     for row in figures:
         option, rank, least = row[0], row[12], row[-1]
         if lacking(facts.needs, facts.native, option.capabilities) or not _fits(option, facts, tokens, least):
@@ -198,14 +198,12 @@ def _cheapest_at_work(
         if facts.work is not None and lacks_price(option, facts.work):
             continue
         cost = expected_cost(option, facts, tokens)
-        if cap is not None and cost > cap:
-            continue
-        if best is None or cost < best_cost or (cost == best_cost and rank < preferred):
-            second = best_cost
-            best, best_cost, preferred = option, cost, rank
-        elif second < 0 or cost < second:
-            second = cost
-    return best, max(best_cost, 0), max(second, 0)
+        if cap is None or cost <= cap:
+            able.append((cost, rank, option))
+    if not able:
+        return None, 0, 0
+    able.sort(key=itemgetter(0, 1))
+    return able[0][2], able[0][0], able[1][0] if len(able) > 1 else 0
 
 
 def _fits(option: Option, facts: Facts, tokens: int, least: int) -> bool:

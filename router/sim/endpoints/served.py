@@ -21,7 +21,7 @@ from router.sim.deliver import headers
 from router.sim.faults import CUTS
 from router.sim.plan import draw_pace
 from router.sim.prompt import metered
-from router.sim.provider import check_key, fault_of, model_of, price_row, provider_of, refused
+from router.sim.provider import body_of, check_key, fault_of, model_of, price_row, provider_of, refused
 from router.sim.refusal import Refusal
 from router.sim.text import pieces
 from router.sim.world import WORLD
@@ -107,14 +107,7 @@ def _check(capability: str, model: Model) -> None:
 
 async def _body(request: web.Request) -> tuple[dict[str, Any], dict[str, list[bytes]]]:
     if request.content_type != "multipart/form-data":
-        try:
-            fields = orjson.loads(await request.read())
-        except orjson.JSONDecodeError as error:
-            message = "We could not parse the JSON body of your request. The OpenAI API expects a JSON payload."
-            raise Refusal(400, message) from error
-        if not isinstance(fields, dict):
-            raise Refusal(400, "The JSON body of your request must be an object.")
-        return fields, {}
+        return await body_of(request), {}
     fields, files = {}, dict[str, list[bytes]]()
     try:
         for name, value in (await request.post()).items():
