@@ -6,7 +6,7 @@ what follows (broker/broker.py).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
@@ -151,3 +151,40 @@ class BatchCalls:
         headers = (*self._headers, (b"content-type", kind)) if body else self._headers
         timeouts = msgspec.structs.replace(_TIMEOUTS, connect=self.link.timeouts.connect)
         return UpstreamRequest(self.link.origin, method, path, headers, body, timeouts)
+
+
+class ByPath:
+    """What the APIs without files have in common, where what was begun lies below one path.
+
+    Args:
+        calls: to the provider.
+        path: where it is begun.
+        read: what an answer tells of it; None for anything else.
+    """
+
+    files = False
+
+    def __init__(self, calls: BatchCalls, path: str, read: Callable[[bytes], Remote | None]) -> None:
+        self._calls = calls
+        self._path = path
+        self._told = read
+
+    async def upload(self, name: str, data: bytes) -> str:  # noqa: ARG002 - the contract's shape
+        """As `BatchApi`: there are no files."""
+        return ""
+
+    async def poll(self, remote: str) -> Remote:
+        """As `BatchApi`."""
+        return self._read(await self._calls.call("GET", f"{self._path}/{remote}"))
+
+    async def cancel(self, remote: str) -> Remote:
+        """As `BatchApi`; what is over stays as it is."""
+        return self._read(await self._calls.call("POST", f"{self._path}/{remote}/cancel", b"{}"))
+
+    async def delete(self, parcel: Parcel) -> None:
+        """As `BatchApi`."""
+        if parcel.remote:
+            await self._calls.remove(f"{self._path}/{parcel.remote}")
+
+    def _read(self, body: bytes) -> Remote:
+        return self._calls.known(self._told(body))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from router.adapters.jobs.batch_calls import PAGES, BatchCalls
+from router.adapters.jobs.batch_calls import PAGES, BatchCalls, ByPath
 from router.dialects.batch_files import Remote, Result
 from router.dialects.batch_messages import HEADERS, PATH, creation, read_batch, read_batches, read_result
 
@@ -21,26 +21,21 @@ SKEW_MS: Final = 60_000
 """How far the provider's clock may be behind ours."""
 
 
-class MessagesBatches:
+class MessagesBatches(ByPath):
     """Implements `BatchApi` for Anthropic."""
 
     dialect = "anthropic"
     endpoints = frozenset({"chat"})
-    files = False
     named = False
     found_again = True
     most_lines = 1_000
 
     def __init__(self, link: ProviderLink, upstream: Upstream) -> None:
-        self._calls = BatchCalls(link, upstream, HEADERS)
+        super().__init__(BatchCalls(link, upstream, HEADERS), PATH, read_batch)
 
     def packed(self, lines: Sequence[tuple[str, bytes]], endpoint: str) -> bytes:  # noqa: ARG002 - the contract's shape
         """As `BatchApi`."""
         return creation(lines)
-
-    async def upload(self, name: str, data: bytes) -> str:  # noqa: ARG002 - as above
-        """As `BatchApi`: there are no files."""
-        return ""
 
     async def create(self, parcel: Parcel, hours: int, data: bytes) -> Remote:  # noqa: ARG002 - as above
         """As `BatchApi`. The window is always a day."""
@@ -61,14 +56,6 @@ class MessagesBatches:
                 break
         return candidate
 
-    async def poll(self, remote: str) -> Remote:
-        """As `BatchApi`."""
-        return self._read(await self._calls.call("GET", f"{PATH}/{remote}"))
-
-    async def cancel(self, remote: str) -> Remote:
-        """As `BatchApi`."""
-        return self._read(await self._calls.call("POST", f"{PATH}/{remote}/cancel", b"{}"))
-
     async def results(self, parcel: Parcel) -> AsyncIterator[Result]:
         """As `BatchApi`."""
         for batch in parcel.outputs:
@@ -76,11 +63,3 @@ class MessagesBatches:
                 found = read_result(line)
                 if found is not None:
                     yield found
-
-    async def delete(self, parcel: Parcel) -> None:
-        """As `BatchApi`."""
-        if parcel.remote:
-            await self._calls.remove(f"{PATH}/{parcel.remote}")
-
-    def _read(self, body: bytes) -> Remote:
-        return self._calls.known(read_batch(body))

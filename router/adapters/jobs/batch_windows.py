@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from router.adapters.jobs.batch_calls import BatchCalls, BatchTrouble
+from router.adapters.jobs.batch_calls import BatchCalls, BatchTrouble, ByPath
 from router.dialects.batch_windows import PATH, creation, read_response, read_result
 
 if TYPE_CHECKING:
@@ -21,26 +21,21 @@ _NOT_BEGUN: Final = frozenset({429, 503})
 """Statuses that say that nothing was begun: it is turned away at the door."""
 
 
-class Windows:
+class Windows(ByPath):
     """Implements `BatchApi` over background responses: a parcel is one of them."""
 
     dialect = "responses"
     endpoints = frozenset({"chat"})
-    files = False
     named = True
     found_again = False
     most_lines = 1
 
     def __init__(self, link: ProviderLink, upstream: Upstream) -> None:
-        self._calls = BatchCalls(link, upstream)
+        super().__init__(BatchCalls(link, upstream), PATH, read_response)
 
     def packed(self, lines: Sequence[tuple[str, bytes]], endpoint: str) -> bytes:  # noqa: ARG002 - the contract's shape
         """As `BatchApi`."""
         return lines[0][1]
-
-    async def upload(self, name: str, data: bytes) -> str:  # noqa: ARG002 - as above
-        """As `BatchApi`: there are no files."""
-        return ""
 
     async def create(self, parcel: Parcel, hours: int, data: bytes) -> Remote:  # noqa: ARG002 - as above
         """As `BatchApi`. The window is the tier's."""
@@ -55,25 +50,9 @@ class Windows:
         """As `BatchApi`: responses are not listed."""
         raise BatchTrouble("lost", f"{self._calls.link.name} does not tell which responses were begun")
 
-    async def poll(self, remote: str) -> Remote:
-        """As `BatchApi`."""
-        return self._read(await self._calls.call("GET", f"{PATH}/{remote}"))
-
-    async def cancel(self, remote: str) -> Remote:
-        """As `BatchApi`; one that is over stays as it is."""
-        return self._read(await self._calls.call("POST", f"{PATH}/{remote}/cancel", b"{}"))
-
     async def results(self, parcel: Parcel) -> AsyncIterator[Result]:
         """As `BatchApi`."""
         for response in parcel.outputs:
             found = read_result(await self._calls.call("GET", f"{PATH}/{response}"))
             if found is not None:
                 yield found
-
-    async def delete(self, parcel: Parcel) -> None:
-        """As `BatchApi`."""
-        if parcel.remote:
-            await self._calls.remove(f"{PATH}/{parcel.remote}")
-
-    def _read(self, body: bytes) -> Remote:
-        return self._calls.known(read_response(body))
