@@ -6,7 +6,6 @@ responses that were made at once (responses.py).
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -188,24 +187,21 @@ class BackgroundStream:
         """The next bytes; b"" at the end."""
         if self._over:
             return b""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + QUIET_S
-        with self._background.endings.awaiting(self._job.id) as end:
-            while loop.time() < until:
-                try:
-                    tally = await self._background.find(self._job.tenant, answer_id(self._job.id))
-                    if tally is None:
-                        raise _gone(answer_id(self._job.id))
-                    if tally.ended_ms:
-                        found = await self._background.response(tally)
-                        self._over = True
-                        return events_of(found, self._after)
-                except RouterError as error:
-                    if error.code != "store_unavailable":
-                        self._over = True
-                        return error_event(error)
-                await end.news()
-        return b": waiting\n\n"
+        found = await self._background.endings.first(self._job.id, self._rest, QUIET_S)
+        if found is None:
+            return b": waiting\n\n"
+        self._over = True
+        return found
+
+    async def _rest(self) -> bytes | None:
+        """The events that are left, once all can be told."""
+        try:
+            tally = await self._background.find(self._job.tenant, answer_id(self._job.id))
+            if tally is None:
+                raise _gone(answer_id(self._job.id))
+            return events_of(await self._background.response(tally), self._after) if tally.ended_ms else None
+        except RouterError as error:
+            return None if error.code == "store_unavailable" else error_event(error)
 
     async def abandon(self) -> None:
         """The caller has gone; the answer is made all the same."""

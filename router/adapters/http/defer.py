@@ -227,15 +227,10 @@ class Deferral:
 
     async def _soon(self, job: Job, most_s: int) -> Reply | None:
         """The answer, if it is there within the time that its caller would wait for it; None for what is promised."""
-        until = asyncio.get_running_loop().time() + min(most_s, self._hold_ms // 1000)
-        with self.endings.awaiting(job.id) as end:
-            while (left_s := until - asyncio.get_running_loop().time()) > 0:
-                await end.news(min(left_s, LOOK_S))
-                answer = await self.answer(job)
-                if answer is not None:
-                    answer.headers.append(("preference-applied", f"respond-async, wait={most_s}"))
-                    return answer
-        return None
+        answer = await self.endings.first(job.id, lambda: self.answer(job), min(most_s, self._hold_ms // 1000))
+        if answer is not None:
+            answer.headers.append(("preference-applied", f"respond-async, wait={most_s}"))
+        return answer
 
     async def _held(self, call: Call, job: Job, planned: Planned) -> Reply:
         """Wait for the answer, silently at first."""

@@ -5,7 +5,6 @@ Belongs here: those bytes, and the end that follows them. Does not belong here: 
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final
 
 from router.dialects.ways import INBOUND
@@ -36,16 +35,12 @@ class HeldAnswer:
         """The next bytes; b"" at the end. Raises `RouterError` where there will be no answer: the connection is cut."""
         if self._over:
             return b""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + QUIET_S
-        with self._deferral.endings.awaiting(self._job.id) as end:
-            while loop.time() < until:
-                answer = await self._deferral.answer(self._job)
-                if answer is not None:
-                    self._over = True
-                    return answer.body
-                await end.news()
-        return b" "
+        job = self._job
+        answer = await self._deferral.endings.first(job.id, lambda: self._deferral.answer(job), QUIET_S)
+        if answer is None:
+            return b" "
+        self._over = True
+        return answer.body
 
     def cut(self, error: RouterError) -> bytes:
         """What stands where the answer would have stood."""

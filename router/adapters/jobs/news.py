@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from router.ports import StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from router.adapters.store.connection import StoreConnection
 
@@ -30,6 +30,7 @@ LOOK_S: Final = 5.0
 """Who waits for an end looks of himself after so long."""
 _KEPT: Final = 1_000
 _AGAIN_S: Final = 1.0
+_T = TypeVar("_T")
 
 
 async def tell_news(connection: StoreConnection, tenant: str) -> None:
@@ -93,6 +94,17 @@ class Endings:
             those.discard(awaited)
             if not those:
                 del self._awaited[job]
+
+    async def first(self, job: str, look: Callable[[], Awaitable[_T | None]], most_s: float) -> _T | None:
+        """What a look finds: the first one, or one after news of a job's end. None where none does for so many seconds."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + most_s
+        with self.awaiting(job) as end:
+            while True:
+                found = await look()
+                if found is not None or (left_s := until - loop.time()) <= 0:
+                    return found
+                await end.news(min(left_s, LOOK_S))
 
     async def _read(self) -> None:
         while self._awaited:
