@@ -299,6 +299,7 @@ def test_ten_minutes_of_what_chance_has_spoilt(request):
             print(f"\nseed {seed}, try {tries}: random.Random().setstate({str(state)[:60]}…)")  # noqa: T201 - to find it again
             raise
         tries += 1
+    assert tries
     print(f"\n{tries} tries, seed {seed}")  # noqa: T201 - a soak's findings
 
 

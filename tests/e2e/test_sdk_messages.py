@@ -276,3 +276,4 @@ async def test_a_conversation_finds_what_is_warm_at_whichever_worker_it_comes_to
         return all(estimate["warm"] for estimate in told)
 
     await until(everywhere)
+    assert await tenant.row(), "estimates leave none"

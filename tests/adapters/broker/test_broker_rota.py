@@ -58,6 +58,8 @@ async def test_rest_ends_when_somebody_is_due(rota):
     rota.looked("a", 1_000, 1_020, queued=False)
     async with asyncio.timeout(1):
         await rota.rest(1_000)
+    assert rota.due(1_019) == []
+    assert rota.due(1_020) == ["a"]
 
 
 async def test_what_is_handed_in_is_heard_of(connection, store_socket):
